@@ -1,0 +1,11 @@
+"""fastbat: fast adversarial training by bi-level optimization, and honest evaluation of what it gives."""
+
+from fastbat.data import Batch
+from fastbat.errors import InputError
+from fastbat.evaluation import Evaluation, evaluate
+from fastbat.methods import METHODS
+from fastbat.models import build_model
+from fastbat.training import Settings, train
+
+__all__ = ["METHODS", "Batch", "Evaluation", "InputError", "Settings", "build_model", "evaluate", "train"]
+__version__ = "0.1.0"

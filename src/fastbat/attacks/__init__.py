@@ -1,0 +1,7 @@
+"""Attacks on an Linf budget: the input gradient they climb, PGD, and AutoAttack."""
+
+from fastbat.attacks.autoattack import autoattack
+from fastbat.attacks.gradient import input_gradient
+from fastbat.attacks.pgd import pgd
+
+__all__ = ["autoattack", "input_gradient", "pgd"]

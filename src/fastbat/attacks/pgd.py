@@ -1,0 +1,15 @@
+"""PGD (Madry et al., 2018): d <- P(d + step * sign g(d)), from a given start."""
+
+from torch import Tensor, nn
+
+from fastbat.attacks.gradient import input_gradient
+from fastbat.geometry import Box
+
+
+def pgd(model: nn.Module, x: Tensor, y: Tensor, start: Tensor, *, eps: float, steps: int, step: float) -> Tensor:
+    """Return the final iterate d (B, C, H, W) of `steps` signed steps of size `step` on the [0, 1] scale."""
+    box = Box(x, eps)
+    delta = box.project(start)
+    for _ in range(steps):
+        delta = box.project(delta + step * input_gradient(model, x, y, delta).sign())
+    return delta

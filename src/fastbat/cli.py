@@ -1,0 +1,222 @@
+"""The command line: fastbat train | evaluate | list. Thin: it parses, calls, prints. eps is on the 0-255 scale here.
+
+Results go to stdout, progress and errors to stderr. Exit status: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from inspect import Parameter as Argument
+from inspect import Signature
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Dict
+from docstring_parser import parse_from_object
+from rich.console import Console
+from rich.table import Table
+
+from fastbat.data import DATASETS
+from fastbat.errors import DivergedError, InputError, choose
+from fastbat.evaluation import ATTACKS, Evaluation
+from fastbat.methods import METHODS
+from fastbat.models import DEFAULT_WIDTH, MODELS
+from fastbat.progress import say
+from fastbat.training import Run, Settings, evaluate_run, read_toml, train
+
+DEFAULT_METHOD = "fast-bat"
+
+
+def main(tokens: Sequence[str] | None = None) -> None:
+    """Run the command line `tokens` (sys.argv's unless given) and exit with its status."""
+    tokens = list(sys.argv[1:] if tokens is None else tokens)
+    try:
+        build_app(tokens)(tokens, exit_on_error=False, print_error=False)
+    except (InputError, CycloptsError) as error:
+        fail(" ".join(str(error).split()), 2)
+    except DivergedError as error:
+        fail(str(error), 1)
+    except OSError as error:
+        fail(f"{error.filename or 'a file'}: {error.strerror or error}; check its folder, its rights and the free space", 1)
+    except KeyboardInterrupt:
+        fail("stopped; a training run goes on after its last finished epoch with: fastbat train --out RUN --resume", 130)
+
+
+def fail(line: str, status: int) -> None:
+    """Print one line on stderr and exit."""
+    say(f"fastbat: {line}")
+    sys.exit(status)
+
+
+def build_app(tokens: Sequence[str]) -> App:
+    """Return the command line; `train` has the flags of the method that `tokens` or the configuration file name."""
+    config: dict[str, Any] = {}
+    if tokens[:1] == ["train"]:
+        config = read_config(tokens)
+    method = choose("method", peek(tokens, "--method") or config.get("method", DEFAULT_METHOD), METHODS)
+    app = App(
+        name="fastbat",
+        help="Fast adversarial training by bi-level optimization, and honest evaluation of what it gives.",
+        config=Dict(config, use_commands_as_keys=False, source=peek(tokens, "--config") or "config.toml"),
+        result_action="return_none",
+        suppress_keyboard_interrupt=False,
+    )
+    app.command(train_command(method), name="train")
+    app.command(evaluate_command, name="evaluate")
+    app.command(list_command, name="list")
+    return app
+
+
+def peek(tokens: Sequence[str], flag: str) -> str | None:
+    """Return what `flag` is set to, ahead of the parsing proper."""
+    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
+        if token == flag:
+            return following
+        if token.startswith(f"{flag}="):
+            return token.removeprefix(f"{flag}=")
+    return None
+
+
+def read_config(tokens: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of --config FILE, or of the run that --resume goes on with."""
+    file, out = peek(tokens, "--config"), peek(tokens, "--out")
+    if file is not None:
+        return read_toml(Path(file))
+    if "--resume" in tokens and out is not None:
+        return Run(Path(out)).read_config()
+    return {}
+
+
+def train_command(name: str) -> Callable[..., None]:
+    """Return `fastbat train` with the settings of the method `name` among its flags."""
+    method_class = METHODS[name]
+    hints, docs = get_type_hints(method_class), {p.arg_name: p.description for p in parse_from_object(method_class).params}
+    own = [f for f in fields(method_class) if f.init and f.name != "eps"]  # type: ignore[arg-type]
+
+    def command(
+        *,
+        method: str = name,
+        eps: float = 8.0,
+        out: Path | None = None,
+        resume: bool = False,
+        config: Path | None = None,
+        settings: Settings = Settings(),  # noqa: B008 (frozen)
+        **options: Any,
+    ) -> None:
+        target = out or Path("runs") / f"{settings.dataset}-{method}-eps{eps:g}-seed{settings.seed}"
+        run = train(METHODS[method](eps=eps / 255, **options), settings, target, resume=resume)
+        say(f"finished: {run.path}; measure it with: fastbat evaluate {run.path} --eps {eps:g} --attacks clean,pgd,aa")
+
+    def flag(arg: str, kind: Any, default: Any, help: str | None = None, group: str | None = None) -> Argument:
+        annotation = Annotated[kind, Parameter(help=help, group=group)]
+        return Argument(arg, Argument.KEYWORD_ONLY, default=default, annotation=annotation)
+
+    flags = [
+        flag("method", str, name, "Training method by name; fastbat list methods names them."),
+        flag("eps", float, 8.0, "Linf budget trained against, on the 0-255 scale."),
+        flag("out", Path | None, None, "Run directory; runs/DATASET-METHOD-epsE-seedS unless given."),
+        flag("resume", bool, False, "Go on after the last finished epoch of --out, with its own settings."),
+        flag("config", Path | None, None, "TOML file of settings; flags override it. RUN/config.toml repeats a run."),
+        Argument("settings", Argument.KEYWORD_ONLY, default=Settings(), annotation=Annotated[Settings, Parameter(name="*")]),
+        *(flag(f.name, hints[f.name], f.default, docs.get(f.name), f"Settings of {name}") for f in own),
+    ]
+    command.__doc__ = f"Train a robust model into a run directory.\n\nThe flags of {name} come last; --method NAME --help shows another's."
+    command.__signature__ = Signature(flags)  # type: ignore[attr-defined]
+    command.__annotations__ = {flag.name: flag.annotation for flag in flags}
+    return command
+
+
+def evaluate_command(
+    target: Path,
+    *,
+    checkpoint: Literal["best", "last"] = "best",
+    attacks: str = "clean,pgd",
+    eps: float | None = None,
+    pgd_steps: int = 50,
+    pgd_restarts: int = 10,
+    limit: int | None = None,
+    batch_size: int = 250,
+    seed: int = 0,
+    data_dir: Path | None = None,
+    device: str = "auto",
+    json: bool = False,
+) -> None:
+    """Measure how robust a trained model is, on the test images of its data set.
+
+    Parameters
+    ----------
+    target
+        A run directory, or one of its .safetensors files.
+    checkpoint
+        Which weights of a run directory: those of the best epoch by robust validation accuracy, or of the last.
+    attacks
+        Comma-separated: clean, pgd, aa (AutoAttack standard).
+    eps
+        Linf budget of the attacks on the 0-255 scale; the one trained against unless given.
+    pgd_steps
+        Steps of PGD, each of eps / 4.
+    pgd_restarts
+        Random starts of PGD.
+    limit
+        Only the first N test images.
+    batch_size
+        Images attacked at a time.
+    seed
+        Of the attacks' random starts.
+    data_dir
+        Folder with the data set's parquet files; the one trained from unless given.
+    device
+        cpu, cuda, or auto: cuda where there is one.
+    json
+        Print one JSON object instead of a table.
+    """
+    result = evaluate_run(
+        target, checkpoint, eps=None if eps is None else eps / 255, attacks=attacks.split(","), pgd_steps=pgd_steps,
+        pgd_restarts=pgd_restarts, limit=limit, batch_size=batch_size, seed=seed, data_dir=data_dir, device=device,
+    )  # fmt: skip
+    print_json(result.record()) if json else Console().print(evaluation_table(str(target), result))
+
+
+def evaluation_table(title: str, result: Evaluation) -> Table:
+    """Return the table of one evaluation."""
+    table = Table("attack", "accuracy [95 % interval]", "seconds", title=f"{title}, eps {result.eps * 255:g}/255, {result.n} images")
+    for attack, accuracy in result.accuracies.items():
+        table.add_row(result.label(attack), str(accuracy), f"{accuracy.seconds:.1f}")
+    table.caption = "; ".join(result.warnings) or "The interval is over the draw of the images, not over training seeds."
+    return table
+
+
+def list_command(what: Literal["methods", "models", "datasets", "attacks"], *, json: bool = False) -> None:
+    """Name what there is.
+
+    Parameters
+    ----------
+    what
+        methods, models, datasets or attacks.
+    json
+        Print one JSON object, name to description, instead of a table.
+    """
+    entries = {
+        "methods": {name: parse_from_object(cls).short_description or "" for name, cls in METHODS.items()},
+        "models": {name: f"default width {DEFAULT_WIDTH[name]}" for name in MODELS},
+        "datasets": {name: card.source for name, card in DATASETS.items()},
+        "attacks": ATTACKS,
+    }[what]
+    if json:
+        print_json(entries)
+        return
+    table = Table("name", "what it is")
+    for name, text in entries.items():
+        table.add_row(name, text)
+    Console().print(table)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print one line of JSON on stdout."""
+    print(json.dumps(value))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""Batches of an epoch: order from (seed, epoch), augmentation from (seed, step)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from fastbat.data.batch import Batch, View
+from fastbat.data.images import Images
+from fastbat.randomness import generator
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Cuts `images` into batches, in a new order each epoch; the last batch may be smaller."""
+
+    images: Images
+    batch_size: int
+    seed: int
+    pad: int = 0
+    flip: bool = False
+
+    def __len__(self) -> int:
+        return -(-len(self.images) // self.batch_size)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield the batches of epoch `number` (from 0), on the device the images are on."""
+        device = self.images.pixels.device
+        order = torch.from_numpy(generator(self.seed, "order", number).permutation(len(self.images)))
+        for i, index in enumerate(order.split(self.batch_size)):
+            rng = generator(self.seed, "augment", number * len(self) + i)
+            view = View.draw(rng, len(index), self.pad, self.flip)
+            index = index.to(device)
+            pixels = view.apply(self.images.pixels[index], self.pad)
+            yield Batch(pixels.float() / 255, self.images.labels[index], index, view)

@@ -1,0 +1,22 @@
+"""What the user can mend: one line that says what was found, where, and what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InputError(ValueError):
+    """Bad input, found before any work was started; its text is one line for the user."""
+
+
+class DivergedError(RuntimeError):
+    """Training ran into a loss that is no number; its text says where, and what is saved."""
+
+
+def choose(what: str, name: str, known: Iterable[str]) -> str:
+    """Return `name` if it is one of `known`; else raise InputError with the nearest known name."""
+    known = list(known)
+    if name in known:
+        return name
+    near = get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise InputError(f"unknown {what} {name!r}; {hint}known: {', '.join(known)}")

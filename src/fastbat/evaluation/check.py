@@ -1,0 +1,85 @@
+"""Bad input, found before any attack starts: each message says what was found, where, and what to do."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastbat.errors import InputError, choose
+
+ATTACKS = {
+    "clean": "SA: accuracy on the images as they are",
+    "pgd": "RA-PGD-K-R: K signed steps of eps / 4 from uniform starts, R restarts",
+    "aa": "RA-AA: AutoAttack standard (apgd-ce, apgd-t, fab-t, square)",
+}
+
+
+def check_request(eps: float, attacks: Sequence[str], counts: Mapping[str, int]) -> None:
+    """Raise InputError unless 0 < eps <= 1, every attack is known and every count is at least 1."""
+    if not 0 < eps <= 1:
+        raise InputError(f"eps is {eps * 255:g}/255; it must lie above 0 and at most at 255/255, the range of the images")
+    for attack in attacks:
+        choose("attack", attack, ATTACKS)
+    for name, count in counts.items():
+        if count < 1:
+            raise InputError(f"{name} is {count}; it must be at least 1")
+
+
+def gather(data: tuple[Tensor, Tensor] | Iterable[Any], limit: int | None) -> tuple[Tensor, Tensor]:
+    """Return images x (N, C, H, W) and labels y (N,) of (x, y), or of a loader of such pairs or of objects with x and y."""
+    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor):
+        x, y = data
+    else:
+        parts, count = [], 0
+        for item in data:
+            parts.append((item.x, item.y) if hasattr(item, "x") else (item[0], item[1]))
+            count += len(parts[-1][1])
+            if limit is not None and count >= limit:
+                break
+        if not parts:
+            raise InputError("the loader gave no batch; there is nothing to evaluate")
+        x, y = (torch.cat(column) for column in zip(*parts, strict=True))
+    x, y = x[:limit], y[:limit]
+    _check_data(x, y)
+    return x, y
+
+
+def _check_data(x: Tensor, y: Tensor) -> None:
+    if x.ndim != 4 or y.ndim != 1 or len(x) != len(y):
+        raise InputError(f"images of shape {tuple(x.shape)}, labels {tuple(y.shape)}; expected (N, C, H, W) and (N,)")
+    if len(y) == 0:
+        raise InputError("no images; there is nothing to evaluate")
+    if not x.is_floating_point() or y.dtype != torch.int64:
+        raise InputError(f"images are {x.dtype}, labels {y.dtype}; expected floats in [0, 1] (divide bytes by 255) and int64")
+    bad = ~x.isfinite().flatten(1).all(1)
+    if bad.any():
+        raise InputError(f"{int(bad.sum())} images are not finite, the first at {int(bad.nonzero()[0])}; mend or drop them")
+    low, high = x.min().item(), x.max().item()
+    if low < 0 or high > 1:
+        raise InputError(f"images lie in [{low:g}, {high:g}]; they must lie in [0, 1], the normalisation inside the model")
+
+
+def check_fit(model: nn.Module, x: Tensor, y: Tensor, device: torch.device) -> int:
+    """Return the number of classes; raise InputError where one forward pass shows that model and data do not fit."""
+    with torch.no_grad():
+        try:
+            logits = model(x[:2].to(device))
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"the model does not take images of shape {tuple(x.shape[1:])}: {reason}") from error
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x[:2]):
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(f"the model returns {found} for {len(x[:2])} images; expected logits (N, classes)")
+    classes = logits.shape[1]
+    if classes < 2:
+        raise InputError("the model has 1 output; an attack needs at least 2 classes")
+    if y.min() < 0 or y.max() >= classes:
+        raise InputError(f"labels lie in {int(y.min())}..{int(y.max())}, but the model has {classes} outputs; they must match")
+    return classes
+
+
+def first_device(model: nn.Module, x: Tensor) -> torch.device:
+    """Return the device of the model's first weight or buffer; x's where it has none."""
+    return next(itertools.chain(model.parameters(), model.buffers()), x).device

@@ -1,0 +1,100 @@
+"""What lies on disk: files written beside their place and renamed onto it, weights with a checksum, lines of JSON.
+
+Nothing is pickled: weights and optimizer state are safetensors, everything else is JSON or TOML.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+import torch
+from torch import Tensor
+
+from fastbat.errors import InputError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file beside `path` for writing; on success it replaces `path` at once, on failure `path` is untouched."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write `tensors` and the JSON metadata `about`, with a SHA-256 over both, to a safetensors file."""
+    stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    text = json.dumps(about, sort_keys=True)
+    with replacing(path) as file:
+        file.write(save(stored, {"fastbat": text, "sha256": _checksum(stored, text)}))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and metadata of a file of `save_tensors`, on the CPU.
+
+    Raises InputError where it is missing, truncated, altered, or not one of ours.
+    """
+    if not path.is_file():
+        raise InputError(f"no file {str(path)!r}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator of its own)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{str(path)!r} is not a whole safetensors file ({error}); copy it anew") from error
+    if "fastbat" not in meta:
+        raise InputError(f"{str(path)!r} has no fastbat metadata; only checkpoints written by fastbat say their model")
+    if meta.get("sha256") != _checksum(tensors, meta["fastbat"]):
+        raise InputError(f"{str(path)!r} does not match its checksum: it was altered or damaged; copy it anew")
+    return tensors, json.loads(meta["fastbat"])
+
+
+def append_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Add one line of JSON to `path`; a line that a crash cut short before it is ended first."""
+    with path.open("a+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size:
+            file.seek(size - 1)
+        torn = size > 0 and file.read(1) != b"\n"
+        file.write(b"\n" * torn + json.dumps(record).encode() + b"\n")
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a file of JSON lines; lines cut short by a crash are left out."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [record for line in lines if (record := _parse(line)) is not None]
+
+
+def write_records(path: Path, records: list[dict[str, Any]]) -> None:
+    """Replace `path` by these records, a line each."""
+    with replacing(path) as file:
+        file.write("".join(json.dumps(record) + "\n" for record in records).encode())
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,46 @@
+"""The constraint set of a perturbation, Eq. 9: C(x) = {d : |d| <= eps, 0 <= x + d <= 1}, coordinate by coordinate."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+TOLERANCE = 1e-7  # a coordinate nearer to a face than this counts as on it
+
+
+@dataclass(frozen=True)
+class Box:
+    """The perturbations allowed at images `x` (B, C, H, W) in [0, 1] with budget `eps` on the same scale.
+
+    Comparisons are made in x's own precision; keep it float32 or better.
+    """
+
+    x: Tensor
+    eps: float
+
+    @cached_property
+    def low(self) -> Tensor:
+        """The lower face, max(-eps, -x)."""
+        return torch.clamp(-self.x, min=-self.eps)
+
+    @cached_property
+    def high(self) -> Tensor:
+        """The upper face, min(eps, 1 - x)."""
+        return torch.clamp(1 - self.x, max=self.eps)
+
+    def project(self, delta: Tensor) -> Tensor:
+        """Return the nearest point of the box to `delta`: P of Eq. 8."""
+        return torch.clamp(delta, self.low, self.high)
+
+    def uniform(self) -> Tensor:
+        """Draw P(U(-eps, eps)) from torch's global generator."""
+        return self.project((2 * torch.rand_like(self.x) - 1) * self.eps)
+
+    def corner(self) -> Tensor:
+        """Draw P(d) with d uniform on the corners {-eps, eps}^d."""
+        return self.project((2 * torch.rand_like(self.x) - 1).sign() * self.eps)
+
+    def interior(self, delta: Tensor) -> Tensor:
+        """Return the 0/1 mask of strictly inactive constraints, the diagonal of H_C in Eq. 12."""
+        return ((delta > self.low + TOLERANCE) & (delta < self.high - TOLERANCE)).to(delta.dtype)

@@ -1,0 +1,23 @@
+"""Training methods: each one file that reads like the algorithm of its paper. A method yields losses.
+
+    for loss in method.losses(model, batch):
+        loss.backward()          # the losses of one call accumulate into one update
+
+A method is a frozen dataclass; its fields are its settings, `eps` is on the [0, 1] scale. What it measures on
+the way it leaves in `stats`, 0-d tensors by name, for the trainer's metrics.
+"""
+
+from fastbat.methods.fast_at import FastAT
+from fastbat.methods.fast_bat import FastBAT
+from fastbat.methods.method import LabelledBatch, Method
+from fastbat.methods.pgd_at import PgdAT
+from fastbat.methods.standard import Standard
+
+METHODS: dict[str, type[Method]] = {
+    "fast-bat": FastBAT,
+    "fast-at": FastAT,
+    "pgd-at": PgdAT,
+    "standard": Standard,
+}
+
+__all__ = ["METHODS", "FastAT", "FastBAT", "LabelledBatch", "Method", "PgdAT", "Standard"]

@@ -1,0 +1,38 @@
+"""FAST-AT (Wong et al., 2020): one signed step from a random start, Eqs. 5 and 6.
+
+    d0 = P(U(-eps, eps))
+    d  = P(d0 + 1.25 eps sign g(d0))
+    theta <- theta - alpha grad mean CE(x + d)
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fastbat.attacks.gradient import input_gradient
+from fastbat.geometry import Box
+from fastbat.methods.method import LabelledBatch, check_eps
+
+
+@dataclass(frozen=True)
+class FastAT:
+    """FAST-AT. BatchNorm sees two passes, at d0 and at d."""
+
+    eps: float
+    step_ratio: float = 1.25
+    """Size of the signed step, in units of eps."""
+    stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_eps(self.eps)
+
+    def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
+        """Yield mean CE(x + d)."""
+        x, y = batch.x, batch.y
+        box = Box(x, self.eps)
+        start = box.uniform()
+        delta = box.project(start + self.step_ratio * self.eps * input_gradient(model, x, y, start).sign())
+        self.stats["active"] = 1 - box.interior(delta).mean()
+        yield F.cross_entropy(model(x + delta), y)

@@ -1,0 +1,51 @@
+"""What a training method is: an object that yields losses."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from fastbat.errors import InputError
+
+
+class LabelledBatch(Protocol):
+    """What a method reads of a batch. Only the methods with a memory look at `index` and `view`."""
+
+    @property
+    def x(self) -> Tensor:
+        """Images (B, C, H, W) in [0, 1]."""
+
+    @property
+    def y(self) -> Tensor:
+        """Labels (B,), int64."""
+
+    @property
+    def index(self) -> Any:
+        """Each image's place in the data set, (B,) int64, or None."""
+
+    @property
+    def view(self) -> Any:
+        """The crop and flip that made x from the stored images, or None."""
+
+
+class Method(Protocol):
+    """A training method. Its constructor takes `eps` on the [0, 1] scale and the method's own fields."""
+
+    def __init__(self, eps: float) -> None: ...
+
+    @property
+    def eps(self) -> float:
+        """The budget trained against, on the [0, 1] scale; 0 for none."""
+
+    @property
+    def stats(self) -> dict[str, Tensor]:
+        """What the last call of `losses` measured: 0-d tensors by name."""
+
+    def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
+        """Yield the losses whose accumulated gradients make one update."""
+
+
+def check_eps(eps: float) -> None:
+    """Raise InputError unless 0 < eps <= 1; a value above 1 is most likely on the 0-255 scale."""
+    if not 0 < eps <= 1:
+        raise InputError(f"eps is {eps:g}; it must lie in (0, 1], the scale of the images: write 8/255 for 8")

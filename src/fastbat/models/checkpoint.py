@@ -1,0 +1,33 @@
+"""Weights on disk that say what they are: safetensors with the model's description as JSON metadata."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fastbat.errors import InputError
+from fastbat.files import load_tensors, save_tensors
+from fastbat.models.build import build_model
+
+
+def save_model(path: Path, model: nn.Module, about: Mapping[str, Any]) -> None:
+    """Write the weights of `model`; `about["model"]` holds the arguments of `build_model` that make it."""
+    save_tensors(path, model.state_dict(), about)
+
+
+def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the model in eval mode on the CPU, and its metadata.
+
+    Raises InputError where the file is not whole, or its weights are not those of the model it names.
+    """
+    tensors, about = load_tensors(path)
+    if "model" not in about:
+        raise InputError(f"{str(path)!r} holds a training state, not a model; name best.safetensors or last.safetensors")
+    model = build_model(**about["model"])
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        wrong = str(error).splitlines()[1].strip()
+        raise InputError(f"{str(path)!r} holds weights of another architecture than {about['model']['name']}: {wrong}") from error
+    return model.eval(), about

@@ -1,0 +1,35 @@
+"""Where every random number comes from: a key, never a process's own history.
+
+    training noise, augmentation    (seed, step)                         of the global batch
+    the order of an epoch           (seed, epoch)
+    starting points of an attack    (seed, attack, restart, image index)
+
+So a resumed run, another batch size in evaluation, or another way of cutting the work gives what one
+undisturbed process gives.
+"""
+
+import zlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def generator(*key: int | str) -> np.random.Generator:
+    """Return a NumPy generator that depends on `key` alone (names enter by their CRC-32)."""
+    return np.random.default_rng([_number(k) for k in key])
+
+
+def seed_torch(*key: int | str) -> None:
+    """Seed torch's global generators (all devices) from `key`: noise inside a training step, weights."""
+    torch.manual_seed(int(generator(*key).integers(2**63)))
+
+
+def uniform_starts(x: Tensor, index: Tensor, *key: int | str) -> Tensor:
+    """Draw U(0, 1) of x's shape; row i depends on (`key`, index[i]) alone, whatever batch it is in."""
+    rows = [generator(*key, i).random(x.shape[1:], dtype=np.float32) for i in index.tolist()]
+    return torch.from_numpy(np.stack(rows)).to(x)
+
+
+def _number(k: int | str) -> int:
+    return zlib.crc32(k.encode()) if isinstance(k, str) else k

@@ -1,0 +1,56 @@
+"""Evaluating what a run left behind: its weights, on the test images of its data set, with its record beside it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fastbat.data import load
+from fastbat.errors import InputError
+from fastbat.evaluation import Evaluation, evaluate
+from fastbat.files import append_record
+from fastbat.models import load_model
+from fastbat.training.machine import pick_device
+from fastbat.training.run import Run
+
+
+def evaluate_run(
+    target: Path | str,
+    checkpoint: str = "best",
+    *,
+    eps: float | None = None,
+    attacks: Sequence[str] = ("clean", "pgd"),
+    pgd_steps: int = 50,
+    pgd_restarts: int = 10,
+    limit: int | None = None,
+    batch_size: int = 250,
+    seed: int = 0,
+    data_dir: Path | None = None,
+    device: str = "auto",
+) -> Evaluation:
+    """Evaluate a run directory (its `checkpoint`: best or last) or a .safetensors file of one; see `fastbat.evaluate`.
+
+    `eps` (on the [0, 1] scale) and `data_dir` are those of the training unless given. The record is added to the run's
+    evaluation.jsonl. Raises InputError as `evaluate` does, and where the target, its weights or its data are not to be had.
+    """
+    target = Path(target)
+    file = Run(target).weights(checkpoint) if target.is_dir() else target
+    model, about = load_model(file)
+    config, dataset = about["config"], about["dataset"]
+    if eps is None:
+        if "eps" not in config:
+            raise InputError(f"{str(file)!r} was trained against no budget; say which one to attack it with: --eps 8")
+        eps = config["eps"] / 255
+    where = data_dir or (Path(config["data_dir"]) if "data_dir" in config else None)
+    test = load(dataset["name"], where).test
+    if list(test.classes) != list(dataset["classes"]):
+        raise InputError(f"{str(file)!r} was trained on other classes than those of {dataset['name']} in {where}")
+    result = evaluate(
+        model.to(pick_device(device)), test.tensors(), eps=eps, attacks=attacks, pgd_steps=pgd_steps,
+        pgd_restarts=pgd_restarts, limit=limit, batch_size=batch_size, seed=seed,
+    )  # fmt: skip
+    source = {"checkpoint": file.name, "epoch": about["epoch"], "dataset": dataset["name"], "fingerprint": test.fingerprint}
+    result = replace(result, settings={**result.settings, **source})
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    append_record(Run(file.parent).evaluations, {"time": when, **result.record()})
+    return result

@@ -1,0 +1,32 @@
+"""The device a run is on: by name, its clock, its memory."""
+
+import resource
+import sys
+
+import torch
+
+from fastbat.errors import InputError
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device called `name`; "auto" is cuda where there is one. Raises InputError where it is not to be had."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} is not to be had here; say cpu, cuda or auto") from error
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the work queued on `device`, so that a clock read afterwards is true."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Return the most memory used so far, MiB: allocated on a CUDA device, else resident in this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -1,0 +1,101 @@
+"""A run directory.
+
+RUN/
+  config.toml        every setting as resolved: `fastbat train --config RUN/config.toml` repeats the run
+  metrics.jsonl      one record an epoch
+  best.safetensors   the weights of the epoch with the highest robust validation accuracy
+  last.safetensors   the weights of the last finished epoch
+  last.ckpt          what training needs to go on after that epoch (safetensors)
+  evaluation.jsonl   one record an evaluation
+"""
+
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from filelock import FileLock, Timeout
+
+from fastbat.errors import InputError, choose
+from fastbat.files import replacing
+
+MAY_DIFFER_ON_RESUME = {"device", "data_dir"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one training run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Every setting, as TOML."""
+        return self.path / "config.toml"
+
+    @property
+    def metrics(self) -> Path:
+        """One record an epoch, as lines of JSON."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def state(self) -> Path:
+        """What training needs to go on."""
+        return self.path / "last.ckpt"
+
+    @property
+    def evaluations(self) -> Path:
+        """One record an evaluation, as lines of JSON."""
+        return self.path / "evaluation.jsonl"
+
+    def weights(self, which: str) -> Path:
+        """Return the file of the `best` or the `last` weights."""
+        return self.path / f"{choose('checkpoint', which, ('best', 'last'))}.safetensors"
+
+    def check_free(self, config: dict[str, Any]) -> None:
+        """Raise InputError where a new run of `config` would write over something."""
+        if self.path.exists() and (not self.path.is_dir() or any(f.name != ".lock" for f in self.path.iterdir())):
+            raise InputError(f"{str(self.path)!r} already holds something; name another --out, or go on with --resume")
+
+    def check_same(self, config: dict[str, Any]) -> None:
+        """Raise InputError where the run was started with other settings than `config`."""
+        before = self.read_config()
+        for name in sorted((before.keys() | config.keys()) - MAY_DIFFER_ON_RESUME):
+            if before.get(name) != config.get(name):
+                raise InputError(
+                    f"{str(self.path)!r} was started with {name} = {before.get(name)}, not {config.get(name)}; "
+                    "resume with its own settings, or name another --out"
+                )
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Write the settings."""
+        with replacing(self.config) as file:
+            file.write(tomli_w.dumps(config).encode())
+
+    def read_config(self) -> dict[str, Any]:
+        """Return the settings; raises InputError where there are none or they are not TOML."""
+        return read_toml(self.config)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process alone; raises InputError where another process trains in it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            with lock:
+                yield
+        except Timeout as error:
+            raise InputError(f"another process is training in {str(self.path)!r}; wait for it or name another --out") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the table of a TOML file; raises InputError where it is missing or not TOML."""
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} is not TOML: {error}") from error

@@ -1,0 +1,85 @@
+"""What a training run is made of, beside its method."""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from fastbat.data import DATASETS
+from fastbat.errors import InputError, choose
+from fastbat.methods import METHODS, Method
+from fastbat.models import DEFAULT_WIDTH, MODELS
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a run; the same names are flags of `fastbat train` and keys of its TOML file.
+
+    `resolved()` fills in what depends on the data set.
+    """
+
+    dataset: str = "digits"
+    """Data set by name; `fastbat list datasets` names them."""
+    data_dir: Path | None = None
+    """Folder with the data set's parquet files; without it the data set is downloaded."""
+    train_limit: int | None = None
+    """Train on the first N images of the training split."""
+    model: str | None = None
+    """Network by name (`fastbat list models`); the data set's own unless given."""
+    width: int | None = None
+    """Channels of the first layer; the network's own unless given (the paper's PreActResNet-18: 64)."""
+    activation: str = "relu"
+    """relu, softplus (beta 10) or swish."""
+    epochs: int = 20
+    """Passes over the training images."""
+    batch_size: int = 128
+    """Images a step."""
+    max_lr: float | None = None
+    """Peak of the triangular learning rate; the data set's own unless given (0.2 for CIFAR-10)."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 5e-4
+    """Weight decay of SGD."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """bf16: the model's forward pass under autocast; everything else stays float32."""
+    select_steps: int = 10
+    """The best epoch is chosen by PGD on validation images: its steps, each of eps / 4."""
+    select_restarts: int = 1
+    """Its restarts (the released code: 50 steps, 10 restarts)."""
+    select_limit: int = 1000
+    """On the first N validation images, the same every epoch."""
+    seed: int = 0
+    """Of everything random: weights, order, augmentation, noise."""
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where there is one."""
+
+    def __post_init__(self) -> None:
+        choose("data set", self.dataset, DATASETS)
+        least = {"epochs": 1, "batch_size": 1, "select_steps": 1, "select_restarts": 1, "select_limit": 1, "seed": 0}
+        for name, minimum in least.items():
+            if getattr(self, name) < minimum:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least {minimum}")
+        if self.train_limit is not None and self.train_limit < 1:
+            raise InputError(f"train_limit is {self.train_limit}; leave it out to train on all images")
+        if self.max_lr is not None and not self.max_lr > 0:
+            raise InputError(f"max_lr is {self.max_lr:g}; it must be above 0")
+        choose("precision", self.precision, ("float32", "bf16"))
+
+    def resolved(self) -> "Settings":
+        """Return these settings with what depends on the data set and the network filled in."""
+        card = DATASETS[self.dataset]
+        model = choose("model", self.model or card.model, MODELS)
+        width = DEFAULT_WIDTH[model] if self.width is None else self.width
+        return replace(self, model=model, width=width, max_lr=card.max_lr if self.max_lr is None else self.max_lr)
+
+
+def describe(method: Method, settings: Settings) -> dict[str, Any]:
+    """Return method and settings as the flat table of config.toml: eps on the 0-255 scale, paths as text, no None."""
+    names = {cls: name for name, cls in METHODS.items()}
+    table: dict[str, Any] = {"method": names.get(type(method), type(method).__qualname__)}
+    for part in (method, settings):
+        table |= {f.name: getattr(part, f.name) for f in fields(part) if f.init}  # type: ignore[arg-type]
+    if "eps" in table:
+        table["eps"] = round(table["eps"] * 255, 9)
+    if settings.data_dir is not None:
+        table["data_dir"] = str(settings.data_dir.resolve())
+    return {name: value for name, value in table.items() if value is not None}

@@ -1,0 +1,53 @@
+"""What training goes on from: weights, momenta, the epoch, and the best epoch so far, in one file with a checksum.
+
+There is no generator's state in it: everything random is a function of (seed, step).
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from torch import nn
+from torch.optim import SGD
+
+from fastbat.errors import InputError
+from fastbat.files import load_tensors, save_tensors
+
+
+@dataclass(frozen=True)
+class Best:
+    """The epoch with the highest robust validation accuracy; standard accuracy decides among equals, then the earlier."""
+
+    ra: float = -1.0
+    sa: float = -1.0
+    epoch: int = 0
+
+    def beats(self, other: "Best") -> bool:
+        """Say whether this epoch is to be kept rather than `other`."""
+        return (self.ra, self.sa) > (other.ra, other.sa)
+
+
+def save_state(path: Path, model: nn.Module, optimizer: SGD, epoch: int, best: Best) -> None:
+    """Write the state after `epoch` finished epochs."""
+    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    for name, weight in model.named_parameters():
+        momentum = optimizer.state[weight].get("momentum_buffer")
+        if momentum is not None:
+            tensors[f"momentum/{name}"] = momentum
+    save_tensors(path, tensors, {"epoch": epoch, "best": asdict(best)})
+
+
+def load_state(path: Path, model: nn.Module, optimizer: SGD) -> tuple[int, Best]:
+    """Put weights and momenta back; return the number of finished epochs and the best of them.
+
+    Raises InputError where the file is damaged or belongs to another model.
+    """
+    tensors, about = load_tensors(path)
+    weights = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(f"{str(path)!r} belongs to another model: {str(error).splitlines()[1].strip()}") from error
+    for name, weight in model.named_parameters():
+        if f"momentum/{name}" in tensors:
+            optimizer.state[weight]["momentum_buffer"] = tensors[f"momentum/{name}"].to(weight.device)
+    return about["epoch"], Best(**about["best"])

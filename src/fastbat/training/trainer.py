@@ -1,0 +1,167 @@
+"""The trainer: SGD on the losses a method yields, the best epoch by robust validation accuracy, a run on disk.
+
+    for loss in method.losses(model, batch): loss.backward()
+    optimizer.step(); optimizer.zero_grad()
+
+Everything random in a step belongs to (seed, step), so a run that is stopped and resumed gives the weights of one that
+never stopped, bit for bit on one CPU with the same number of threads.
+"""
+
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from fastbat.data import DATASETS, Loader, Splits, load
+from fastbat.errors import DivergedError
+from fastbat.evaluation import correct, frozen, robust_to_pgd
+from fastbat.files import append_record, read_records, write_records
+from fastbat.methods import Method
+from fastbat.models import build_model, save_model
+from fastbat.progress import bar, say
+from fastbat.randomness import seed_torch
+from fastbat.training.machine import peak_memory_mib, pick_device, synchronize
+from fastbat.training.precision import Autocast
+from fastbat.training.run import Run
+from fastbat.training.schedule import triangular
+from fastbat.training.settings import Settings, describe
+from fastbat.training.state import Best, load_state, save_state
+
+
+def train(method: Method, settings: Settings, out: Path | str, *, resume: bool = False) -> Run:
+    """Train with `method` and return the run directory `out`; with `resume` go on after its last finished epoch.
+
+    Raises InputError before anything is written where `out` holds another run, `resume` comes with other settings, or the
+    data are not to be had; DivergedError where the loss is no longer a number.
+    """
+    run, settings = Run(Path(out)), settings.resolved()
+    config = describe(method, settings)
+    run.check_free(config) if not resume else run.check_same(config)
+    device = pick_device(settings.device)
+    splits = load(settings.dataset, settings.data_dir)
+    if settings.train_limit is not None:
+        splits = replace(splits, train=splits.train.slice(0, settings.train_limit))
+    with run.locked():
+        run.write_config(config)
+        Trainer(run, method, settings, splits, device).train()
+    return run
+
+
+class Trainer:
+    """One run in progress: the model, its optimizer, and how far they have come."""
+
+    def __init__(self, run: Run, method: Method, settings: Settings, splits: Splits, device: torch.device) -> None:
+        self.run, self.method, self.settings, self.device = run, method, settings, device
+        card = DATASETS[settings.dataset]
+        self.loader = Loader(splits.train.to(device), settings.batch_size, settings.seed, card.pad, card.flip)
+        self.validation = splits.validation.slice(0, settings.select_limit).to(device).tensors()
+        self.model_args = {
+            "name": settings.model,
+            "num_classes": len(splits.train.classes),
+            "width": settings.width,
+            "activation": settings.activation,
+            "mean": card.mean,
+            "std": card.std,
+        }
+        self.dataset = {"name": settings.dataset, "fingerprint": splits.train.fingerprint, "classes": splits.train.classes}
+        seed_torch(settings.seed, "weights")
+        self.model = build_model(**self.model_args).to(device)
+        self.net: nn.Module = Autocast(self.model) if settings.precision == "bf16" else self.model
+        self.optimizer = SGD(
+            self.model.parameters(), lr=0.0, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+        self.epoch, self.best = 0, Best()
+        if run.state.exists():
+            self.epoch, self.best = load_state(run.state, self.model, self.optimizer)
+
+    def train(self) -> None:
+        """Train the epochs that are left; after each, the run on disk is complete."""
+        write_records(self.run.metrics, read_records(self.run.metrics)[: self.epoch])
+        while self.epoch < self.settings.epochs:
+            record = self.train_epoch() | self.select()
+            self.epoch += 1
+            self.save(record)
+            say(epoch_line(record, self.settings.epochs))
+
+    def train_epoch(self) -> dict[str, Any]:
+        """Run the method over every training image once; return the epoch's training record."""
+        start, sums = time.perf_counter(), {}
+        name = f"epoch {self.epoch + 1} of {self.settings.epochs}"
+        with bar(name) as show:
+            for i, batch in enumerate(self.loader.epoch(self.epoch)):
+                show(i / len(self.loader), name)
+                measured = self.update(batch, self.epoch * len(self.loader) + i)
+                sums = {k: sums.get(k, 0) + v for k, v in measured.items()}
+        synchronize(self.device)
+        seconds = time.perf_counter() - start
+        means = {k: v.item() / len(self.loader) for k, v in sums.items()}
+        if not math.isfinite(means["loss"]):
+            raise DivergedError(
+                f"the loss is {means['loss']} in epoch {self.epoch + 1}; lower --max-lr (the {self.epoch} epochs before are saved)"
+            )
+        speed = {"seconds": seconds, "images_per_second": len(self.loader.images) / seconds}
+        return {"epoch": self.epoch + 1, **means, "lr": self.optimizer.param_groups[0]["lr"], **speed}
+
+    def update(self, batch: Any, step: int) -> dict[str, Tensor]:
+        """Make one update of the weights; return the mean of the losses and the method's own measurements, on the device."""
+        settings = self.settings
+        seed_torch(settings.seed, "step", step)
+        rate = triangular(step, settings.epochs * len(self.loader), settings.max_lr)
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.model.train()
+        values = []
+        for loss in self.method.losses(self.net, batch):
+            loss.backward()
+            values.append(loss.detach())
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return {"loss": torch.stack(values).mean(), **self.method.stats}
+
+    def select(self) -> dict[str, Any]:
+        """Return SA and RA in percent on the validation images: PGD at eps / 4, the same starts every epoch."""
+        start, settings, eps = time.perf_counter(), self.settings, self.method.eps
+        (x, y), size = self.validation, max(settings.batch_size, 250)
+        with frozen(self.model), bar("validation") as show:
+            robust = clean = correct(self.net, x, y, size)
+            if eps > 0:
+                robust = robust_to_pgd(
+                    self.net, x, y, clean, eps=eps, step=eps / 4, steps=settings.select_steps,
+                    restarts=settings.select_restarts, seed=settings.seed, batch_size=size, show=show,
+                )  # fmt: skip
+        sa, ra = (100 * mask.float().mean().item() for mask in (clean, robust))
+        return {"val_n": len(y), "val_sa": sa, "val_ra": ra, "select_seconds": time.perf_counter() - start}
+
+    def save(self, record: dict[str, Any]) -> None:
+        """Write the finished epoch: weights first, the state that says it is finished last."""
+        now = Best(record["val_ra"], record["val_sa"], self.epoch)
+        record |= {"peak_memory_mib": peak_memory_mib(self.device), "best": now.beats(self.best)}
+        if record["best"]:
+            self.best = now
+            save_model(self.run.weights("best"), self.model, self.about())
+        save_model(self.run.weights("last"), self.model, self.about())
+        append_record(self.run.metrics, record)
+        save_state(self.run.state, self.model, self.optimizer, self.epoch, self.best)
+
+    def about(self) -> dict[str, Any]:
+        """Return what the weights say of themselves."""
+        return {
+            "model": self.model_args,
+            "dataset": self.dataset,
+            "config": describe(self.method, self.settings),
+            "epoch": self.epoch,
+        }
+
+
+def epoch_line(record: dict[str, Any], epochs: int) -> str:
+    """Return the line of an epoch's log."""
+    active = f"  active {record['active']:.0%}" if "active" in record else ""
+    return (
+        f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  loss {record['loss']:.4f}{active}"
+        f"  validation SA {record['val_sa']:.1f} % RA {record['val_ra']:.1f} %"
+        f"  {record['seconds']:.1f} s + {record['select_seconds']:.1f} s selection{'  best' if record['best'] else ''}"
+    )
