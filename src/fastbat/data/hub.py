@@ -99,7 +99,7 @@ def _decode(folder: Path, dataset: Any, image: str | None, label: str) -> None:
             show(i / len(dataset), f"decoding {len(dataset)} images, once")
     if len({row.shape for row in rows}) != 1:
         raise InputError(f"images of {len({row.shape for row in rows})} sizes in one data set; one size is needed")
-    pixels, labels = np.stack(rows), np.array(dataset[label], dtype=np.int64)
+    pixels, labels = np.ascontiguousarray(np.stack(rows)), np.array(dataset[label], dtype=np.int64)
     feature = dataset.features[label]
     classes = feature.names if isinstance(feature, datasets.ClassLabel) else [str(c) for c in range(labels.max() + 1)]
     if labels.min() < 0 or labels.max() >= len(classes):
