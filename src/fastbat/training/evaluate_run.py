@@ -41,10 +41,12 @@ def evaluate_run(
         if "eps" not in config:
             raise InputError(f"{str(file)!r} was trained against no budget; say which one to attack it with: --eps 8")
         eps = config["eps"] / 255
-    where = data_dir or (Path(config["data_dir"]) if "data_dir" in config else None)
-    test = load(dataset["name"], where).test
+    run = Run(file.parent)
+    if data_dir is None and run.config.exists() and "data_dir" in (trained_with := run.read_config()):
+        data_dir = Path(trained_with["data_dir"])
+    test = load(dataset["name"], data_dir).test
     if list(test.classes) != list(dataset["classes"]):
-        raise InputError(f"{str(file)!r} was trained on other classes than those of {dataset['name']} in {where}")
+        raise InputError(f"{str(file)!r} was trained on other classes than those of {dataset['name']} in {data_dir}")
     result = evaluate(
         model.to(pick_device(device)), test.tensors(), eps=eps, attacks=attacks, pgd_steps=pgd_steps,
         pgd_restarts=pgd_restarts, limit=limit, batch_size=batch_size, seed=seed,
@@ -52,5 +54,5 @@ def evaluate_run(
     source = {"checkpoint": file.name, "epoch": about["epoch"], "dataset": dataset["name"], "fingerprint": test.fingerprint}
     result = replace(result, settings={**result.settings, **source})
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    append_record(Run(file.parent).evaluations, {"time": when, **result.record()})
+    append_record(run.evaluations, {"time": when, **result.record()})
     return result

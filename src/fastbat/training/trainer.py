@@ -10,6 +10,7 @@ never stopped, bit for bit on one CPU with the same number of threads.
 import math
 import time
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -148,12 +149,14 @@ class Trainer:
         save_state(self.run.state, self.model, self.optimizer, self.epoch, self.best)
 
     def about(self) -> dict[str, Any]:
-        """Return what the weights say of themselves."""
+        """Return what the weights say of themselves; no folder of this machine is in it, for weights travel."""
+        config = {k: v for k, v in describe(self.method, self.settings).items() if k != "data_dir"}
         return {
             "model": self.model_args,
             "dataset": self.dataset,
-            "config": describe(self.method, self.settings),
+            "config": config,
             "epoch": self.epoch,
+            "fastbat": version("fastbat"),
         }
 
 
