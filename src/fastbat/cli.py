@@ -39,9 +39,15 @@ def main(tokens: Sequence[str] | None = None) -> None:
     except DivergedError as error:
         fail(str(error), 1)
     except OSError as error:
-        fail(f"{error.filename or 'a file'}: {error.strerror or error}; check its folder, its rights and the free space", 1)
+        fail(
+            f"{error.filename or 'a file'}: {error.strerror or error}; check its folder, its rights and the free space",
+            1,
+        )
     except KeyboardInterrupt:
-        fail("stopped; a training run goes on after its last finished epoch with: fastbat train --out RUN --resume", 130)
+        fail(
+            "stopped; a training run goes on after its last finished epoch with: fastbat train --out RUN --resume",
+            130,
+        )
 
 
 def fail(line: str, status: int) -> None:
@@ -92,7 +98,10 @@ def read_config(tokens: Sequence[str]) -> dict[str, Any]:
 def train_command(name: str) -> Callable[..., None]:
     """Return `fastbat train` with the settings of the method `name` among its flags."""
     method_class = METHODS[name]
-    hints, docs = get_type_hints(method_class), {p.arg_name: p.description for p in parse_from_object(method_class).params}
+    hints, docs = (
+        get_type_hints(method_class),
+        {p.arg_name: p.description for p in parse_from_object(method_class).params},
+    )
     own = [f for f in fields(method_class) if f.init and f.name != "eps"]  # type: ignore[arg-type]
 
     def command(
@@ -118,11 +127,21 @@ def train_command(name: str) -> Callable[..., None]:
         flag("eps", float, 8.0, "Linf budget trained against, on the 0-255 scale."),
         flag("out", Path | None, None, "Run directory; runs/DATASET-METHOD-epsE-seedS unless given."),
         flag("resume", bool, False, "Go on after the last finished epoch of --out, with its own settings."),
-        flag("config", Path | None, None, "TOML file of settings; flags override it. RUN/config.toml repeats a run."),
-        Argument("settings", Argument.KEYWORD_ONLY, default=Settings(), annotation=Annotated[Settings, Parameter(name="*")]),
+        flag(
+            "config",
+            Path | None,
+            None,
+            "TOML file of settings; flags override it. RUN/config.toml repeats a run.",
+        ),
+        Argument(
+            "settings",
+            Argument.KEYWORD_ONLY,
+            default=Settings(),
+            annotation=Annotated[Settings, Parameter(name="*")],
+        ),
         *(flag(f.name, hints[f.name], f.default, docs.get(f.name), f"Settings of {name}") for f in own),
     ]
-    command.__doc__ = f"Train a robust model into a run directory.\n\nThe flags of {name} come last; --method NAME --help shows another's."
+    command.__doc__ = "Train a robust model into a run directory."
     command.__signature__ = Signature(flags)  # type: ignore[attr-defined]
     command.__annotations__ = {flag.name: flag.annotation for flag in flags}
     return command
@@ -181,10 +200,17 @@ def evaluate_command(
 
 def evaluation_table(title: str, result: Evaluation) -> Table:
     """Return the table of one evaluation."""
-    table = Table("attack", "accuracy [95 % interval]", "seconds", title=f"{title}, eps {result.eps * 255:g}/255, {result.n} images")
+    table = Table(
+        "attack",
+        "accuracy [95 % interval]",
+        "seconds",
+        title=f"{title}, eps {result.eps * 255:g}/255, {result.n} images",
+    )
     for attack, accuracy in result.accuracies.items():
         table.add_row(result.label(attack), str(accuracy), f"{accuracy.seconds:.1f}")
-    table.caption = "; ".join(result.warnings) or "The interval is over the draw of the images, not over training seeds."
+    table.caption = (
+        "; ".join(result.warnings) or "The interval is over the draw of the images, not over training seeds."
+    )
     return table
 
 

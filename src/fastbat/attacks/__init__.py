@@ -3,5 +3,6 @@
 from fastbat.attacks.autoattack import autoattack
 from fastbat.attacks.gradient import input_gradient
 from fastbat.attacks.pgd import pgd
+from fastbat.attacks.survivors import survivors
 
-__all__ = ["autoattack", "input_gradient", "pgd"]
+__all__ = ["autoattack", "input_gradient", "pgd", "survivors"]

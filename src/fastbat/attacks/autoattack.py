@@ -1,7 +1,7 @@
-"""AutoAttack (Croce & Hein, 2020), standard version, Linf: apgd-ce, apgd-t, fab-t and square, as pyautoattack computes it.
+"""AutoAttack (Croce & Hein, 2020), standard version, Linf: apgd-ce, apgd-t, fab-t, square, as pyautoattack computes it.
 
-The loop over parts and batches is ours, so that it can show progress and stop between batches; it cuts the work exactly as
-pyautoattack's own loop does, and each batch is pyautoattack's own computation. So the result is the same to the bit.
+The loop over parts and batches is ours, so that it can show progress; it cuts the work exactly as pyautoattack's own
+loop does, and each batch is pyautoattack's own computation. So the result is the same to the bit.
 """
 
 import logging
@@ -12,6 +12,7 @@ import torch
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
+from fastbat.attacks.survivors import survivors
 from fastbat.progress import Show
 
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
@@ -49,9 +50,12 @@ def autoattack(
         parts = standard_parts(num_classes)
         for i, part in enumerate(parts):
             attack.attacks_to_run = [part]
-            batches = robust.nonzero().flatten().split(batch_size)
+            batches = survivors(robust, batch_size)
             for j, batch in enumerate(batches):
-                show((i + j / len(batches)) / len(parts), f"AutoAttack {part}: {int(robust.sum())} of {len(y)} robust")
+                show(
+                    (i + j / len(batches)) / len(parts),
+                    f"AutoAttack {part}: {int(robust.sum())} of {len(y)} robust",
+                )
                 found_x, found_y = attack.run_standard_evaluation(x[batch], y[batch], batch_size=len(batch))
                 broken = batch[found_y != y[batch]]
                 x_adv[broken] = found_x[found_y != y[batch]]

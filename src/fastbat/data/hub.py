@@ -108,7 +108,10 @@ def _decode(folder: Path, dataset: Any, image: str | None, label: str) -> None:
     for part, array in {"pixels": pixels, "labels": labels}.items():
         with replacing(folder / f"{part}.npy") as file:
             np.save(file, array)
-    about = {"classes": classes, "fingerprint": fingerprint(torch.from_numpy(pixels), torch.from_numpy(labels))}
+    about = {
+        "classes": classes,
+        "fingerprint": fingerprint(torch.from_numpy(pixels), torch.from_numpy(labels)),
+    }
     with replacing(folder / "images.json") as file:  # last: its presence says that the arrays are whole
         file.write(json.dumps(about).encode())
 

@@ -19,7 +19,9 @@ ATTACKS = {
 def check_request(eps: float, attacks: Sequence[str], counts: Mapping[str, int]) -> None:
     """Raise InputError unless 0 < eps <= 1, every attack is known and every count is at least 1."""
     if not 0 < eps <= 1:
-        raise InputError(f"eps is {eps * 255:g}/255; it must lie above 0 and at most at 255/255, the range of the images")
+        raise InputError(
+            f"eps is {eps * 255:g}/255; it must lie above 0 and at most at 255/255, the range of the images"
+        )
     for attack in attacks:
         choose("attack", attack, ATTACKS)
     for name, count in counts.items():
@@ -28,13 +30,13 @@ def check_request(eps: float, attacks: Sequence[str], counts: Mapping[str, int])
 
 
 def gather(data: tuple[Tensor, Tensor] | Iterable[Any], limit: int | None) -> tuple[Tensor, Tensor]:
-    """Return images x (N, C, H, W) and labels y (N,) of (x, y), or of a loader of such pairs or of objects with x and y."""
-    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor):
+    """Return images (N, C, H, W) and labels (N,) of (x, y), or of a loader of such pairs or of objects with x and y."""
+    if isinstance(data, tuple):
         x, y = data
     else:
         parts, count = [], 0
         for item in data:
-            parts.append((item.x, item.y) if hasattr(item, "x") else (item[0], item[1]))
+            parts.append(_pair(item))
             count += len(parts[-1][1])
             if limit is not None and count >= limit:
                 break
@@ -46,19 +48,29 @@ def gather(data: tuple[Tensor, Tensor] | Iterable[Any], limit: int | None) -> tu
     return x, y
 
 
+def _pair(item: Any) -> tuple[Tensor, Tensor]:
+    return (item.x, item.y) if hasattr(item, "x") else (item[0], item[1])
+
+
 def _check_data(x: Tensor, y: Tensor) -> None:
     if x.ndim != 4 or y.ndim != 1 or len(x) != len(y):
         raise InputError(f"images of shape {tuple(x.shape)}, labels {tuple(y.shape)}; expected (N, C, H, W) and (N,)")
     if len(y) == 0:
         raise InputError("no images; there is nothing to evaluate")
     if not x.is_floating_point() or y.dtype != torch.int64:
-        raise InputError(f"images are {x.dtype}, labels {y.dtype}; expected floats in [0, 1] (divide bytes by 255) and int64")
+        raise InputError(
+            f"images are {x.dtype}, labels {y.dtype}; expected floats in [0, 1] (divide bytes by 255) and int64"
+        )
     bad = ~x.isfinite().flatten(1).all(1)
     if bad.any():
-        raise InputError(f"{int(bad.sum())} images are not finite, the first at {int(bad.nonzero()[0])}; mend or drop them")
+        raise InputError(
+            f"{int(bad.sum())} images are not finite, the first at {int(bad.nonzero()[0])}; mend or drop them"
+        )
     low, high = x.min().item(), x.max().item()
     if low < 0 or high > 1:
-        raise InputError(f"images lie in [{low:g}, {high:g}]; they must lie in [0, 1], the normalisation inside the model")
+        raise InputError(
+            f"images lie in [{low:g}, {high:g}]; they must lie in [0, 1], the normalisation inside the model"
+        )
 
 
 def check_fit(model: nn.Module, x: Tensor, y: Tensor, device: torch.device) -> int:
@@ -76,7 +88,9 @@ def check_fit(model: nn.Module, x: Tensor, y: Tensor, device: torch.device) -> i
     if classes < 2:
         raise InputError("the model has 1 output; an attack needs at least 2 classes")
     if y.min() < 0 or y.max() >= classes:
-        raise InputError(f"labels lie in {int(y.min())}..{int(y.max())}, but the model has {classes} outputs; they must match")
+        raise InputError(
+            f"labels lie in {int(y.min())}..{int(y.max())}, but the model has {classes} outputs; they must match"
+        )
     return classes
 
 

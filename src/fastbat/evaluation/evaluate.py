@@ -15,6 +15,7 @@ from fastbat.evaluation.measures import adversarial, correct, robust_to_pgd
 from fastbat.evaluation.record import Accuracy, Evaluation
 from fastbat.progress import bar
 
+
 def evaluate(
     model: nn.Module,
     data: tuple[Tensor, Tensor] | Iterable[Any],
@@ -29,13 +30,14 @@ def evaluate(
 ) -> Evaluation:
     """Measure the accuracies of `model` under `attacks` within the Linf budget `eps` (on the [0, 1] scale).
 
-    `model` maps images (B, C, H, W) in [0, 1] to logits (B, K), its normalisation inside; it is evaluated where its weights
-    are, in eval mode and float32, and put back as it was. `data` is (x, y) or a loader of (x, y) or of objects with x and y;
-    `limit` takes the first N images. PGD's step is eps / 4; every attack starts from the images that are classified correctly.
-    The starts of PGD depend on (seed, restart, image) alone; AutoAttack's depend on `batch_size` too, as its authors' do.
+    `model` maps images (B, C, H, W) in [0, 1] to logits (B, K), its normalisation inside; it is evaluated where its
+    weights are, in eval mode and their own precision, and put back as it was. `data` is (x, y), or a loader of (x, y)
+    or of objects with x and y; `limit` takes the first N images. Every attack starts from the images classified
+    correctly. PGD's step is eps / 4 and its starts depend on (seed, restart, image) alone; AutoAttack's depend on
+    `batch_size` too, as in its authors' code.
 
-    Raises InputError before any attack: images not finite or outside [0, 1], labels outside the classes, a model with other
-    outputs, eps outside (0, 1], an unknown attack, counts below 1.
+    Raises InputError before any attack: images not finite or outside [0, 1], labels outside the classes, a model that
+    does not take the images, eps outside (0, 1], an unknown attack, counts below 1.
     """
     counts = {"pgd_steps": pgd_steps, "pgd_restarts": pgd_restarts, "batch_size": batch_size}
     check_request(eps, attacks, counts if limit is None else counts | {"limit": limit})
@@ -64,9 +66,18 @@ def evaluate(
             broken = found & adversarial(model, x, x_adv, y, eps, batch_size)
             robust, rejected = clean & ~broken, int((found & ~broken).sum())
             accuracies["aa"] = Accuracy(int(robust.sum()), len(y), time.perf_counter() - start, rejected)
-    settings: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "precision": "float32", "device": str(device)}
+    settings: dict[str, Any] = {
+        "seed": seed,
+        "batch_size": batch_size,
+        "precision": str(x.dtype).removeprefix("torch."),
+        "device": str(device),
+    }
     if "pgd" in attacks:
-        settings |= {"pgd_steps": pgd_steps, "pgd_restarts": pgd_restarts, "pgd_step_255": round(eps / 4 * 255, 6)}
+        settings |= {
+            "pgd_steps": pgd_steps,
+            "pgd_restarts": pgd_restarts,
+            "pgd_step_255": round(eps / 4 * 255, 6),
+        }
     if "aa" in attacks:
         settings |= {"aa_parts": list(standard_parts(num_classes))}
     settings["versions"] = {name: version(name) for name in ("fastbat", "torch", "pyautoattack")}

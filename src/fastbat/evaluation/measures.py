@@ -7,7 +7,7 @@ in [0, 1], to 1e-6. So an attack can understate how much it broke, never oversta
 import torch
 from torch import Tensor, nn
 
-from fastbat.attacks import pgd
+from fastbat.attacks import pgd, survivors
 from fastbat.evaluation.check import first_device
 from fastbat.progress import Show
 from fastbat.randomness import uniform_starts
@@ -30,7 +30,8 @@ def adversarial(model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor, eps: floa
 
 def _right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     logits = model(x.to(first_device(model, x)))
-    return ((logits.argmax(1) == y.to(logits.device)) & logits.isfinite().all(1)).to(y.device)
+    right: Tensor = (logits.argmax(1) == y.to(logits.device)) & logits.isfinite().all(1)
+    return right.to(y.device)
 
 
 def robust_to_pgd(
@@ -55,7 +56,7 @@ def robust_to_pgd(
     device = first_device(model, x)
     robust = candidates.clone()
     for restart in range(restarts):
-        batches = robust.nonzero().flatten().split(batch_size)
+        batches = survivors(robust, batch_size)
         for i, index in enumerate(batches):
             share = (restart + i / len(batches)) / restarts
             show(share, f"PGD-{steps}-{restarts} restart {restart + 1}: {int(robust.sum())} of {len(y)} robust")

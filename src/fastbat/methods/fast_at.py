@@ -1,8 +1,8 @@
 """FAST-AT (Wong et al., 2020): one signed step from a random start, Eqs. 5 and 6.
 
-    d0 = P(U(-eps, eps))
-    d  = P(d0 + 1.25 eps sign g(d0))
-    theta <- theta - alpha grad mean CE(x + d)
+d0 = P(U(-eps, eps))
+d  = P(d0 + 1.25 eps sign g(d0))
+theta <- theta - alpha grad mean CE(x + d)
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """PGD-k-AT (Madry et al., 2018): k signed steps from a random start, then one update.
 
-    d <- P(d + step sign g(d)), k times from P(U(-eps, eps))
-    theta <- theta - alpha grad mean CE(x + d)
+d <- P(d + step sign g(d)), k times from P(U(-eps, eps))
+theta <- theta - alpha grad mean CE(x + d)
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """Standard training, no attack: theta <- theta - alpha grad mean CE(x)."""
 
 from collections.abc import Iterator
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,12 +13,15 @@ from fastbat.methods.method import LabelledBatch
 class Standard:
     """Standard training: the undefended model, and the surrogates of the transfer attack.
 
-    Takes `eps` so that every method is built alike, and drops it: `Standard(eps=8 / 255).eps` is 0.
+    Takes `eps` so that every method is built alike, and sets it to 0: there is no budget to train against.
     BatchNorm sees one pass, over clean images.
     """
 
-    eps: InitVar[float] = 0.0
+    eps: float = 0.0
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "eps", 0.0)
 
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
         """Yield mean CE(x)."""

@@ -16,7 +16,8 @@ from fastbat.models.preact_resnet import preactresnet18
 class Architecture(Protocol):
     """A function that builds a network without normalisation."""
 
-    def __call__(self, *, num_classes: int, width: int, channels: int, activation: type[nn.Module]) -> nn.Module: ...
+    def __call__(self, *, num_classes: int, width: int, channels: int, activation: type[nn.Module]) -> nn.Module:
+        """Build it: `channels` of the images, `width` channels after the first layer."""
 
 
 MODELS: dict[str, Architecture] = {"cnn": cnn, "preactresnet18": preactresnet18}
@@ -35,7 +36,9 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise images (B, C, H, W) in [0, 1]."""
+        """Normalise images (B, C, H, W) in [0, 1]; ValueError for another number of channels, which would broadcast."""
+        if x.shape[-3] != len(self.mean):
+            raise ValueError(f"images of {x.shape[-3]} channels, a model of {len(self.mean)}")
         return (x - self.mean) / self.std
 
 

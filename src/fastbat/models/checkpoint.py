@@ -23,11 +23,15 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """
     tensors, about = load_tensors(path)
     if "model" not in about:
-        raise InputError(f"{str(path)!r} holds a training state, not a model; name best.safetensors or last.safetensors")
+        raise InputError(
+            f"{str(path)!r} holds a training state, not a model; name best.safetensors or last.safetensors"
+        )
     model = build_model(**about["model"])
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         wrong = str(error).splitlines()[1].strip()
-        raise InputError(f"{str(path)!r} holds weights of another architecture than {about['model']['name']}: {wrong}") from error
+        raise InputError(
+            f"{str(path)!r} holds weights of another architecture than {about['model']['name']}: {wrong}"
+        ) from error
     return model.eval(), about

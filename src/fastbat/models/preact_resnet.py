@@ -1,6 +1,6 @@
 """Pre-activation residual networks (He et al., 2016b) with the stem for 32x32 images, as FAST-AT's and FAST-BAT's.
 
-    block:  h = act(bn(x));  x -> conv3x3(act(bn(conv3x3(h)))) + (shortcut(h) where the shape changes, else x)
+block:  h = act(bn(x));  x -> conv3x3(act(bn(conv3x3(h)))) + (shortcut(h) where the shape changes, else x)
 """
 
 from torch import Tensor, nn
@@ -31,7 +31,13 @@ class PreActResNet(nn.Module):
     """A 3x3 stem, four stages of width, 2, 4 and 8 times width, a last BatchNorm, average pooling, a linear layer."""
 
     def __init__(
-        self, depths: tuple[int, ...], *, num_classes: int, width: int, channels: int, activation: type[nn.Module]
+        self,
+        depths: tuple[int, ...],
+        *,
+        num_classes: int,
+        width: int,
+        channels: int,
+        activation: type[nn.Module],
     ) -> None:
         super().__init__()
         self.stem = nn.Conv2d(channels, width, 3, padding=1, bias=False)

@@ -30,15 +30,15 @@ def evaluate_run(
 ) -> Evaluation:
     """Evaluate a run directory (its `checkpoint`: best or last) or a .safetensors file of one; see `fastbat.evaluate`.
 
-    `eps` (on the [0, 1] scale) and `data_dir` are those of the training unless given. The record is added to the run's
-    evaluation.jsonl. Raises InputError as `evaluate` does, and where the target, its weights or its data are not to be had.
+    `eps` (on the [0, 1] scale) and `data_dir` are those of the training unless given. The record is added to the
+    run's evaluation.jsonl. Raises InputError as `evaluate` does, and where target, weights or data are not to be had.
     """
     target = Path(target)
     file = Run(target).weights(checkpoint) if target.is_dir() else target
     model, about = load_model(file)
     config, dataset = about["config"], about["dataset"]
     if eps is None:
-        if "eps" not in config:
+        if not config["eps"]:
             raise InputError(f"{str(file)!r} was trained against no budget; say which one to attack it with: --eps 8")
         eps = config["eps"] / 255
     run = Run(file.parent)
@@ -51,7 +51,12 @@ def evaluate_run(
         model.to(pick_device(device)), test.tensors(), eps=eps, attacks=attacks, pgd_steps=pgd_steps,
         pgd_restarts=pgd_restarts, limit=limit, batch_size=batch_size, seed=seed,
     )  # fmt: skip
-    source = {"checkpoint": file.name, "epoch": about["epoch"], "dataset": dataset["name"], "fingerprint": test.fingerprint}
+    source = {
+        "checkpoint": file.name,
+        "epoch": about["epoch"],
+        "dataset": dataset["name"],
+        "fingerprint": test.fingerprint,
+    }
     result = replace(result, settings={**result.settings, **source})
     when = datetime.now(UTC).isoformat(timespec="seconds")
     append_record(run.evaluations, {"time": when, **result.record()})

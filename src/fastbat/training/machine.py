@@ -9,7 +9,7 @@ from fastbat.errors import InputError
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device called `name`; "auto" is cuda where there is one. Raises InputError where it is not to be had."""
+    """Return the device called `name`; "auto" is cuda where there is one. Raises InputError where there is none."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

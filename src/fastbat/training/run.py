@@ -88,7 +88,9 @@ class Run:
             with lock:
                 yield
         except Timeout as error:
-            raise InputError(f"another process is training in {str(self.path)!r}; wait for it or name another --out") from error
+            raise InputError(
+                f"another process is training in {str(self.path)!r}; wait for it or name another --out"
+            ) from error
 
 
 def read_toml(path: Path) -> dict[str, Any]:

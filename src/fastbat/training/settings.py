@@ -54,7 +54,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         choose("data set", self.dataset, DATASETS)
-        least = {"epochs": 1, "batch_size": 1, "select_steps": 1, "select_restarts": 1, "select_limit": 1, "seed": 0}
+        least = {
+            "epochs": 1,
+            "batch_size": 1,
+            "select_steps": 1,
+            "select_restarts": 1,
+            "select_limit": 1,
+            "seed": 0,
+        }
         for name, minimum in least.items():
             if getattr(self, name) < minimum:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least {minimum}")
@@ -78,8 +85,7 @@ def describe(method: Method, settings: Settings) -> dict[str, Any]:
     table: dict[str, Any] = {"method": names.get(type(method), type(method).__qualname__)}
     for part in (method, settings):
         table |= {f.name: getattr(part, f.name) for f in fields(part) if f.init}  # type: ignore[arg-type]
-    if "eps" in table:
-        table["eps"] = round(table["eps"] * 255, 9)
+    table["eps"] = round(method.eps * 255, 9)
     if settings.data_dir is not None:
         table["data_dir"] = str(settings.data_dir.resolve())
     return {name: value for name, value in table.items() if value is not None}

@@ -15,7 +15,7 @@ from fastbat.files import load_tensors, save_tensors
 
 @dataclass(frozen=True)
 class Best:
-    """The epoch with the highest robust validation accuracy; standard accuracy decides among equals, then the earlier."""
+    """The epoch with the highest robust validation accuracy; among equals standard accuracy decides."""
 
     ra: float = -1.0
     sa: float = -1.0

@@ -37,8 +37,8 @@ from fastbat.training.state import Best, load_state, save_state
 def train(method: Method, settings: Settings, out: Path | str, *, resume: bool = False) -> Run:
     """Train with `method` and return the run directory `out`; with `resume` go on after its last finished epoch.
 
-    Raises InputError before anything is written where `out` holds another run, `resume` comes with other settings, or the
-    data are not to be had; DivergedError where the loss is no longer a number.
+    Raises InputError before anything is written where `out` holds another run, `resume` comes with other settings,
+    or the data are not to be had; DivergedError where the loss is no longer a number.
     """
     run, settings = Run(Path(out)), settings.resolved()
     config = describe(method, settings)
@@ -61,7 +61,7 @@ class Trainer:
         card = DATASETS[settings.dataset]
         self.loader = Loader(splits.train.to(device), settings.batch_size, settings.seed, card.pad, card.flip)
         self.validation = splits.validation.slice(0, settings.select_limit).to(device).tensors()
-        self.model_args = {
+        self.model_args: dict[str, Any] = {
             "name": settings.model,
             "num_classes": len(splits.train.classes),
             "width": settings.width,
@@ -69,14 +69,19 @@ class Trainer:
             "mean": card.mean,
             "std": card.std,
         }
-        self.dataset = {"name": settings.dataset, "fingerprint": splits.train.fingerprint, "classes": splits.train.classes}
+        self.dataset = {
+            "name": settings.dataset,
+            "fingerprint": splits.train.fingerprint,
+            "classes": splits.train.classes,
+        }
         seed_torch(settings.seed, "weights")
         self.model = build_model(**self.model_args).to(device)
         self.net: nn.Module = Autocast(self.model) if settings.precision == "bf16" else self.model
         self.optimizer = SGD(
             self.model.parameters(), lr=0.0, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
-        self.epoch, self.best = 0, Best()
+        assert settings.max_lr is not None  # resolved
+        self.max_lr, self.epoch, self.best = settings.max_lr, 0, Best()
         if run.state.exists():
             self.epoch, self.best = load_state(run.state, self.model, self.optimizer)
 
@@ -91,29 +96,29 @@ class Trainer:
 
     def train_epoch(self) -> dict[str, Any]:
         """Run the method over every training image once; return the epoch's training record."""
-        start, sums = time.perf_counter(), {}
+        start = time.perf_counter()
+        sums: dict[str, Tensor] = {}
         name = f"epoch {self.epoch + 1} of {self.settings.epochs}"
         with bar(name) as show:
             for i, batch in enumerate(self.loader.epoch(self.epoch)):
                 show(i / len(self.loader), name)
                 measured = self.update(batch, self.epoch * len(self.loader) + i)
-                sums = {k: sums.get(k, 0) + v for k, v in measured.items()}
+                sums = {k: sums[k] + v if k in sums else v for k, v in measured.items()}
         synchronize(self.device)
         seconds = time.perf_counter() - start
         means = {k: v.item() / len(self.loader) for k, v in sums.items()}
         if not math.isfinite(means["loss"]):
             raise DivergedError(
-                f"the loss is {means['loss']} in epoch {self.epoch + 1}; lower --max-lr (the {self.epoch} epochs before are saved)"
+                f"the loss is {means['loss']} in epoch {self.epoch + 1}; lower --max-lr (epoch {self.epoch} is saved)"
             )
         speed = {"seconds": seconds, "images_per_second": len(self.loader.images) / seconds}
         return {"epoch": self.epoch + 1, **means, "lr": self.optimizer.param_groups[0]["lr"], **speed}
 
     def update(self, batch: Any, step: int) -> dict[str, Tensor]:
-        """Make one update of the weights; return the mean of the losses and the method's own measurements, on the device."""
+        """Make one update of the weights; return the mean loss and what the method measured, still on the device."""
         settings = self.settings
         seed_torch(settings.seed, "step", step)
-        rate = triangular(step, settings.epochs * len(self.loader), settings.max_lr)
-        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.param_groups[0]["lr"] = triangular(step, settings.epochs * len(self.loader), self.max_lr)
         self.model.train()
         values = []
         for loss in self.method.losses(self.net, batch):

@@ -1,0 +1,50 @@
+"""Train a robust model and prove it, in under two minutes: FAST-BAT beside FAST-AT and an undefended network.
+
+Data: scikit-learn's digits (1,797 real 8x8 images, inside the installed package). Budget: 51/255, a fifth of the grey
+scale. Every row is trained on the same images and measured on the same 397 held-out ones.
+"""
+
+import shutil
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from fastbat import METHODS, Evaluation, Settings, train
+from fastbat.progress import say
+from fastbat.training import evaluate_run
+
+EPS = 51 / 255
+RUNS = Path("runs/demo")
+
+
+def main() -> None:
+    """Train and evaluate the three rows, print the table, leave the run directories behind."""
+    shutil.rmtree(RUNS, ignore_errors=True)
+    rows = {name: train_and_evaluate(name) for name in ("standard", "fast-at", "fast-bat")}
+    Console().print(table(rows))
+    Console().print(f"The runs are in {RUNS}; go on with: .venv/bin/fastbat evaluate {RUNS}/fast-bat --eps 64")
+
+
+def train_and_evaluate(name: str) -> tuple[float, Evaluation]:
+    """Return the seconds of training and what the best epoch's weights withstand."""
+    say(f"\n{name}")
+    start = time.perf_counter()
+    run = train(METHODS[name](eps=EPS), Settings(dataset="digits", epochs=20), RUNS / name)
+    seconds = time.perf_counter() - start
+    return seconds, evaluate_run(run.path, eps=EPS, attacks=("clean", "pgd", "aa"))
+
+
+def table(rows: dict[str, tuple[float, Evaluation]]) -> Table:
+    """Return the comparison: accuracies in percent with their 95 % intervals."""
+    n = next(iter(rows.values()))[1].n
+    result = Table("method", "SA", "RA-PGD-50-10", "RA-AA", "training", title=f"digits, eps 51/255, {n} test images")
+    for name, (seconds, measured) in rows.items():
+        result.add_row(name, *(str(accuracy) for accuracy in measured.accuracies.values()), f"{seconds:.0f} s")
+    result.caption = "[low, high]: 95 % intervals over the draw of the images. One seed: no verdict between close rows."
+    return result
+
+
+if __name__ == "__main__":
+    main()

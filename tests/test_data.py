@@ -1,0 +1,118 @@
+"""Data: the pixels are the original's, the splits are where they should be, crops and flips are what they say."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from fastbat.data import Images, Loader, View, load
+from fastbat.errors import InputError
+
+# SHA-256 of the decoded pixels, uint8, image by image as height x width x channel: those of the original CIFAR-10
+CIFAR10 = {
+    "train": "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
+    "test": "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04",
+}
+
+
+def images(count=20, size=6, channels=3):
+    pixels = torch.randint(0, 256, (count, channels, size, size), dtype=torch.uint8)
+    return Images(pixels, torch.arange(count) % 10, tuple("0123456789"), "made up")
+
+
+def checksum(pixels):
+    return hashlib.sha256(pixels.permute(0, 2, 3, 1).contiguous().numpy().tobytes()).hexdigest()
+
+
+def test_cifar10_is_the_original_pixel_for_pixel(real_data):
+    splits = load("cifar10", real_data)
+    assert checksum(torch.cat([splits.train.pixels, splits.validation.pixels])) == CIFAR10["train"]
+    assert checksum(splits.test.pixels) == CIFAR10["test"]
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (45_000, 5_000, 10_000)
+    assert splits.test.labels[:10].tolist() == [3, 8, 8, 0, 6, 6, 1, 6, 3, 1]
+    assert splits.test.classes[3] == "cat"
+
+
+def test_cifar10_is_decoded_once(real_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTBAT_CACHE", str(tmp_path))
+    (folder := tmp_path / "a folder").mkdir()
+    for split in CIFAR10:
+        (folder / f"cifar10-{split}.parquet").symlink_to(real_data / "cifar10-test.parquet")
+    first = load("cifar10", folder)
+    monkeypatch.setattr("fastbat.data.hub._decode", lambda *_: pytest.fail("decoded again"))
+    again = load("cifar10", folder)
+    assert torch.equal(first.test.pixels, again.test.pixels)
+    assert first.test.fingerprint == again.test.fingerprint
+
+
+def test_digits_are_split_in_order():
+    splits = load("digits")
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (1260, 140, 397)
+    assert splits.train.pixels.shape[1:] == (1, 8, 8)
+    assert splits.train.pixels.max() == 255
+    assert splits.train.fingerprint == load("digits").test.fingerprint
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_view_is_the_crop_and_flip_of_the_padded_image(flip):
+    data = images()
+    view = View.draw(np.random.default_rng(0), len(data), 2, flip)
+    assert view.flip.any() == flip
+    for image, top, left, flipped, seen in zip(
+        data.pixels, view.top, view.left, view.flip, view.apply(data.pixels, 2), strict=True
+    ):
+        crop = F.pad(image, (2, 2, 2, 2))[:, top : top + 6, left : left + 6]
+        assert torch.equal(seen, crop.flip(2) if flipped else crop)
+
+
+def test_every_crop_is_drawn_for_its_own_image():
+    view = View.draw(np.random.default_rng(0), 1000, 4, True)
+    assert set(view.top.tolist()) == set(view.left.tolist()) == set(range(9))
+    assert 400 < view.flip.sum() < 600
+    assert not torch.equal(view.top, view.left)
+
+
+def test_an_epoch_shows_every_image_once_in_its_own_order():
+    loader = Loader(images(23), batch_size=8, seed=0)
+    orders = [torch.cat([batch.index for batch in loader.epoch(e)]) for e in (0, 1, 0)]
+    assert len(loader) == 3
+    assert all(sorted(order.tolist()) == list(range(23)) for order in orders)
+    assert torch.equal(orders[0], orders[2])
+    assert not torch.equal(orders[0], orders[1])
+
+
+def test_a_batch_holds_its_images_in_unit_range():
+    data = images()
+    batch = next(Loader(data, batch_size=5, seed=1).epoch(0))
+    assert torch.equal(batch.x, data.pixels[batch.index].float() / 255)
+    assert torch.equal(batch.y, data.labels[batch.index])
+
+
+def test_augmentation_belongs_to_seed_and_step():
+    first, again, other = (next(Loader(images(), 5, seed, pad=2, flip=True).epoch(3)).view for seed in (0, 0, 1))
+    assert torch.equal(first.top, again.top)
+    assert not torch.equal(first.top, other.top)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "message"),
+    [
+        ("digits", "here", "digits is embedded; leave it out"),
+        ("cifar10", "nowhere", r"is not a folder; it should hold cifar10-train.parquet"),
+        ("cifar10", "here", r"no cifar10-train\*.parquet or train-\*.parquet in"),
+        ("cifar", "here", "unknown data set 'cifar'; did you mean 'cifar10'?"),
+    ],
+)
+def test_data_that_are_not_to_be_had_are_an_input_error(name, folder, message, tmp_path):
+    (tmp_path / "here").mkdir()
+    with pytest.raises(InputError, match=message):
+        load(name, tmp_path / folder)
+
+
+def test_a_truncated_parquet_file_is_an_input_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTBAT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cifar10-train.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(InputError, match=r"cifar10-train.parquet cannot be read as parquet .* copy it anew"):
+        load("cifar10", tmp_path)

@@ -1,0 +1,229 @@
+"""Evaluation: counts against plain loops and pyautoattack itself, examples checked, intervals and bad input."""
+
+import json
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pyautoattack import AutoAttack
+from torch import nn
+from torch.nn import functional as F
+
+import fastbat
+from fastbat.attacks import autoattack
+from fastbat.data import load
+from fastbat.errors import InputError
+from fastbat.evaluation import frozen, wilson
+from fastbat.evaluation.measures import adversarial, correct, robust_to_pgd
+from fastbat.models import build_model
+from fastbat.randomness import generator
+
+EPS = 0.1
+
+
+def trained_cnn(classes=10, steps=60):
+    """A small network that knows its digits, and the images it knows them from."""
+    x, y = load("digits").train.tensors()
+    x, y = x[y < classes], y[y < classes]
+    model = build_model("cnn", width=8, num_classes=classes, mean=[0.3], std=[0.4])
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    return model.eval(), x, y
+
+
+def test_pgd_breaks_the_samples_a_plain_loop_breaks():
+    model, x, y = trained_cnn()
+    model, x, y = model.double(), x[:60].double(), y[:60]
+    clean = correct(model, x, y)
+    found = robust_to_pgd(model, x, y, clean, eps=EPS, steps=7, restarts=3, step=EPS / 4, seed=3, batch_size=13)
+    robust = model(x).argmax(1) == y
+    for restart in range(3):
+        for i in range(60):
+            noise = generator(3, "pgd", restart, i).random((1, 8, 8), dtype="float32")
+            delta = EPS * (2 * torch.from_numpy(noise).double() - 1)
+            delta = (x[i] + delta).clamp(0, 1) - x[i]
+            for _ in range(7):
+                delta.requires_grad_()
+                loss = F.cross_entropy(model((x[i] + delta)[None]), y[i : i + 1])
+                delta = delta.detach() + EPS / 4 * torch.autograd.grad(loss, delta)[0].sign()
+                delta = (x[i] + delta.clamp(-EPS, EPS)).clamp(0, 1) - x[i]
+            robust[i] &= model((x[i] + delta)[None]).argmax() == y[i]
+    assert 0 < robust.sum() < clean.sum() <= 60
+    assert torch.equal(found, robust)
+
+
+def test_pgd_does_not_depend_on_the_batch_size():
+    model, x, y = trained_cnn()
+    model, x, y = model.double(), x[:50].double(), y[:50]
+    results = [
+        robust_to_pgd(model, x, y, correct(model, x, y), eps=EPS, steps=5, restarts=2, step=EPS / 4, batch_size=size)
+        for size in (7, 50)
+    ]
+    assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("batch_size", [24, 9])
+def test_autoattack_equals_pyautoattack_called_directly(batch_size):
+    model, x, y = trained_cnn()
+    x, y = x[:24], y[:24]
+    with frozen(model):
+        direct = AutoAttack(model, eps=EPS, seed=5)
+        direct.verbose = False
+        x_direct, y_direct = direct.run_standard_evaluation(x, y, batch_size=batch_size)
+        x_ours, broken, _ = autoattack(
+            model, x, y, correct(model, x, y), eps=EPS, num_classes=10, device=x.device, seed=5, batch_size=batch_size
+        )
+    assert 0 < broken.sum() < 24
+    assert torch.equal(x_ours, x_direct)
+    assert torch.equal(broken, (y_direct != y) & correct(model, x, y))
+
+
+def test_the_counted_robust_images_are_autoattacks():
+    model, x, y = trained_cnn()
+    x, y = x[:24], y[:24]
+    with frozen(model):
+        direct = AutoAttack(model, eps=2 * EPS, seed=5)
+        direct.verbose = False
+        _, y_direct = direct.run_standard_evaluation(x, y, batch_size=24)
+    measured = fastbat.evaluate(model, (x, y), eps=2 * EPS, attacks=["aa"], seed=5, batch_size=24)
+    assert (measured.ra_aa.hits, measured.ra_aa.rejected) == (int((y_direct == y).sum()), 0)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_autoattack_takes_few_classes(classes):
+    model, x, y = trained_cnn(classes)
+    measured = fastbat.evaluate(model, (x[:8], y[:8]), eps=2 * EPS, attacks=["clean", "aa"])
+    assert measured.settings["aa_parts"][0] == "apgd-ce"
+    assert ("apgd-t" in measured.settings["aa_parts"]) == (classes >= 4)
+    assert 0 <= measured.ra_aa.hits <= measured.sa.hits
+
+
+def test_autoattack_of_a_model_that_is_wrong_everywhere_is_zero():
+    model, x, y = trained_cnn()
+    measured = fastbat.evaluate(model, (x[:10], (y[:10] + 1) % 10), eps=EPS, attacks=["clean", "pgd", "aa"])
+    assert (measured.sa.hits, measured.ra_pgd.hits, measured.ra_aa.hits) == (0, 0, 0)
+
+
+class Threshold(nn.Module):
+    """Class 1 where the mean of the image exceeds 1/2: the most an attack can do is known."""
+
+    def forward(self, x):
+        score = x.flatten(1).mean(1) - 0.5
+        return torch.stack([-score, score], 1)
+
+
+def test_a_linear_model_is_exactly_as_robust_as_its_margin_says():
+    x = torch.linspace(0.3, 0.7, 12).view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()
+    y = (x[:, 0, 0, 0] > 0.5).long()
+    measured = fastbat.evaluate(Threshold(), (x, y), eps=0.105, attacks=("clean", "pgd", "aa"), pgd_restarts=1)
+    margin = int(((x[:, 0, 0, 0] - 0.5).abs() > 0.105).sum())
+    assert (measured.sa.hits, measured.ra_pgd.hits, measured.ra_aa.hits) == (12, margin, margin)
+
+
+def test_only_examples_inside_the_ball_and_misclassified_count():
+    x, y = torch.full((4, 1, 4, 4), 0.45), torch.zeros(4, dtype=torch.int64)
+    shifts = torch.tensor([0.06, 0.06, 0.04, 0.0])[:, None, None, None]
+    x_adv = x + shifts
+    x_adv[1, 0, 0, 0] = 1.2  # outside [0, 1] and the ball
+    assert adversarial(Threshold(), x, x_adv, y, eps=0.06).tolist() == [True, False, False, False]
+    assert adversarial(Threshold(), x, x_adv, y, eps=0.05).tolist() == [False] * 4
+
+
+def test_the_model_is_put_back_as_it_was():
+    model = build_model("preactresnet18", width=2, num_classes=4)
+    model.network.stem.weight.requires_grad_(False)
+    model.network.bn.eval()
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    torch.manual_seed(3)
+    before = torch.rand(1)
+    torch.manual_seed(3)
+    fastbat.evaluate(model, (torch.rand(6, 3, 8, 8), torch.arange(6) % 4), eps=EPS, pgd_steps=1, pgd_restarts=1)
+    assert model.training
+    assert not model.network.bn.training
+    assert not model.network.stem.weight.requires_grad
+    assert model.network.linear.weight.requires_grad
+    assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
+    torch.manual_seed(3)
+    assert torch.equal(torch.rand(1), before)
+
+
+def test_a_loader_and_tensors_give_the_same():
+    model, x, y = trained_cnn()
+    pairs = list(zip(x[:40].split(16), y[:40].split(16), strict=True))
+    batches = [fastbat.Batch(*pair) for pair in pairs]
+    results = [
+        fastbat.evaluate(model, data, eps=EPS, pgd_steps=3, pgd_restarts=1, limit=30)
+        for data in ((x[:40], y[:40]), pairs, batches)
+    ]
+    assert {(r.n, r.sa.hits, r.ra_pgd.hits) for r in results} == {(30, results[0].sa.hits, results[0].ra_pgd.hits)}
+
+
+def test_the_record_is_json_with_n_intervals_and_seconds():
+    model, x, y = trained_cnn()
+    result = fastbat.evaluate(model, (x[:20], y[:20]), eps=EPS, pgd_steps=2, pgd_restarts=1)
+    record = json.loads(json.dumps(result.record()))
+    assert record["n"] == 20
+    assert record["eps_255"] == pytest.approx(25.5)
+    assert record["sa"] == 5 * result.sa.hits
+    assert record["ra_pgd_interval"][0] <= record["ra_pgd"] <= record["ra_pgd_interval"][1]
+    assert set(record["seconds"]) == {"clean", "pgd"}
+    assert "ra_aa" not in record
+
+
+def test_wilson_intervals_against_published_values():
+    # Newcombe (1998), Table I: 81/263, 15/148, 0/20, 1/29
+    published = {(81, 263): (0.2553, 0.3662), (15, 148): (0.0624, 0.1605), (0, 20): (0, 0.1611), (1, 29): (0.0061, 0.1718)}
+    for (hits, n), (low, high) in published.items():
+        assert wilson(hits, n) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_solves_its_equation(case):
+    hits, n = case
+    for end in wilson(hits, n):
+        if 1e-12 < end < 1 - 1e-12:
+            assert abs(hits / n - end) == pytest.approx(1.959963984540054 * math.sqrt(end * (1 - end) / n), rel=1e-6)
+
+
+GOOD_X, GOOD_Y = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 3])
+BAD_CALLS = {
+    "images above 1": ({"x": GOOD_X * 255}, r"images lie in \[.*\]; they must lie in \[0, 1\]"),
+    "images below 0": ({"x": GOOD_X - 0.5}, r"images lie in \[-0"),
+    "NaN": ({"x": torch.where(GOOD_X > 0.5, GOOD_X, torch.nan)}, r"4 images are not finite, the first at 0"),
+    "infinity": ({"x": torch.cat([GOOD_X[:3], GOOD_X[3:] / 0])}, r"1 images are not finite, the first at 3"),
+    "bytes": ({"x": (GOOD_X * 255).byte()}, "images are torch.uint8"),
+    "three dimensions": ({"x": GOOD_X[0]}, r"images of shape \(3, 8, 8\)"),
+    "lengths": ({"y": GOOD_Y[:3]}, r"labels \(3,\)"),
+    "float labels": ({"y": GOOD_Y.float()}, "labels torch.float32"),
+    "no images": ({"x": GOOD_X[:0], "y": GOOD_Y[:0]}, "no images"),
+    "a label too high": ({"y": GOOD_Y + 1}, r"labels lie in 1\.\.4, but the model has 4 outputs"),
+    "a negative label": ({"y": GOOD_Y - 1}, r"labels lie in -1\.\.2"),
+    "grey images": ({"x": GOOD_X[:, :1]}, r"the model does not take images of shape \(1, 8, 8\)"),
+    "eps 0": ({"eps": 0}, r"eps is 0/255; it must lie above 0"),
+    "eps below 0": ({"eps": -0.1}, r"eps is -25.5/255"),
+    "eps on the other scale": ({"eps": 8}, r"eps is 2040/255"),
+    "an unknown attack": ({"attacks": ["pdg"]}, "unknown attack 'pdg'; did you mean 'pgd'"),
+    "no steps": ({"pgd_steps": 0}, "pgd_steps is 0; it must be at least 1"),
+    "no restarts": ({"pgd_restarts": 0}, "pgd_restarts is 0"),
+    "a limit of 0": ({"limit": 0}, "limit is 0"),
+    "one output": ({"model": lambda: build_model("cnn", width=2, num_classes=1, mean=[0] * 3, std=[1] * 3)}, "has 1 output"),
+    "a feature map": ({"model": lambda: nn.Conv2d(3, 4, 3)}, r"the model returns \(2, 4, 6, 6\) for 2 images"),
+    "an empty loader": ({"data": []}, "the loader gave no batch"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CALLS)
+def test_bad_input_is_one_line_before_any_attack(case, monkeypatch):
+    change, message = BAD_CALLS[case]
+    monkeypatch.setitem(fastbat.evaluate.__globals__, "robust_to_pgd", lambda *_, **__: pytest.fail("an attack started"))
+    call = {"x": GOOD_X, "y": GOOD_Y, "eps": EPS} | change
+    make = call.pop("model", lambda: build_model("cnn", width=2, num_classes=4))
+    data = call.pop("data", (call.pop("x"), call.pop("y")))
+    with pytest.raises(InputError, match=message) as caught:
+        fastbat.evaluate(make(), data, **call)
+    assert "\n" not in str(caught.value)

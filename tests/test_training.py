@@ -1,0 +1,229 @@
+"""Training: a run repeats bit for bit, resumes as if it had never stopped, and leaves behind what it says."""
+
+import json
+import tomllib
+
+import pytest
+import torch
+
+from fastbat.data import load
+from fastbat.errors import DivergedError, InputError
+from fastbat.files import load_tensors, read_records, save_tensors
+from fastbat.methods import METHODS
+from fastbat.models import load_model
+from fastbat.training import Run, Settings, evaluate_run, train
+from fastbat.training.schedule import triangular
+from fastbat.training.state import Best
+from fastbat.training.trainer import Trainer
+
+EPS = 0.15
+SMALL = Settings(epochs=3, width=4, train_limit=300, select_limit=40, select_steps=2)
+
+
+def weights(run, which="last"):
+    return load_tensors(run.weights(which))[0]
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(name, tmp_path):
+    method = METHODS[name](eps=EPS)
+    first, again = (train(method, SMALL, tmp_path / str(i)) for i in range(2))
+    other = train(method, Settings(**{**vars(SMALL), "seed": 1}), tmp_path / "other")
+    assert same(weights(first), weights(again))
+    assert not same(weights(first), weights(other))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_run_killed_in_an_epoch_resumes_to_the_weights_of_one_never_stopped(precision, tmp_path, monkeypatch):
+    settings = Settings(**{**vars(SMALL), "precision": precision})
+    method = METHODS["fast-bat"](eps=EPS)
+    whole = train(method, settings, tmp_path / "whole")
+    update = Trainer.update
+
+    def killed(self, batch, step):
+        if step == 4:  # in the second epoch of 3 steps
+            raise KeyboardInterrupt
+        return update(self, batch, step)
+
+    monkeypatch.setattr(Trainer, "update", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(method, settings, tmp_path / "stopped")
+    monkeypatch.setattr(Trainer, "update", update)
+    stopped = train(method, settings, tmp_path / "stopped", resume=True)
+    assert same(weights(whole), weights(stopped))
+    assert same(weights(whole, "best"), weights(stopped, "best"))
+    timeless = [[{k: v for k, v in r.items() if k in ("epoch", "loss", "val_ra")} for r in read_records(run.metrics)]
+                for run in (whole, stopped)]  # fmt: skip
+    assert timeless[0] == timeless[1]
+
+
+@pytest.mark.parametrize("at", ["best", "last", "metrics", "state"])
+def test_a_crash_between_any_two_files_of_an_epoch_loses_nothing(at, tmp_path, monkeypatch):
+    method = METHODS["fast-at"](eps=EPS)
+    whole = train(method, SMALL, tmp_path / "whole")
+    real = {name: getattr(trainer_module(), name) for name in ("save_model", "append_record", "save_state")}
+    calls = {"best": "save_model", "last": "save_model", "metrics": "append_record", "state": "save_state"}
+
+    def crash(path, *args):
+        if Run(tmp_path / "crashed").state.exists() and path.name.split(".")[0] in (at, "last" * (at == "state")):
+            raise OSError("power cut")
+        return real[calls[at]](path, *args)
+
+    monkeypatch.setattr(trainer_module(), calls[at], crash)
+    monkeypatch.setattr(Best, "beats", lambda self, other: True)
+    with pytest.raises(OSError, match="power cut"):
+        train(method, SMALL, tmp_path / "crashed")
+    monkeypatch.undo()
+    crashed = train(method, SMALL, tmp_path / "crashed", resume=True)
+    assert same(weights(whole), weights(crashed))
+    assert [r["epoch"] for r in read_records(crashed.metrics)] == [1, 2, 3]
+
+
+def trainer_module():
+    from fastbat.training import trainer
+
+    return trainer
+
+
+def test_the_run_directory_says_all_that_was_set(tmp_path):
+    run = train(METHODS["fast-bat"](eps=8 / 255), SMALL, tmp_path / "a run")
+    config = tomllib.loads(run.config.read_text())
+    assert (config["method"], config["eps"], config["lam"]) == ("fast-bat", 8.0, pytest.approx(255 / 5000))
+    assert (config["model"], config["width"], config["max_lr"]) == ("cnn", 4, 0.1)
+    records = read_records(run.metrics)
+    assert [r["epoch"] for r in records] == [1, 2, 3]
+    needed = {"loss", "lr", "active", "val_sa", "val_ra", "seconds", "select_seconds", "images_per_second", "peak_memory_mib"}
+    assert needed <= records[0].keys()
+    assert 0 <= records[0]["active"] <= 1
+    assert sorted(f.name for f in run.path.iterdir() if not f.name.startswith(".")) == [
+        "best.safetensors", "config.toml", "last.ckpt", "last.safetensors", "metrics.jsonl",
+    ]  # fmt: skip
+
+
+def test_best_is_the_epoch_with_the_highest_robust_validation_accuracy(tmp_path):
+    run = train(METHODS["pgd-at"](eps=EPS), Settings(**{**vars(SMALL), "epochs": 6}), tmp_path / "run")
+    records = read_records(run.metrics)
+    highest = max((r["val_ra"], r["val_sa"], -r["epoch"]) for r in records)
+    assert load_model(run.weights("best"))[1]["epoch"] == -highest[2]
+    assert [r["epoch"] for r in records if r["best"]][-1] == -highest[2]
+
+
+def test_weights_name_no_folder_of_the_machine(tmp_path):
+    run = train(METHODS["standard"](eps=EPS), SMALL, tmp_path / "run")
+    assert str(tmp_path) not in json.dumps(load_tensors(run.weights("best"))[1])
+
+
+def test_a_step_costs_the_schedule_its_learning_rate():
+    rates = [triangular(step, 100, 0.2) for step in range(100)]
+    assert max(rates) == pytest.approx(0.2, rel=0.02)
+    assert rates.index(max(rates)) in (49, 50)
+    assert min(rates) > 0
+    assert rates[:50] == pytest.approx(rates[:49:-1])
+    assert [b - a for a, b in zip(rates[:49], rates[1:50], strict=True)] == pytest.approx([0.004] * 49)
+
+
+def test_bf16_trains_other_weights_but_keeps_them_float32(tmp_path):
+    half = train(METHODS["fast-bat"](eps=EPS), Settings(**{**vars(SMALL), "precision": "bf16"}), tmp_path / "half")
+    full = train(METHODS["fast-bat"](eps=EPS), SMALL, tmp_path / "full")
+    assert not same(weights(half), weights(full))
+    assert {tensor.dtype for tensor in weights(half).values()} == {torch.float32}
+
+
+def test_a_loss_that_is_no_number_is_told_and_the_epochs_before_are_kept(tmp_path):
+    with pytest.raises(DivergedError, match=r"the loss is (nan|inf) in epoch 1; lower --max-lr \(epoch 0 is saved\)"):
+        train(METHODS["standard"](eps=EPS), Settings(**{**vars(SMALL), "max_lr": 1e30}), tmp_path / "run")
+
+
+def test_an_evaluation_is_written_beside_the_run(tmp_path):
+    run = train(METHODS["fast-at"](eps=EPS), SMALL, tmp_path / "run")
+    result = evaluate_run(run.path, "last", pgd_steps=2, pgd_restarts=1, limit=30)
+    (record,) = read_records(run.evaluations)
+    assert record["sa"] == pytest.approx(result.sa.percent, abs=1e-4)
+    assert (record["checkpoint"], record["epoch"], record["n"]) == ("last.safetensors", 3, 30)
+    assert record["fingerprint"] == load("digits").test.fingerprint
+    assert evaluate_run(run.weights("last"), pgd_steps=2, pgd_restarts=1, limit=30).ra_pgd.hits == result.ra_pgd.hits
+
+
+def small_run(tmp_path, **changes):
+    return train(METHODS["fast-at"](eps=EPS), Settings(**{**vars(SMALL), "epochs": 1, **changes}), tmp_path / "run")
+
+
+def test_a_new_run_never_writes_over_an_old_one(tmp_path):
+    run = small_run(tmp_path)
+    before = run.weights("last").read_bytes()
+    with pytest.raises(InputError, match="already holds something; name another --out, or go on with --resume"):
+        small_run(tmp_path, seed=1)
+    assert run.weights("last").read_bytes() == before
+
+
+def test_a_resume_with_other_settings_is_refused(tmp_path):
+    run = small_run(tmp_path)
+    with pytest.raises(InputError, match="was started with seed = 0, not 1; resume with its own settings"):
+        train(METHODS["fast-at"](eps=EPS), Settings(**{**vars(SMALL), "epochs": 1, "seed": 1}), run.path, resume=True)
+
+
+def test_two_processes_cannot_train_in_one_run(tmp_path):
+    run = Run(tmp_path / "run")
+    with run.locked(), pytest.raises(InputError, match="another process is training in"):
+        small_run(tmp_path)
+    assert not run.config.exists()
+
+
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_a_truncated_checkpoint_is_refused(which, tmp_path):
+    run = small_run(tmp_path)
+    run.weights(which).write_bytes(run.weights(which).read_bytes()[:-100])
+    with pytest.raises(InputError, match="is not a whole safetensors file .* copy it anew"):
+        evaluate_run(run.path, which)
+    assert not run.evaluations.exists()
+
+
+def test_an_altered_checkpoint_is_refused(tmp_path):
+    run = small_run(tmp_path)
+    data = bytearray(run.weights("best").read_bytes())
+    data[-3] ^= 1
+    run.weights("best").write_bytes(data)
+    with pytest.raises(InputError, match="does not match its checksum: it was altered or damaged"):
+        evaluate_run(run.path)
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
+    run = small_run(tmp_path)
+    tensors, about = load_tensors(run.weights("best"))
+    about["model"]["width"] = 8
+    save_tensors(run.weights("best"), tensors, about)
+    with pytest.raises(InputError, match=r"holds weights of another architecture than cnn: size mismatch for network.0.weight"):
+        evaluate_run(run.path)
+
+
+def test_a_model_trained_against_no_budget_asks_for_one(tmp_path):
+    run = train(METHODS["standard"](eps=EPS), Settings(**{**vars(SMALL), "epochs": 1}), tmp_path / "run")
+    with pytest.raises(InputError, match="was trained against no budget; say which one to attack it with: --eps 8"):
+        evaluate_run(run.path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0; it must be at least 1"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"train_limit": 0}, "train_limit is 0; leave it out"),
+        ({"seed": -1}, "seed is -1"),
+        ({"max_lr": 0.0}, "max_lr is 0; it must be above 0"),
+        ({"precision": "fp16"}, "unknown precision 'fp16'; did you mean 'bf16'"),
+        ({"dataset": "digit"}, "unknown data set 'digit'; did you mean 'digits'"),
+        ({"model": "preactresnet"}, "unknown model 'preactresnet'; did you mean 'preactresnet18'"),
+        ({"activation": "relo"}, "unknown activation 'relo'; did you mean 'relu'"),
+        ({"width": 0}, "width is 0; a network needs at least 1"),
+        ({"device": "tpu"}, "device 'tpu' is not to be had here"),
+    ],
+)
+def test_bad_settings_are_one_line_and_nothing_is_written(settings, message, tmp_path):
+    with pytest.raises(InputError, match=message) as caught:
+        train(METHODS["fast-at"](eps=EPS), Settings(**{**vars(SMALL), **settings}), tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run" / "config.toml").exists()
