@@ -1,7 +1,9 @@
 """Training: a run repeats bit for bit, resumes as if it had never stopped, and leaves behind what it says."""
 
 import json
+import re
 import tomllib
+from itertools import pairwise
 
 import pytest
 import torch
@@ -96,7 +98,17 @@ def test_the_run_directory_says_all_that_was_set(tmp_path):
     assert (config["model"], config["width"], config["max_lr"]) == ("cnn", 4, 0.1)
     records = read_records(run.metrics)
     assert [r["epoch"] for r in records] == [1, 2, 3]
-    needed = {"loss", "lr", "active", "val_sa", "val_ra", "seconds", "select_seconds", "images_per_second", "peak_memory_mib"}
+    needed = {
+        "loss",
+        "lr",
+        "active",
+        "val_sa",
+        "val_ra",
+        "seconds",
+        "select_seconds",
+        "images_per_second",
+        "peak_memory_mib",
+    }
     assert needed <= records[0].keys()
     assert 0 <= records[0]["active"] <= 1
     assert sorted(f.name for f in run.path.iterdir() if not f.name.startswith(".")) == [
@@ -123,7 +135,7 @@ def test_a_step_costs_the_schedule_its_learning_rate():
     assert rates.index(max(rates)) in (49, 50)
     assert min(rates) > 0
     assert rates[:50] == pytest.approx(rates[:49:-1])
-    assert [b - a for a, b in zip(rates[:49], rates[1:50], strict=True)] == pytest.approx([0.004] * 49)
+    assert [b - a for a, b in pairwise(rates[:50])] == pytest.approx([0.004] * 49)
 
 
 def test_bf16_trains_other_weights_but_keeps_them_float32(tmp_path):
@@ -177,7 +189,7 @@ def test_two_processes_cannot_train_in_one_run(tmp_path):
 def test_a_truncated_checkpoint_is_refused(which, tmp_path):
     run = small_run(tmp_path)
     run.weights(which).write_bytes(run.weights(which).read_bytes()[:-100])
-    with pytest.raises(InputError, match="is not a whole safetensors file .* copy it anew"):
+    with pytest.raises(InputError, match=r"is not a whole safetensors file .* copy it anew"):
         evaluate_run(run.path, which)
     assert not run.evaluations.exists()
 
@@ -196,7 +208,9 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
     tensors, about = load_tensors(run.weights("best"))
     about["model"]["width"] = 8
     save_tensors(run.weights("best"), tensors, about)
-    with pytest.raises(InputError, match=r"holds weights of another architecture than cnn: size mismatch for network.0.weight"):
+    with pytest.raises(
+        InputError, match=r"holds weights of another architecture than cnn: size mismatch for network.0.weight"
+    ):
         evaluate_run(run.path)
 
 
@@ -223,7 +237,7 @@ def test_a_model_trained_against_no_budget_asks_for_one(tmp_path):
     ],
 )
 def test_bad_settings_are_one_line_and_nothing_is_written(settings, message, tmp_path):
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
         train(METHODS["fast-at"](eps=EPS), Settings(**{**vars(SMALL), **settings}), tmp_path / "run")
     assert "\n" not in str(caught.value)
-    assert not (tmp_path / "run" / "config.toml").exists()
+    assert not (tmp_path / "run").exists()

@@ -66,6 +66,7 @@ def build_app(tokens: Sequence[str]) -> App:
         name="fastbat",
         help="Fast adversarial training by bi-level optimization, and honest evaluation of what it gives.",
         config=Dict(config, use_commands_as_keys=False, source=peek(tokens, "--config") or "config.toml"),
+        default_parameter=Parameter(negative=()),
         result_action="return_none",
         suppress_keyboard_interrupt=False,
     )
@@ -118,28 +119,25 @@ def train_command(name: str) -> Callable[..., None]:
         run = train(METHODS[method](eps=eps / 255, **options), settings, target, resume=resume)
         say(f"finished: {run.path}; measure it with: fastbat evaluate {run.path} --eps {eps:g} --attacks clean,pgd,aa")
 
-    def flag(arg: str, kind: Any, default: Any, help: str | None = None, group: str | None = None) -> Argument:
+    def flag(arg: str, kind: Any, default: Any, group: str, help: str | None) -> Argument:
         annotation = Annotated[kind, Parameter(help=help, group=group)]
         return Argument(arg, Argument.KEYWORD_ONLY, default=default, annotation=annotation)
 
+    training = Annotated[Settings, Parameter(name="*", group="Training")]
     flags = [
-        flag("method", str, name, "Training method by name; fastbat list methods names them."),
-        flag("eps", float, 8.0, "Linf budget trained against, on the 0-255 scale."),
-        flag("out", Path | None, None, "Run directory; runs/DATASET-METHOD-epsE-seedS unless given."),
-        flag("resume", bool, False, "Go on after the last finished epoch of --out, with its own settings."),
+        flag("method", str, name, "Run", "Training method by name; fastbat list methods names them."),
+        flag("eps", float, 8.0, "Run", "Linf budget trained against, on the 0-255 scale."),
+        flag("out", Path | None, None, "Run", "Run directory; runs/DATASET-METHOD-epsE-seedS unless given."),
+        flag("resume", bool, False, "Run", "Go on after the last finished epoch of --out, with its own settings."),
         flag(
             "config",
             Path | None,
             None,
+            "Run",
             "TOML file of settings; flags override it. RUN/config.toml repeats a run.",
         ),
-        Argument(
-            "settings",
-            Argument.KEYWORD_ONLY,
-            default=Settings(),
-            annotation=Annotated[Settings, Parameter(name="*")],
-        ),
-        *(flag(f.name, hints[f.name], f.default, docs.get(f.name), f"Settings of {name}") for f in own),
+        *(flag(f.name, hints[f.name], f.default, f"Settings of {name}", docs.get(f.name)) for f in own),
+        Argument("settings", Argument.KEYWORD_ONLY, default=Settings(), annotation=training),
     ]
     command.__doc__ = "Train a robust model into a run directory."
     command.__signature__ = Signature(flags)  # type: ignore[attr-defined]
@@ -149,6 +147,7 @@ def train_command(name: str) -> Callable[..., None]:
 
 def evaluate_command(
     target: Path,
+    /,
     *,
     checkpoint: Literal["best", "last"] = "best",
     attacks: str = "clean,pgd",
@@ -192,9 +191,18 @@ def evaluate_command(
         Print one JSON object instead of a table.
     """
     result = evaluate_run(
-        target, checkpoint, eps=None if eps is None else eps / 255, attacks=attacks.split(","), pgd_steps=pgd_steps,
-        pgd_restarts=pgd_restarts, limit=limit, batch_size=batch_size, seed=seed, data_dir=data_dir, device=device,
-    )  # fmt: skip
+        target,
+        checkpoint,
+        eps=None if eps is None else eps / 255,
+        attacks=[choose("attack", attack, ATTACKS) for attack in attacks.split(",")],
+        pgd_steps=pgd_steps,
+        pgd_restarts=pgd_restarts,
+        limit=limit,
+        batch_size=batch_size,
+        seed=seed,
+        data_dir=data_dir,
+        device=device,
+    )
     print_json(result.record()) if json else Console().print(evaluation_table(str(target), result))
 
 

@@ -6,6 +6,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from fastbat.errors import InputError
+
 TOLERANCE = 1e-7  # a coordinate nearer to a face than this counts as on it
 
 
@@ -39,8 +41,17 @@ class Box:
 
     def corner(self) -> Tensor:
         """Draw P(d) with d uniform on the corners {-eps, eps}^d."""
-        return self.project((2 * torch.rand_like(self.x) - 1).sign() * self.eps)
+        return self.project(torch.where(torch.rand_like(self.x) < 0.5, -self.eps, self.eps))
 
     def interior(self, delta: Tensor) -> Tensor:
         """Return the 0/1 mask of strictly inactive constraints, the diagonal of H_C in Eq. 12."""
         return ((delta > self.low + TOLERANCE) & (delta < self.high - TOLERANCE)).to(delta.dtype)
+
+
+def check_eps(eps: float) -> float:
+    """Return a budget on the [0, 1] scale; raise InputError unless 0 < eps <= 1."""
+    if not 0 < eps <= 1:
+        raise InputError(
+            f"eps is {eps * 255:g}/255; it must lie above 0 and at most at 255/255, the range of the images"
+        )
+    return eps

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fastbat.errors import InputError, choose
+from fastbat.geometry import check_eps
 
 ATTACKS = {
     "clean": "SA: accuracy on the images as they are",
@@ -18,10 +19,7 @@ ATTACKS = {
 
 def check_request(eps: float, attacks: Sequence[str], counts: Mapping[str, int]) -> None:
     """Raise InputError unless 0 < eps <= 1, every attack is known and every count is at least 1."""
-    if not 0 < eps <= 1:
-        raise InputError(
-            f"eps is {eps * 255:g}/255; it must lie above 0 and at most at 255/255, the range of the images"
-        )
+    check_eps(eps)
     for attack in attacks:
         choose("attack", attack, ATTACKS)
     for name, count in counts.items():

@@ -5,6 +5,7 @@ d  = P(d0 + 1.25 eps sign g(d0))
 theta <- theta - alpha grad mean CE(x + d)
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastbat.attacks.gradient import input_gradient
-from fastbat.geometry import Box
-from fastbat.methods.method import LabelledBatch, check_eps
+from fastbat.errors import InputError
+from fastbat.geometry import Box, check_eps
+from fastbat.methods.method import LabelledBatch
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class FastAT:
 
     def __post_init__(self) -> None:
         check_eps(self.eps)
+        if not 0 < self.step_ratio < math.inf:
+            raise InputError(f"step_ratio is {self.step_ratio:g}; it must be above 0: the published step is 1.25 eps")
 
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
         """Yield mean CE(x + d)."""

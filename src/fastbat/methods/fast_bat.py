@@ -13,16 +13,16 @@ the chain rule, exactly this gradient.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastbat.attacks.gradient import input_gradient
-from fastbat.errors import InputError
-from fastbat.geometry import Box
-from fastbat.methods.method import LabelledBatch, check_eps
+from fastbat.errors import InputError, choose
+from fastbat.geometry import Box, check_eps
+from fastbat.methods.method import LabelledBatch
 
 Linearisation = Literal["pgd-nosign", "pgd-sign", "uniform", "corner"]
 
@@ -47,9 +47,13 @@ class FastBAT:
 
     def __post_init__(self) -> None:
         check_eps(self.eps)
-        lam = 1 / attack_step(self.eps, self.lam) if isinstance(self.lam, str) else self.lam
-        if not lam > 0:
+        lam = resolve_lambda(self.eps, self.lam) if isinstance(self.lam, str) else self.lam
+        if not 0 < lam < math.inf:
             raise InputError(f"lam is {lam:g}; lambda must be above 0: 255/5000 = 0.051 is the paper's at eps 8/255")
+        if not 0 <= self.ig_weight < math.inf:
+            raise InputError(f"ig_weight is {self.ig_weight:g}; it must be 0, which leaves the term out, or above")
+        choose("linearise", self.linearise, get_args(Linearisation))
+        choose("mixed_at", self.mixed_at, ("z", "delta"))
         object.__setattr__(self, "lam", lam)
 
     @property
@@ -84,15 +88,14 @@ class FastBAT:
         return box.project(start + (self.a * g if self.linearise == "pgd-nosign" else self.eps / 2 * g.sign()))
 
 
-def attack_step(eps: float, source: Literal["paper", "released"]) -> float:
-    """Return a = 1 / lambda for budget `eps`, both on the [0, 1] scale.
+def resolve_lambda(eps: float, source: str) -> float:
+    """Return lambda for budget `eps` on the [0, 1] scale; the attack step is a = 1 / lambda.
 
-    "paper": 3000/255 at eps 2/255 (ImageNet, App. C.1), 5000/255 at 8/255 and 2500/255 at 16/255 (Sec. 5.1);
+    "paper": a = 3000/255 at eps 2/255 (ImageNet, App. C.1), 5000/255 at 8/255 and 2500/255 at 16/255 (Sec. 5.1);
     between them linear in log eps and log a, beyond them constant (the paper states no rule for other eps).
-    "released": 5000/255 up to 8/255, 2000/255 above. Raises InputError for any other source.
+    "released": a = 5000/255 up to 8/255, 2000/255 above. Raises InputError for any other source.
     """
-    if source == "released":
-        return (5000 if eps <= 8 / 255 + 1e-9 else 2000) / 255
-    if source == "paper":
-        return math.exp(np.interp(math.log(eps * 255), np.log([2, 8, 16]), np.log([3000, 5000, 2500]))) / 255
-    raise InputError(f"lam is {source!r}; give a number, 'paper' or 'released'")
+    if choose("lam", source, ("paper", "released")) == "released":
+        return 255 / (5000 if eps <= 8 / 255 + 1e-9 else 2000)
+    steps = np.interp(math.log(eps * 255), np.log([2, 8, 16]), np.log([3000, 5000, 2500]))
+    return 255 / round(math.exp(steps), 9)

@@ -5,8 +5,6 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from fastbat.errors import InputError
-
 
 class LabelledBatch(Protocol):
     """What a method reads of a batch. Only the methods with a memory look at `index` and `view`."""
@@ -43,9 +41,3 @@ class Method(Protocol):
 
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
         """Yield the losses whose accumulated gradients make one update."""
-
-
-def check_eps(eps: float) -> None:
-    """Raise InputError unless 0 < eps <= 1; a value above 1 is most likely on the 0-255 scale."""
-    if not 0 < eps <= 1:
-        raise InputError(f"eps is {eps:g}; it must lie in (0, 1], the scale of the images: write 8/255 for 8")

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from fastbat.attacks.pgd import pgd
 from fastbat.errors import InputError
-from fastbat.geometry import Box
-from fastbat.methods.method import LabelledBatch, check_eps
+from fastbat.geometry import Box, check_eps
+from fastbat.methods.method import LabelledBatch
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,10 @@ class PgdAT:
             raise InputError(f"steps is {self.steps}; PGD-k-AT takes at least one step")
         if self.step is None:
             object.__setattr__(self, "step", self.eps / 2)
+        elif not 0 < self.step <= 1:
+            raise InputError(
+                f"step is {self.step:g}; it must lie in (0, 1], the scale of the images: write 2/255 for 2"
+            )
 
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
         """Yield mean CE(x + d)."""

@@ -1,9 +1,9 @@
 """Evaluating what a run left behind: its weights, on the test images of its data set, with its record beside it."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from fastbat.data import load
 from fastbat.errors import InputError
@@ -19,19 +19,15 @@ def evaluate_run(
     checkpoint: str = "best",
     *,
     eps: float | None = None,
-    attacks: Sequence[str] = ("clean", "pgd"),
-    pgd_steps: int = 50,
-    pgd_restarts: int = 10,
-    limit: int | None = None,
-    batch_size: int = 250,
-    seed: int = 0,
     data_dir: Path | None = None,
     device: str = "auto",
+    **how: Any,
 ) -> Evaluation:
-    """Evaluate a run directory (its `checkpoint`: best or last) or a .safetensors file of one; see `fastbat.evaluate`.
+    """Evaluate a run directory (its `checkpoint`: best or last) or a .safetensors file of one.
 
-    `eps` (on the [0, 1] scale) and `data_dir` are those of the training unless given. The record is added to the
-    run's evaluation.jsonl. Raises InputError as `evaluate` does, and where target, weights or data are not to be had.
+    `eps` (on the [0, 1] scale) and `data_dir` are those of the training unless given; `how` are the other keyword
+    arguments of `fastbat.evaluate`. The record is added to the run's evaluation.jsonl. Raises InputError as `evaluate`
+    does, and where target, weights or data are not to be had.
     """
     target = Path(target)
     file = Run(target).weights(checkpoint) if target.is_dir() else target
@@ -47,10 +43,7 @@ def evaluate_run(
     test = load(dataset["name"], data_dir).test
     if list(test.classes) != list(dataset["classes"]):
         raise InputError(f"{str(file)!r} was trained on other classes than those of {dataset['name']} in {data_dir}")
-    result = evaluate(
-        model.to(pick_device(device)), test.tensors(), eps=eps, attacks=attacks, pgd_steps=pgd_steps,
-        pgd_restarts=pgd_restarts, limit=limit, batch_size=batch_size, seed=seed,
-    )  # fmt: skip
+    result = evaluate(model.to(pick_device(device)), test.tensors(), eps=eps, **how)
     source = {
         "checkpoint": file.name,
         "epoch": about["epoch"],

@@ -47,9 +47,10 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
     splits = load(settings.dataset, settings.data_dir)
     if settings.train_limit is not None:
         splits = replace(splits, train=splits.train.slice(0, settings.train_limit))
+    trainer = Trainer(run, method, settings, splits, device)
     with run.locked():
         run.write_config(config)
-        Trainer(run, method, settings, splits, device).train()
+        trainer.train()
     return run
 
 
@@ -82,11 +83,11 @@ class Trainer:
         )
         assert settings.max_lr is not None  # resolved
         self.max_lr, self.epoch, self.best = settings.max_lr, 0, Best()
-        if run.state.exists():
-            self.epoch, self.best = load_state(run.state, self.model, self.optimizer)
 
     def train(self) -> None:
-        """Train the epochs that are left; after each, the run on disk is complete."""
+        """Train the epochs that are left on disk; after each, what is there is complete."""
+        if self.run.state.exists():
+            self.epoch, self.best = load_state(self.run.state, self.model, self.optimizer)
         write_records(self.run.metrics, read_records(self.run.metrics)[: self.epoch])
         while self.epoch < self.settings.epochs:
             record = self.train_epoch() | self.select()

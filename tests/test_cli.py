@@ -1,0 +1,165 @@
+"""The command line: what scripts call works, and every mistake is one line that says what to do."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+
+import pytest
+
+from fastbat.cli import main
+from fastbat.files import load_tensors, read_records
+from fastbat.methods import METHODS
+
+TRAIN = ["train", "--epochs", "2", "--width", "4", "--train-limit", "200", "--select-limit", "20"]
+MEASURE = ["--attacks", "clean,pgd", "--pgd-steps", "3", "--pgd-restarts", "2", "--limit", "30"]
+
+
+def call(capsys, *tokens):
+    """Return exit status, stdout and stderr of one call in this process."""
+    capsys.readouterr()
+    try:
+        main([str(token) for token in tokens])
+        status = 0
+    except SystemExit as stop:
+        status = stop.code or 0
+    return status, *capsys.readouterr()
+
+
+def test_train_then_evaluate_prints_one_json_object(capsys, tmp_path):
+    run = tmp_path / "a run"
+    status, out, err = call(capsys, *TRAIN, "--method", "fast-bat", "--eps", 38, "--lam", "released", "--out", run)
+    assert (status, out) == (0, "")
+    assert "epoch 2/2" in err
+    status, out, _ = call(capsys, "evaluate", run, "--checkpoint", "last", *MEASURE, "--eps", 51, "--json")
+    record = json.loads(out)
+    assert (status, record["n"], record["eps_255"], record["pgd_steps"], record["pgd_restarts"]) == (0, 30, 51, 3, 2)
+    assert 0 <= record["ra_pgd"] <= record["sa"] <= 100
+    assert set(record["seconds"]) == {"clean", "pgd"}
+    assert record["versions"]["fastbat"] == version("fastbat")
+    assert read_records(run / "evaluation.jsonl")[0]["sa"] == record["sa"]
+
+
+def test_evaluate_prints_a_table_with_n_and_intervals(capsys, tmp_path):
+    call(capsys, *TRAIN, "--method", "fast-at", "--eps", 38, "--out", tmp_path / "run")
+    status, out, _ = call(capsys, "evaluate", tmp_path / "run", *MEASURE)
+    assert status == 0
+    assert "RA-PGD-3-2" in out
+    assert "eps 38/255, 30 images" in out
+
+
+def test_the_written_configuration_repeats_the_run_and_flags_override_it(capsys, tmp_path):
+    call(capsys, *TRAIN, "--method", "pgd-at", "--steps", 3, "--eps", 38, "--out", tmp_path / "first")
+    config = tmp_path / "first" / "config.toml"
+    call(capsys, "train", "--config", config, "--out", tmp_path / "again")
+    call(capsys, "train", "--config", config, "--steps", 1, "--out", tmp_path / "other")
+    first, again, other = (load_tensors(tmp_path / name / "last.safetensors") for name in ("first", "again", "other"))
+    assert first[1] == again[1]
+    assert all((first[0][name] == again[0][name]).all() for name in first[0])
+    assert other[1]["config"]["steps"] == 1
+
+
+def test_resume_takes_the_settings_of_the_run(capsys, tmp_path):
+    call(capsys, *TRAIN, "--method", "pgd-at", "--eps", 38, "--out", tmp_path / "run")
+    status, _, err = call(capsys, "train", "--out", tmp_path / "run", "--resume")
+    assert (status, "finished" in err, "epoch" in err) == (0, True, False)
+    status, _, err = call(capsys, "train", "--out", tmp_path / "run", "--resume", "--epochs", 9)
+    assert status == 2
+    assert "was started with epochs = 2, not 9" in err
+
+
+@pytest.mark.parametrize("what", ["methods", "models", "datasets", "attacks"])
+def test_list_names_what_there_is(what, capsys):
+    status, out, _ = call(capsys, "list", what, "--json")
+    assert status == 0
+    assert {"methods": "fast-bat", "models": "cnn", "datasets": "digits", "attacks": "aa"}[what] in json.loads(out)
+    status, table, _ = call(capsys, "list", what)
+    assert all(name in table for name in json.loads(out))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_help_teaches_each_methods_own_flags(name, capsys):
+    status, out, _ = call(capsys, "train", "--method", name, "--help")
+    assert status == 0
+    assert "Linf budget trained against, on the 0-255 scale." in " ".join(out.replace("│", " ").split())
+    assert ("--ig-weight" in out) == (name == "fast-bat")
+    assert ("--step-ratio" in out) == (name == "fast-at")
+
+
+MISTAKES = {
+    "an unknown command": ("trian", 'Unknown command "trian". Did you mean "train"?'),
+    "an unknown flag": ("train --epoch 3", "Unknown option: --epoch. Did you mean --epochs?"),
+    "a flag of another method": ("train --method fast-at --lam 3", "Unknown option: --lam."),
+    "an unknown method": ("train --method fastbat", "unknown method 'fastbat'; did you mean 'fast-bat'?"),
+    "an unknown data set": ("train --dataset cifar", "unknown data set 'cifar'; did you mean 'cifar10'?"),
+    "an unknown model": ("train --model preact18", "unknown model 'preact18'; did you mean 'preactresnet18'?"),
+    "no number": ("train --epochs many", 'unable to convert "many" into int'),
+    "eps 0": ("train --eps 0", "eps is 0/255; it must lie above 0"),
+    "eps below 0": ("train --eps -8", "eps is -8/255"),
+    "eps above the range": ("train --eps 300", "eps is 300/255"),
+    "no such configuration": ("train --config nowhere.toml", "cannot read 'nowhere.toml': No such file or directory"),
+    "nothing to resume": ("train --out nowhere --resume", "cannot read 'nowhere/config.toml'"),
+    "no such folder": ("train --dataset cifar10 --data-dir nowhere", "data_dir 'nowhere' is not a folder"),
+    "no such run": ("evaluate nowhere", "no file 'nowhere'"),
+    "an empty run": ("evaluate .", "no file 'best.safetensors'"),
+    "another checkpoint": (
+        "evaluate . --checkpoint first",
+        'Invalid value "first" for --checkpoint. Choose from: "best", "last".',
+    ),
+    "an unknown attack": ("evaluate . --attacks clean,pdg", "unknown attack 'pdg'; did you mean 'pgd'?"),
+    "no target": ("evaluate", "parameter TARGET requires an argument"),
+    "an unknown list": ("list method", 'Did you mean "methods"?'),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_one_line_with_status_2_and_nothing_is_written(case, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tokens, message = MISTAKES[case]
+    status, out, err = call(capsys, *tokens.split())
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_configuration_with_an_unknown_key_or_no_toml_is_one_line(capsys, tmp_path):
+    for text, message in (("epoch = 3", "epoch"), ("= 3", "is not TOML")):
+        (tmp_path / "c.toml").write_text(text)
+        status, _, err = call(capsys, "train", "--config", tmp_path / "c.toml", "--out", tmp_path / "run")
+        assert (status, err.count("\n")) == (2, 1)
+        assert message in err
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_run_in_a_folder_that_cannot_be_made_is_one_line(capsys, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    status, _, err = call(capsys, *TRAIN, "--eps", 38, "--out", tmp_path / "file" / "run")
+    assert status == 1
+    assert "Not a directory; check its folder, its rights and the free space" in err
+
+
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
+def test_a_killed_run_goes_on_after_its_last_finished_epoch(kill, capsys, tmp_path):
+    flags = [*TRAIN, "--epochs", "40", "--eps", "38"]
+    flags.remove("2")
+    flags.remove("--epochs")
+    command = [sys.executable, "-m", "fastbat.cli", *flags, "--out", str(tmp_path / "killed")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    while not (tmp_path / "killed" / "last.ckpt").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(kill)
+    err = process.communicate()[1]
+    assert "Traceback" not in err
+    if kill == signal.SIGINT:
+        assert process.returncode == 130
+        assert "goes on after its last finished epoch with: fastbat train --out RUN --resume" in err
+    done = len(read_records(tmp_path / "killed" / "metrics.jsonl"))
+    assert 1 <= done < 40
+    status, _, err = call(capsys, "train", "--out", tmp_path / "killed", "--resume")
+    assert status == 0
+    assert err.count("epoch") in (40 - done, 41 - done)
+    assert [r["epoch"] for r in read_records(tmp_path / "killed" / "metrics.jsonl")] == list(range(1, 41))
