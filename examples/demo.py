@@ -24,7 +24,7 @@ def main() -> None:
     shutil.rmtree(RUNS, ignore_errors=True)
     rows = {name: train_and_evaluate(name) for name in ("standard", "fast-at", "fast-bat")}
     Console().print(table(rows))
-    Console().print(f"The runs are in {RUNS}; go on with: .venv/bin/fastbat evaluate {RUNS}/fast-bat --eps 64")
+    say(f"\nThe runs are in {RUNS}/. Go on with: .venv/bin/fastbat evaluate {RUNS}/fast-bat --eps 64")
 
 
 def train_and_evaluate(name: str) -> tuple[float, Evaluation]:
@@ -39,10 +39,11 @@ def train_and_evaluate(name: str) -> tuple[float, Evaluation]:
 def table(rows: dict[str, tuple[float, Evaluation]]) -> Table:
     """Return the comparison: accuracies in percent with their 95 % intervals."""
     n = next(iter(rows.values()))[1].n
-    result = Table("method", "SA", "RA-PGD-50-10", "RA-AA", "training", title=f"digits, eps 51/255, {n} test images")
+    title = f"digits, eps 51/255, {n} test images, accuracies in %"
+    result = Table("method", "SA", "RA-PGD-50-10", "RA-AA", "time", title=title)
     for name, (seconds, measured) in rows.items():
         result.add_row(name, *(str(accuracy) for accuracy in measured.accuracies.values()), f"{seconds:.0f} s")
-    result.caption = "[low, high]: 95 % intervals over the draw of the images. One seed: no verdict between close rows."
+    result.caption = r"\[low, high]: 95 % interval over the draw of the images. One seed each."
     return result
 
 

@@ -210,14 +210,14 @@ def evaluation_table(title: str, result: Evaluation) -> Table:
     """Return the table of one evaluation."""
     table = Table(
         "attack",
-        "accuracy [95 % interval]",
+        "accuracy, %",
         "seconds",
         title=f"{title}, eps {result.eps * 255:g}/255, {result.n} images",
     )
     for attack, accuracy in result.accuracies.items():
         table.add_row(result.label(attack), str(accuracy), f"{accuracy.seconds:.1f}")
     table.caption = (
-        "; ".join(result.warnings) or "The interval is over the draw of the images, not over training seeds."
+        "; ".join(result.warnings) or r"\[low, high]: 95 % interval over the draw of the images"
     )
     return table
 

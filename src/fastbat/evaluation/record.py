@@ -42,7 +42,7 @@ class Accuracy:
 
     def __str__(self) -> str:
         low, high = self.interval
-        return f"{self.percent:.2f} % [{low:.1f}, {high:.1f}]"
+        return f"{self.percent:.1f} [{low:.1f}, {high:.1f}]"
 
 
 @dataclass(frozen=True)

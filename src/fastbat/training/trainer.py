@@ -130,22 +130,23 @@ class Trainer:
         return {"loss": torch.stack(values).mean(), **self.method.stats}
 
     def select(self) -> dict[str, Any]:
-        """Return SA and RA in percent on the validation images: PGD at eps / 4, the same starts every epoch."""
+        """Return SA and, given a budget, RA in percent on the validation images; the same starts every epoch."""
         start, settings, eps = time.perf_counter(), self.settings, self.method.eps
         (x, y), size = self.validation, max(settings.batch_size, 250)
         with frozen(self.model), bar("validation") as show:
             robust = clean = correct(self.net, x, y, size)
-            if eps > 0:
+            if eps:
                 robust = robust_to_pgd(
                     self.net, x, y, clean, eps=eps, step=eps / 4, steps=settings.select_steps,
                     restarts=settings.select_restarts, seed=settings.seed, batch_size=size, show=show,
                 )  # fmt: skip
         sa, ra = (100 * mask.float().mean().item() for mask in (clean, robust))
-        return {"val_n": len(y), "val_sa": sa, "val_ra": ra, "select_seconds": time.perf_counter() - start}
+        accuracies = {"val_sa": sa, "val_ra": ra} if eps else {"val_sa": sa}
+        return {"val_n": len(y), **accuracies, "select_seconds": time.perf_counter() - start}
 
     def save(self, record: dict[str, Any]) -> None:
         """Write the finished epoch: weights first, the state that says it is finished last."""
-        now = Best(record["val_ra"], record["val_sa"], self.epoch)
+        now = Best(record.get("val_ra", 0.0), record["val_sa"], self.epoch)
         record |= {"peak_memory_mib": peak_memory_mib(self.device), "best": now.beats(self.best)}
         if record["best"]:
             self.best = now
@@ -169,8 +170,9 @@ class Trainer:
 def epoch_line(record: dict[str, Any], epochs: int) -> str:
     """Return the line of an epoch's log."""
     active = f"  active {record['active']:.0%}" if "active" in record else ""
+    robust = f" RA {record['val_ra']:.1f} %" if "val_ra" in record else ""
     return (
         f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  loss {record['loss']:.4f}{active}"
-        f"  validation SA {record['val_sa']:.1f} % RA {record['val_ra']:.1f} %"
+        f"  validation SA {record['val_sa']:.1f} %{robust}"
         f"  {record['seconds']:.1f} s + {record['select_seconds']:.1f} s selection{'  best' if record['best'] else ''}"
     )
