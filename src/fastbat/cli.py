@@ -216,9 +216,7 @@ def evaluation_table(title: str, result: Evaluation) -> Table:
     )
     for attack, accuracy in result.accuracies.items():
         table.add_row(result.label(attack), str(accuracy), f"{accuracy.seconds:.1f}")
-    table.caption = (
-        "; ".join(result.warnings) or r"\[low, high]: 95 % interval over the draw of the images"
-    )
+    table.caption = "; ".join(result.warnings) or r"\[low, high]: 95 % interval over the draw of the images"
     return table
 
 
