@@ -61,7 +61,7 @@ def test_a_view_is_the_crop_and_flip_of_the_padded_image(flip):
     view = View.draw(np.random.default_rng(0), len(data), 2, flip)
     assert view.flip.any() == flip
     for image, top, left, flipped, seen in zip(
-        data.pixels, view.top, view.left, view.flip, view.apply(data.pixels, 2), strict=True
+        data.pixels, view.top, view.left, view.flip, view.apply(data.pixels), strict=True
     ):
         crop = F.pad(image, (2, 2, 2, 2))[:, top : top + 6, left : left + 6]
         assert torch.equal(seen, crop.flip(2) if flipped else crop)

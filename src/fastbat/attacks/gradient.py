@@ -1,8 +1,9 @@
-"""g(d) = grad_d of the summed cross-entropy = -grad_d l_atk, with l_atk = -l_tr (Sec. 3)."""
+"""g(d) = grad_d of the summed objective = -grad_d l_atk; with the default, CE, l_atk = -l_tr (Sec. 3)."""
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from fastbat.attacks.objective import Objective, cross_entropy
 
 
 def input_gradient(
@@ -11,6 +12,7 @@ def input_gradient(
     y: Tensor,  # (B,) labels
     delta: Tensor,  # (B, C, H, W)
     *,
+    objective: Objective = cross_entropy,
     create_graph: bool = False,
 ) -> Tensor:
     """Return g(delta), shape of x: the direction in which an attack climbs.
@@ -19,5 +21,4 @@ def input_gradient(
     the paper's size. With `create_graph` the result can be differentiated with respect to the weights.
     """
     delta = delta.detach().requires_grad_()
-    loss = F.cross_entropy(model(x + delta), y, reduction="sum")
-    return torch.autograd.grad(loss, delta, create_graph=create_graph)[0]
+    return torch.autograd.grad(objective(model(x + delta), y), delta, create_graph=create_graph)[0]

@@ -3,13 +3,24 @@
 from torch import Tensor, nn
 
 from fastbat.attacks.gradient import input_gradient
+from fastbat.attacks.objective import Objective, cross_entropy
 from fastbat.geometry import Box
 
 
-def pgd(model: nn.Module, x: Tensor, y: Tensor, start: Tensor, *, eps: float, steps: int, step: float) -> Tensor:
+def pgd(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    start: Tensor,
+    *,
+    eps: float,
+    steps: int,
+    step: float,
+    objective: Objective = cross_entropy,
+) -> Tensor:
     """Return the final iterate d (B, C, H, W) of `steps` signed steps of size `step` on the [0, 1] scale."""
     box = Box(x, eps)
     delta = box.project(start)
     for _ in range(steps):
-        delta = box.project(delta + step * input_gradient(model, x, y, delta).sign())
+        delta = box.project(delta + step * input_gradient(model, x, y, delta, objective=objective).sign())
     return delta

@@ -10,11 +10,12 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class View:
-    """One random crop and flip per image of a padded canvas."""
+    """One random crop and flip per image of a canvas, the image padded by `pad` on each side."""
 
     top: Tensor  # (B,) in 0..2 pad
     left: Tensor  # (B,) in 0..2 pad
     flip: Tensor  # (B,) bool
+    pad: int
 
     @staticmethod
     def draw(rng: np.random.Generator, size: int, pad: int, flip: bool) -> "View":
@@ -23,18 +24,28 @@ class View:
             top=torch.from_numpy(rng.integers(0, 2 * pad + 1, size)),
             left=torch.from_numpy(rng.integers(0, 2 * pad + 1, size)),
             flip=torch.from_numpy(rng.random(size) < 0.5 if flip else np.zeros(size, dtype=bool)),
+            pad=pad,
         )
 
-    def apply(self, images: Tensor, pad: int) -> Tensor:
-        """Return the crops of `images` (B, C, H, W) padded by `pad` zeros on each side; same shape and type."""
-        count, _, height, width = images.shape
-        device = images.device
+    def apply(self, images: Tensor) -> Tensor:
+        """Return the views of `images` (B, C, H, W) padded by zeros; same shape and type."""
+        return self.window(F.pad(images, (self.pad,) * 4))
+
+    def window(self, canvas: Tensor) -> Tensor:
+        """Return the windows (B, C, H, W) of canvases (B, C, H + 2 pad, W + 2 pad)."""
+        return canvas[self._places(canvas)].permute(0, 3, 1, 2).contiguous()
+
+    def put(self, canvas: Tensor, windows: Tensor) -> None:
+        """Write `windows` to their places in the canvases: the inverse of `window`; nothing else is touched."""
+        canvas[self._places(canvas)] = windows.permute(0, 2, 3, 1)
+
+    def _places(self, canvas: Tensor) -> tuple[Tensor, slice, Tensor, Tensor]:
+        device, (height, width) = canvas.device, (size - 2 * self.pad for size in canvas.shape[2:])
         rows = self.top.to(device)[:, None] + torch.arange(height, device=device)
-        columns = torch.arange(width, device=device).expand(count, width)
+        columns = torch.arange(width, device=device).expand(len(canvas), width)
         columns = self.left.to(device)[:, None] + torch.where(self.flip.to(device)[:, None], columns.flip(1), columns)
-        each = torch.arange(count, device=device)[:, None, None]
-        canvas = F.pad(images, (pad, pad, pad, pad))
-        return canvas[each, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+        each = torch.arange(len(canvas), device=device)
+        return each[:, None, None], slice(None), rows[:, :, None], columns[:, None, :]
 
 
 @dataclass(frozen=True)

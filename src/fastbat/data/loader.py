@@ -31,5 +31,5 @@ class Loader:
             rng = generator(self.seed, "augment", number * len(self) + i)
             view = View.draw(rng, len(index), self.pad, self.flip)
             index = index.to(device)
-            pixels = view.apply(self.images.pixels[index], self.pad)
+            pixels = view.apply(self.images.pixels[index])
             yield Batch(pixels.float() / 255, self.images.labels[index], index, view)

@@ -1,0 +1,36 @@
+"""What an attack climbs: -l_atk of Sec. 3 as a function of the logits at x + d, summed over the batch.
+
+ce   CE(f(x + d), y)                                the default, l_atk = -l_tr
+kl   KL(f(x) || f(x + d))                           against the prediction at x (TRADES, BACKSMOOTH)
+dlr  -(z_y - max_{k != y} z_k) / (z_(1) - z_(3))    of the sorted logits (Croce & Hein, 2020)
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.nn import functional as F
+
+Objective = Callable[[Tensor, Tensor], Tensor]  # (logits (B, K), labels (B,)) -> 0-d
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the summed CE."""
+    return F.cross_entropy(logits, y, reduction="sum")
+
+
+def kl(clean: Tensor, logits: Tensor) -> Tensor:
+    """Return the summed KL(softmax(clean) || softmax(logits)), both (B, K)."""
+    return F.kl_div(F.log_softmax(logits, 1), F.log_softmax(clean, 1), reduction="sum", log_target=True)
+
+
+def kl_from(clean: Tensor) -> Objective:
+    """Return the objective KL(softmax(clean) || f(x + d)), which does not look at the labels."""
+    return lambda logits, y: kl(clean, logits)
+
+
+def dlr(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the summed difference-of-logits ratio; it needs three classes."""
+    ordered, order = logits.sort(1, descending=True)
+    other = ordered[:, 0].where(order[:, 0] != y, ordered[:, 1])
+    truth = logits.gather(1, y[:, None])[:, 0]
+    return -((truth - other) / (ordered[:, 0] - ordered[:, 2] + 1e-12)).sum()

@@ -1,0 +1,102 @@
+"""ATTA-1 (Zheng et al., 2020): attacks that are carried on from epoch to epoch.
+
+    every training image keeps its perturbation on a padded canvas; the batch's crop and flip cut the window d0 from it
+    d = P(d0 + step sign grad_d CE(x + d0)), in eval mode, and is written back to the window
+    theta <- theta - alpha grad [ mean CE(x) + 6 mean KL(f(x) || f(x + d)) ]      ("ce": grad mean CE(x + d))
+
+The canvas of the clean image is padded with 0.5. Perturbations start, and start again in epochs 10, 20, ..., at
+0.001 N(0, 1). (The authors keep the adversarial images; image plus perturbation is the same.)
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fastbat.attacks.mode import eval_mode
+from fastbat.attacks.pgd import pgd
+from fastbat.errors import InputError, choose
+from fastbat.geometry import check_eps
+from fastbat.methods.method import LabelledBatch
+from fastbat.methods.trades import trades_loss
+
+PADDING = 0.5  # what the authors pad the images with
+
+
+@dataclass(frozen=True)
+class Atta:
+    """ATTA-1-TRADES, or ATTA-1 with CE. Needs each image's index and view.
+
+    BatchNorm sees two passes, at x and at x + d (with CE one, at x + d). The memory holds a float32 canvas an image.
+    """
+
+    eps: float
+    loss: Literal["trades", "ce"] = "trades"
+    """The training loss; the attack climbs CE in both."""
+    step: float | None = None
+    """Size of the step on the [0, 1] scale; 0.015 / 0.031 eps unless given."""
+    beta: float = 6.0
+    """Weight of the KL term."""
+    reset: int = 10
+    """Every so many epochs the perturbations start again."""
+    memory: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_eps(self.eps)
+        choose("loss", self.loss, ("trades", "ce"))
+        if self.reset < 1:
+            raise InputError(f"reset is {self.reset}; perturbations start again every so many epochs, at least 1")
+        if self.step is None:
+            object.__setattr__(self, "step", 0.015 / 0.031 * self.eps)
+
+    def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
+        """Yield the training loss at the perturbations carried on by one step."""
+        assert self.step is not None
+        index, view = batch.index, batch.view
+        if index is None or view is None:
+            raise InputError("ATTA carries attacks from epoch to epoch: its batches need each image's index and view")
+        inside = view.apply(torch.ones_like(batch.x))
+        x, y = torch.where(inside > 0, batch.x, PADDING), batch.y
+        canvas = self.recall(index, x, view.pad)
+        with eval_mode(model):
+            delta = pgd(model, x, y, view.window(canvas), eps=self.eps, steps=1, step=self.step)
+        view.put(canvas, delta)
+        self.memory["canvas"][index] = canvas
+        self.memory["visits"][index] += 1
+        yield (
+            trades_loss(model, x, y, delta, self.beta)
+            if self.loss == "trades"
+            else F.cross_entropy(model(x + delta), y)
+        )
+
+    def recall(self, index: Tensor, x: Tensor, pad: int) -> Tensor:
+        """Return the canvases (B, C, H + 2 pad, W + 2 pad) of the images `index`; new noise where it is time to start."""
+        self.make_room(int(index.max()) + 1, x, pad)
+        canvas, epoch = self.memory["canvas"][index], self.memory["visits"][index] + 1
+        fresh = (epoch == 1) | (epoch % self.reset == 0)
+        return torch.where(fresh[:, None, None, None], 0.001 * torch.randn_like(canvas), canvas)
+
+    def make_room(self, count: int, x: Tensor, pad: int) -> None:
+        """Let the memory hold at least `count` images; it at least doubles when it grows."""
+        have = len(self.memory["visits"]) if self.memory else 0
+        if count <= have:
+            return
+        _, channels, height, width = x.shape
+        shape = (max(count, 2 * have), channels, height + 2 * pad, width + 2 * pad)
+        canvas, visits = x.new_zeros(shape), torch.zeros(shape[0], dtype=torch.int64, device=x.device)
+        if have:
+            canvas[:have], visits[:have] = self.memory["canvas"], self.memory["visits"]
+        self.memory.update(canvas=canvas, visits=visits)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return every image's canvas and how often it was seen."""
+        return dict(self.memory)
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Put canvases and counts back."""
+        self.memory.clear()
+        self.memory.update(state)

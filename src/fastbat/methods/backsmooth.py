@@ -1,0 +1,48 @@
+"""BACKSMOOTH (Chen et al., 2022): one step toward a smoothed prediction, one step away from the clean one.
+
+d0 = P(-eps sign grad_d KL(softmax(f(x) + gamma U(-1, 1)) || f(x + d))) at d = 0, in eval mode
+d  = P(d0 + eps sign grad_d KL(f(x) || f(x + d))) at d0, in eval mode
+theta <- theta - alpha grad [ mean CE(x) + beta mean KL(f(x) || f(x + d)) ]
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from fastbat.attacks.gradient import input_gradient
+from fastbat.attacks.mode import eval_mode
+from fastbat.attacks.objective import kl_from
+from fastbat.geometry import Box, check_eps
+from fastbat.methods.method import LabelledBatch
+from fastbat.methods.trades import trades_loss
+
+
+@dataclass(frozen=True)
+class BackSmooth:
+    """Backward smoothing. BatchNorm sees two passes, at x and at x + d; the attack is made in eval mode."""
+
+    eps: float
+    gamma: float = 1.0
+    """Size of the noise on the logits."""
+    beta: float = 10.0
+    """Weight of the KL term (10 in the authors' README, 6 as their code's own default)."""
+    stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_eps(self.eps)
+
+    def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
+        """Yield mean CE(x) + beta mean KL(f(x) || f(x + d))."""
+        x, y = batch.x, batch.y
+        box = Box(x, self.eps)
+        with eval_mode(model):
+            clean = model(x).detach()
+            smoothed = kl_from(clean + self.gamma * (2 * torch.rand_like(clean) - 1))
+            back = input_gradient(model, x, y, torch.zeros_like(x), objective=smoothed).sign()
+            start = box.project(-self.eps * back)
+            away = input_gradient(model, x, y, start, objective=kl_from(clean)).sign()
+            delta = box.project(start + self.eps * away)
+        self.stats["active"] = 1 - box.interior(delta).mean()
+        yield trades_loss(model, x, y, delta, self.beta)

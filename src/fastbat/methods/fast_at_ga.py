@@ -1,0 +1,63 @@
+"""FAST-AT-GA (Andriushchenko & Flammarion, 2020): FAST-AT from zero, with aligned input gradients.
+
+    d = P(P(d0) + 1.25 eps sign g(d0)),  d0 = 0
+    theta <- theta - alpha grad [ mean CE(x + d) + mu (1 - mean cos(g(d0), g(u))) ],  u = U(-eps, eps)
+
+g(d0) is held constant, g(u) keeps its graph, and u is not clipped to the images' box. Images on which either gradient
+is zero are left out of the mean; where none is left there is no penalty.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fastbat.attacks.gradient import input_gradient
+from fastbat.errors import InputError, choose
+from fastbat.geometry import Box, check_eps
+from fastbat.methods.method import LabelledBatch
+
+
+@dataclass(frozen=True)
+class FastATGA:
+    """FAST-AT with gradient alignment. BatchNorm sees three passes: at d0, at u, at d."""
+
+    eps: float
+    mu: float | None = None
+    """Weight of the penalty; 0.02 * 10^(255 eps / 8) unless given: 0.2 at 8/255, 2 at 16/255."""
+    init: Literal["zero", "random"] = "zero"
+    """d0: zero, plain FGSM in effect (the authors'), or P(U(-eps, eps))."""
+    stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_eps(self.eps)
+        choose("init", self.init, ("zero", "random"))
+        if self.mu is None:
+            object.__setattr__(self, "mu", 0.02 * 10 ** (255 * self.eps / 8))
+        elif not self.mu >= 0:
+            raise InputError(f"mu is {self.mu:g}; the weight of the penalty must be 0 or above")
+
+    def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
+        """Yield mean CE(x + d) plus the alignment penalty."""
+        assert self.mu is not None
+        x, y = batch.x, batch.y
+        box = Box(x, self.eps)
+        start = box.uniform() if self.init == "random" else torch.zeros_like(x)
+        g = input_gradient(model, x, y, start)
+        noise = (2 * torch.rand_like(x) - 1) * self.eps
+        alignment = mean_cosine(g, input_gradient(model, x, y, noise, create_graph=True))
+        delta = box.project(start + 1.25 * self.eps * g.sign())
+        self.stats.update(active=1 - box.interior(delta).mean(), alignment=alignment.detach())
+        yield F.cross_entropy(model(x + delta), y) + self.mu * (1 - alignment)
+
+
+def mean_cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Return the mean over images of cos(a, b), of those on which neither is zero; 1 where there are none."""
+    a, b = a.flatten(1), b.flatten(1)
+    both = (a.abs().amax(1) > 0) & (b.abs().amax(1) > 0)
+    if not both.any():
+        return a.new_ones(())
+    return F.cosine_similarity(a[both], b[both], eps=0).mean()

@@ -1,0 +1,56 @@
+"""FREE-AT (Shafahi et al., 2019): every backward pass trains the weights and moves the perturbation.
+
+each minibatch is replayed m times; d starts at 0 and lives on from minibatch to minibatch
+theta <- theta - alpha grad_theta mean CE(x + d);  d <- P(d + eps sign grad_d CE(x + d)), both from one backward pass
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fastbat.errors import InputError
+from fastbat.geometry import Box, check_eps
+from fastbat.methods.method import LabelledBatch
+
+
+@dataclass(frozen=True)
+class FreeAT:
+    """FREE-AT. BatchNorm sees one pass a replay, at d."""
+
+    eps: float
+    replays: int = 8
+    """How often each minibatch is presented, m."""
+    memory: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_eps(self.eps)
+        if self.replays < 1:
+            raise InputError(f"replays is {self.replays}; each minibatch is presented at least once")
+
+    def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
+        """Yield mean CE(x + d); after its backward pass d has taken its step."""
+        x, y = batch.x, batch.y
+        box = Box(x, self.eps)
+        memory = self.memory.get("delta", torch.zeros_like(x))
+        if len(memory) < len(x):  # a larger batch than any before starts its further rows at 0
+            memory = torch.cat([memory, torch.zeros_like(x[len(memory) :])])
+        delta = box.project(memory[: len(x)]).requires_grad_()
+        self.stats["active"] = 1 - box.interior(delta.detach()).mean()
+        yield F.cross_entropy(model(x + delta), y)
+        if delta.grad is None:
+            raise RuntimeError("FREE-AT reads the gradient of its perturbation: call backward() on the loss it yields")
+        moved = box.project(delta.detach() + self.eps * delta.grad.sign())
+        self.memory["delta"] = torch.cat([moved, memory[len(x) :]])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the perturbation that lives on between minibatches."""
+        return dict(self.memory)
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Put the perturbation back."""
+        self.memory.clear()
+        self.memory.update(state)

@@ -1,0 +1,44 @@
+"""N-FGSM (de Jorge et al., 2022): strong noise, one signed step, no projection onto the eps ball.
+
+n = U(-2 eps, 2 eps), clipped to the images' box;  d = n + eps sign g(n), clipped to the images' box
+theta <- theta - alpha grad mean CE(x + d)
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fastbat.attacks.gradient import input_gradient
+from fastbat.errors import InputError
+from fastbat.geometry import Box, check_eps
+from fastbat.methods.method import LabelledBatch
+
+
+@dataclass(frozen=True)
+class NFGSM:
+    """N-FGSM; its perturbations leave the eps ball on purpose. BatchNorm sees two passes, at n and at d."""
+
+    eps: float
+    noise_ratio: float = 2.0
+    """Size of the noise, in units of eps."""
+    step_ratio: float = 1.0
+    """Size of the signed step, in units of eps."""
+    stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_eps(self.eps)
+        for name in ("noise_ratio", "step_ratio"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{name} is {getattr(self, name):g}; it must be 0 or above")
+
+    def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
+        """Yield mean CE(x + d)."""
+        x, y = batch.x, batch.y
+        image = Box(x, 1.0)  # 0 <= x + d <= 1 alone
+        noise = image.project((2 * torch.rand_like(x) - 1) * self.noise_ratio * self.eps)
+        delta = image.project(noise + self.step_ratio * self.eps * input_gradient(model, x, y, noise).sign())
+        yield F.cross_entropy(model(x + delta), y)

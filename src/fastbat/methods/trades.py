@@ -1,0 +1,56 @@
+"""TRADES (Zhang et al., 2019): clean accuracy, and predictions that do not move.
+
+d <- P(d + step sign grad_d KL(f(x) || f(x + d))), k times from 0.001 N(0, 1), in eval mode
+theta <- theta - alpha grad [ mean CE(x) + beta mean KL(f(x) || f(x + d)) ]
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fastbat.attacks.mode import eval_mode
+from fastbat.attacks.objective import kl, kl_from
+from fastbat.attacks.pgd import pgd
+from fastbat.errors import InputError
+from fastbat.geometry import check_eps
+from fastbat.methods.method import LabelledBatch
+
+
+@dataclass(frozen=True)
+class Trades:
+    """TRADES. BatchNorm sees two passes, at x and at x + d; the attack is made in eval mode and leaves no trace."""
+
+    eps: float
+    steps: int = 10
+    """Number of signed steps, k."""
+    step: float | None = None
+    """Size of a step on the [0, 1] scale; 0.007 / 0.031 eps unless given."""
+    beta: float = 6.0
+    """Weight of the KL term."""
+    stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_eps(self.eps)
+        if self.steps < 1:
+            raise InputError(f"steps is {self.steps}; TRADES takes at least one step")
+        if self.step is None:
+            object.__setattr__(self, "step", 0.007 / 0.031 * self.eps)
+
+    def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
+        """Yield mean CE(x) + beta mean KL(f(x) || f(x + d))."""
+        assert self.step is not None
+        x, y = batch.x, batch.y
+        start = 0.001 * torch.randn_like(x)
+        with eval_mode(model):
+            objective = kl_from(model(x).detach())
+            delta = pgd(model, x, y, start, eps=self.eps, steps=self.steps, step=self.step, objective=objective)
+        yield trades_loss(model, x, y, delta, self.beta)
+
+
+def trades_loss(model: nn.Module, x: Tensor, y: Tensor, delta: Tensor, beta: float) -> Tensor:
+    """Return mean CE(x) + beta mean KL(f(x) || f(x + delta)); f(x) keeps its gradient."""
+    clean = model(x)
+    return F.cross_entropy(clean, y) + beta * kl(clean, model(x + delta)) / len(y)

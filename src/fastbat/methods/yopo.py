@@ -1,0 +1,92 @@
+"""YOPO-K-n (Zhang et al., 2019): full passes through the network K times, many steps through its first layer f0.
+
+d = P(U(-eps, eps)); K times:
+    backward of mean CE(x + d)                          the weights' gradients add up
+    p = -grad of that loss with respect to f0's output, held constant
+    d <- P(d - step sign grad_d <p, f0(x + d)>), n times          descent on the Hamiltonian H
+    backward of -H(d)                                    f0's gradients add up: 2K in all, the other layers K
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fastbat.errors import InputError
+from fastbat.geometry import Box, check_eps
+from fastbat.methods.method import LabelledBatch
+
+
+@dataclass(frozen=True)
+class Yopo:
+    """YOPO-5-3. BatchNorm sees K passes; f0 is the model's first convolution or linear layer."""
+
+    eps: float
+    outer: int = 5
+    """Full forward and backward passes, K; the learning rate is divided by it."""
+    inner: int = 3
+    """Steps through the first layer after each of them, n."""
+    step: float | None = None
+    """Size of such a step on the [0, 1] scale; eps / 4 unless given."""
+    stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_eps(self.eps)
+        for name in ("outer", "inner"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; YOPO takes at least one")
+        if self.step is None:
+            object.__setattr__(self, "step", self.eps / 4)
+
+    def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
+        """Yield 2K losses: K times mean CE(x + d), each followed by -H at the next d."""
+        assert self.step is not None
+        x, y = batch.x, batch.y
+        box, first = Box(x, self.eps), first_layer(model)
+        delta = box.uniform()
+        for _ in range(self.outer):
+            seen: list[Tensor] = []
+            with first.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out)):
+                loss = F.cross_entropy(model(x + delta), y)
+            seen[0].retain_grad()
+            yield loss
+            if seen[0].grad is None:
+                raise RuntimeError("YOPO reads the gradient at its first layer: call backward() on the loss it yields")
+            p = -seen[0].grad
+            for _ in range(self.inner):
+                delta = delta.detach().requires_grad_()
+                slope = torch.autograd.grad((p * run_until(first, model, x + delta)).sum(), delta)[0]
+                delta = box.project(delta.detach() - self.step * slope.sign())
+            yield -(p * run_until(first, model, x + delta)).sum()
+        self.stats["active"] = 1 - box.interior(delta).mean()
+
+
+class _ReachedError(Exception):
+    """Raised by the hook of `run_until` with the layer's output, so that the rest of the model does not run."""
+
+
+def run_until(layer: nn.Module, model: nn.Module, x: Tensor) -> Tensor:
+    """Return the output of `layer` when `model` runs on x; nothing behind it is computed."""
+
+    def stop(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        raise _ReachedError(output)
+
+    with layer.register_forward_hook(stop):
+        try:
+            model(x)
+        except _ReachedError as reached:
+            output: Tensor = reached.args[0]
+            return output
+    raise RuntimeError(f"{type(model).__name__} did not run its first layer")
+
+
+def first_layer(model: nn.Module) -> nn.Module:
+    """Return the first convolution or linear layer of `model`, in the order its modules were registered."""
+    layers = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+    for module in model.modules():
+        if isinstance(module, layers):
+            return module
+    raise InputError("YOPO needs a first layer to split off: the model has no convolution and no linear layer")
