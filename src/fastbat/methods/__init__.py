@@ -7,11 +7,18 @@ A method is a frozen dataclass; its fields are its settings, `eps` is on the [0,
 the way it leaves in `stats`, 0-d tensors by name, for the trainer's metrics.
 """
 
+from fastbat.methods.atta import Atta
+from fastbat.methods.backsmooth import BackSmooth
 from fastbat.methods.fast_at import FastAT
+from fastbat.methods.fast_at_ga import FastATGA
 from fastbat.methods.fast_bat import FastBAT
+from fastbat.methods.free_at import FreeAT
 from fastbat.methods.method import LabelledBatch, Method
+from fastbat.methods.n_fgsm import NFGSM
 from fastbat.methods.pgd_at import PgdAT
 from fastbat.methods.standard import Standard
+from fastbat.methods.trades import Trades
+from fastbat.methods.yopo import Yopo
 
 METHODS: dict[str, type[Method]] = {
     "fast-bat": FastBAT,

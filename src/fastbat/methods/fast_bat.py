@@ -16,12 +16,15 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastbat.attacks.gradient import input_gradient
+from fastbat.attacks.objective import Objective, cross_entropy, dlr, kl_from
 from fastbat.errors import InputError, choose
 from fastbat.geometry import Box, check_eps
+from fastbat.implicit import solve
 from fastbat.methods.method import LabelledBatch
 
 Linearisation = Literal["pgd-nosign", "pgd-sign", "uniform", "corner"]
@@ -29,7 +32,7 @@ Linearisation = Literal["pgd-nosign", "pgd-sign", "uniform", "corner"]
 
 @dataclass(frozen=True)
 class FastBAT:
-    """FAST-BAT, Hessian-free. BatchNorm sees three passes (z0, z, d*); two where z is drawn without a step.
+    """FAST-BAT. BatchNorm sees three passes (z0, z, d*); two where z is drawn without a step; one more, at x, with "kl".
 
     `lam` may be given as "paper" or "released" and is resolved to its number for this eps.
     """
@@ -43,6 +46,10 @@ class FastBAT:
     """Linearisation point z: one unsigned step, one signed step of eps / 2, uniform noise, or a random corner."""
     mixed_at: Literal["z", "delta"] = "z"
     """Where grad_theta,d is taken: at z (the derivative of Eq. 8, the released code) or at d* (as Eq. 12 prints it)."""
+    ig_mode: Literal["hessian-free", "hessian-aware", "none"] = "hessian-free"
+    """The implicit gradient: Cor. 1, Prop. 1 with Eq. 23 (mixed derivative at d*), or left out."""
+    attack_objective: Literal["ce", "kl", "dlr"] = "ce"
+    """What the attack climbs, -l_atk of Sec. 3: CE, KL against the prediction at x, or the difference-of-logits ratio."""
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -54,6 +61,8 @@ class FastBAT:
             raise InputError(f"ig_weight is {self.ig_weight:g}; it must be 0, which leaves the term out, or above")
         choose("linearise", self.linearise, get_args(Linearisation))
         choose("mixed_at", self.mixed_at, ("z", "delta"))
+        choose("ig_mode", self.ig_mode, ("hessian-free", "hessian-aware", "none"))
+        choose("attack_objective", self.attack_objective, ("ce", "kl", "dlr"))
         object.__setattr__(self, "lam", lam)
 
     @property
@@ -63,28 +72,57 @@ class FastBAT:
 
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
         """Yield one loss, with the value mean CE(x + d*) and the gradient of Eq. 13."""
-        x, y, implicit = batch.x, batch.y, self.ig_weight != 0
-        box = Box(x, self.eps)
-        z = self.linearisation_point(model, x, y, box)
-        g = input_gradient(model, x, y, z, create_graph=implicit and self.mixed_at == "z")
+        x, y = batch.x, batch.y
+        box, objective = Box(x, self.eps), self.objective(model, x)
+        hessian_free = self.ig_mode == "hessian-free" and self.ig_weight != 0
+        z = self.linearisation_point(model, x, y, box, objective)
+        at_z = hessian_free and self.mixed_at == "z"
+        g = input_gradient(model, x, y, z, objective=objective, create_graph=at_z)
         delta = box.project(z + self.a * g.detach())  # Eq. 8
         interior = box.interior(delta)  # H_C, Eq. 12
         self.stats["active"] = 1 - interior.mean()
-        if implicit:
-            if self.mixed_at == "delta":
-                g = input_gradient(model, x, y, delta, create_graph=True)
+        if self.ig_mode == "hessian-aware":
+            yield self.hessian_aware(model, x, y, delta, interior, objective)
+            return
+        if hessian_free:
+            if not at_z:
+                g = input_gradient(model, x, y, delta, objective=objective, create_graph=True)
             ig = self.ig_weight * interior * g
             delta = delta + (ig - ig.detach())
         yield F.cross_entropy(model(x + delta), y)  # Eq. 4, by the chain rule Eq. 13
 
-    def linearisation_point(self, model: nn.Module, x: Tensor, y: Tensor, box: Box) -> Tensor:
+    def hessian_aware(
+        self, model: nn.Module, x: Tensor, y: Tensor, delta: Tensor, interior: Tensor, objective: Objective
+    ) -> Tensor:
+        """Return mean CE(x + d*) with the gradient of Eq. 4 through Eq. 23: c lambda grad_theta <g(d*), w> is added."""
+        delta = delta.requires_grad_()
+        logits = model(x + delta)
+        loss = F.cross_entropy(logits, y)
+        (g,) = torch.autograd.grad(objective(logits, y), delta, create_graph=True)
+        (v,) = torch.autograd.grad(loss, delta, retain_graph=True)
+        found = solve(g, delta, v, interior, 1 / self.a)
+        self.stats.update(
+            fallbacks=x.new_tensor(found.fell_back),
+            iterations=x.new_tensor(found.iterations),
+            residual=x.new_tensor(found.residual),
+        )
+        term = self.ig_weight / self.a * (g * found.w).sum()
+        return loss + (term - term.detach())
+
+    def objective(self, model: nn.Module, x: Tensor) -> Objective:
+        """Return what the attack climbs, -l_atk of Sec. 3."""
+        if self.attack_objective == "kl":
+            return kl_from(model(x))
+        return {"ce": cross_entropy, "dlr": dlr}[self.attack_objective]
+
+    def linearisation_point(self, model: nn.Module, x: Tensor, y: Tensor, box: Box, objective: Objective) -> Tensor:
         """Return z of Eq. 7, inside the box and detached (App. C.2, Table 9)."""
         if self.linearise == "corner":
             return box.corner()
         start = box.uniform()
         if self.linearise == "uniform":
             return start
-        g = input_gradient(model, x, y, start)
+        g = input_gradient(model, x, y, start, objective=objective)
         return box.project(start + (self.a * g if self.linearise == "pgd-nosign" else self.eps / 2 * g.sign()))
 
 
