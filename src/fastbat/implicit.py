@@ -59,7 +59,8 @@ def solve(
 
 
 def _dot(a: Tensor, b: Tensor) -> float:
-    return float(torch.sum(a * b, dtype=torch.float64))
+    product: float = torch.sum(a * b, dtype=torch.float64).item()
+    return product
 
 
 def _norm(a: Tensor) -> float:

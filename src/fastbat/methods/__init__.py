@@ -4,7 +4,11 @@
         loss.backward()          # the losses of one call accumulate into one update
 
 A method is a frozen dataclass; its fields are its settings, `eps` is on the [0, 1] scale. What it measures on
-the way it leaves in `stats`, 0-d tensors by name, for the trainer's metrics.
+the way it leaves in `stats`, 0-d tensors by name, for the trainer's metrics. It may also have
+
+    replays                          how often each batch is presented (FREE-AT's m); 1 where it has none
+    budget                           its own epochs and learning rate, unless the user sets them
+    state_dict, load_state_dict      what it remembers from batch to batch, as tensors
 """
 
 from fastbat.methods.atta import Atta
@@ -15,7 +19,7 @@ from fastbat.methods.fast_bat import FastBAT
 from fastbat.methods.free_at import FreeAT
 from fastbat.methods.method import LabelledBatch, Method
 from fastbat.methods.n_fgsm import NFGSM
-from fastbat.methods.pgd_at import PgdAT
+from fastbat.methods.pgd_at import Pgd2AT, Pgd7AT, PgdAT
 from fastbat.methods.standard import Standard
 from fastbat.methods.trades import Trades
 from fastbat.methods.yopo import Yopo
@@ -23,8 +27,34 @@ from fastbat.methods.yopo import Yopo
 METHODS: dict[str, type[Method]] = {
     "fast-bat": FastBAT,
     "fast-at": FastAT,
+    "fast-at-ga": FastATGA,
     "pgd-at": PgdAT,
+    "pgd-2": Pgd2AT,
+    "pgd-7": Pgd7AT,
+    "free-at": FreeAT,
+    "yopo": Yopo,
+    "atta": Atta,
+    "backsmooth": BackSmooth,
+    "n-fgsm": NFGSM,
+    "trades": Trades,
     "standard": Standard,
 }
 
-__all__ = ["METHODS", "FastAT", "FastBAT", "LabelledBatch", "Method", "PgdAT", "Standard"]
+__all__ = [
+    "METHODS",
+    "Atta",
+    "BackSmooth",
+    "FastAT",
+    "FastATGA",
+    "FastBAT",
+    "FreeAT",
+    "LabelledBatch",
+    "Method",
+    "NFGSM",
+    "Pgd2AT",
+    "Pgd7AT",
+    "PgdAT",
+    "Standard",
+    "Trades",
+    "Yopo",
+]

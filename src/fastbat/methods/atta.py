@@ -67,14 +67,13 @@ class Atta:
         view.put(canvas, delta)
         self.memory["canvas"][index] = canvas
         self.memory["visits"][index] += 1
-        yield (
-            trades_loss(model, x, y, delta, self.beta)
-            if self.loss == "trades"
-            else F.cross_entropy(model(x + delta), y)
-        )
+        if self.loss == "trades":
+            yield trades_loss(model, x, y, delta, self.beta)
+        else:
+            yield F.cross_entropy(model(x + delta), y)
 
     def recall(self, index: Tensor, x: Tensor, pad: int) -> Tensor:
-        """Return the canvases (B, C, H + 2 pad, W + 2 pad) of the images `index`; new noise where it is time to start."""
+        """Return the canvases (B, C, H + 2 pad, W + 2 pad) of the images `index`, new noise where it is time."""
         self.make_room(int(index.max()) + 1, x, pad)
         canvas, epoch = self.memory["canvas"][index], self.memory["visits"][index] + 1
         fresh = (epoch == 1) | (epoch % self.reset == 0)

@@ -32,7 +32,7 @@ Linearisation = Literal["pgd-nosign", "pgd-sign", "uniform", "corner"]
 
 @dataclass(frozen=True)
 class FastBAT:
-    """FAST-BAT. BatchNorm sees three passes (z0, z, d*); two where z is drawn without a step; one more, at x, with "kl".
+    """FAST-BAT. BatchNorm sees three passes (z0, z, d*); two where z is drawn without a step; with "kl" also one at x.
 
     `lam` may be given as "paper" or "released" and is resolved to its number for this eps.
     """
@@ -49,7 +49,7 @@ class FastBAT:
     ig_mode: Literal["hessian-free", "hessian-aware", "none"] = "hessian-free"
     """The implicit gradient: Cor. 1, Prop. 1 with Eq. 23 (mixed derivative at d*), or left out."""
     attack_objective: Literal["ce", "kl", "dlr"] = "ce"
-    """What the attack climbs, -l_atk of Sec. 3: CE, KL against the prediction at x, or the difference-of-logits ratio."""
+    """What the attack climbs, -l_atk of Sec. 3: CE, KL from the prediction at x, or the difference-of-logits ratio."""
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -18,11 +18,7 @@ from fastbat.methods.method import LabelledBatch
 
 @dataclass(frozen=True)
 class PgdAT:
-    """PGD-k-AT. BatchNorm sees k + 1 passes.
-
-    The paper's PGD-2-AT is `steps=2` with the default step, eps / 2 (App. C.1); the released code's PGD-7-AT
-    is `steps=7, step=2 / 255` at every eps.
-    """
+    """PGD-k-AT. BatchNorm sees k + 1 passes."""
 
     eps: float
     steps: int = 2
@@ -50,3 +46,16 @@ class PgdAT:
         delta = pgd(model, x, y, box.uniform(), eps=self.eps, steps=self.steps, step=self.step)
         self.stats["active"] = 1 - box.interior(delta).mean()
         yield F.cross_entropy(model(x + delta), y)
+
+
+@dataclass(frozen=True)
+class Pgd2AT(PgdAT):
+    """PGD-2-AT as the paper compares it: two steps of eps / 2 from a random start (App. C.1)."""
+
+
+@dataclass(frozen=True)
+class Pgd7AT(PgdAT):
+    """PGD-7-AT as the released code has it: seven steps of 2/255 at every eps."""
+
+    steps: int = 7
+    step: float | None = 2 / 255
