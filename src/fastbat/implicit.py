@@ -8,6 +8,7 @@ Conjugate gradients over the whole batch, since BatchNorm in train mode couples 
 positive: where a direction of curvature <= 0 shows, the system is no minimum's, and the Hessian-free w is returned.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +40,9 @@ def solve(
     def system(p: Tensor) -> Tensor:
         return lam * p - free * torch.autograd.grad(g, delta, p, retain_graph=True)[0]
 
+    def relative(residual: Tensor) -> float:
+        return math.sqrt(_dot(residual, residual) / bb)
+
     b = free * v
     w, r = torch.zeros_like(b), b
     p, rr, bb = r, _dot(r, r), _dot(b, b)
@@ -49,19 +53,14 @@ def solve(
         curvature = _dot(p, image)
         if not curvature > 0:
             w = b / lam
-            return Solution(w, i + 1, (_norm(system(w) - b) / bb**0.5), True)
+            return Solution(w, i + 1, relative(system(w) - b), True)
         w, r = w + rr / curvature * p, r - rr / curvature * image
         rr, before = _dot(r, r), rr
         if rr <= tolerance**2 * bb:
             break
         p = r + rr / before * p
-    return Solution(w, i + 1, (rr / bb) ** 0.5, False)
+    return Solution(w, i + 1, math.sqrt(rr / bb), False)
 
 
 def _dot(a: Tensor, b: Tensor) -> float:
-    product: float = torch.sum(a * b, dtype=torch.float64).item()
-    return product
-
-
-def _norm(a: Tensor) -> float:
-    return _dot(a, a) ** 0.5
+    return float(torch.sum(a * b, dtype=torch.float64))

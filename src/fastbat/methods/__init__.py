@@ -42,6 +42,7 @@ METHODS: dict[str, type[Method]] = {
 
 __all__ = [
     "METHODS",
+    "NFGSM",
     "Atta",
     "BackSmooth",
     "FastAT",
@@ -50,7 +51,6 @@ __all__ = [
     "FreeAT",
     "LabelledBatch",
     "Method",
-    "NFGSM",
     "Pgd2AT",
     "Pgd7AT",
     "PgdAT",
