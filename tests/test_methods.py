@@ -1,0 +1,386 @@
+"""One contract over every training method, and the variants of each that take another path, on two networks.
+
+Losses and what is measured are finite; the model sees images where the method says; every weight gets a gradient;
+modes, requires_grad and the batch are left as they were, also by an update given up half-way; BatchNorm sees as many
+batches as the class says; settings alone make two methods equal; a run stopped and resumed is the run that never
+stopped, bit for bit; ragged batches, one class, one image and float64 work; budgets without meaning are refused.
+"""
+
+import io
+import math
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, fields, is_dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fastbat.data.batch import Batch, View
+from fastbat.errors import InputError
+from fastbat.methods import METHODS, Method
+from fastbat.models import build_model
+
+EPS = 8 / 255
+CLASSES = 4
+ROUNDING = 1e-6
+
+
+class Case(NamedTuple):
+    """A method, and what its file says of it."""
+
+    method: str
+    batches: int  # that BatchNorm sees in one update
+    settings: dict[str, Any] = {}  # noqa: RUF012
+    reach: float = 1.0  # how far from x the model is shown images at most, in units of eps
+    in_image: bool = True  # whether all of these lie in [0, 1]
+    border: float = 0.0  # what the crops are padded with
+    remembers: bool = False  # whether an update depends on those before, other than through the weights
+
+
+CASES = {
+    "fast-bat": Case("fast-bat", 3),
+    "fast-bat, z uniform": Case("fast-bat", 2, {"linearise": "uniform"}),
+    "fast-bat, mixed at delta": Case("fast-bat", 4, {"mixed_at": "delta"}),
+    "fast-bat, hessian-aware": Case("fast-bat", 3, {"ig_mode": "hessian-aware"}),
+    "fast-bat, none": Case("fast-bat", 3, {"ig_mode": "none"}),
+    "fast-bat, kl": Case("fast-bat", 4, {"attack_objective": "kl"}),
+    "fast-bat, dlr": Case("fast-bat", 3, {"attack_objective": "dlr"}),
+    "fast-at": Case("fast-at", 2),
+    "fast-at-ga": Case("fast-at-ga", 3, in_image=False),
+    "fast-at-ga, random": Case("fast-at-ga", 3, {"init": "random"}, in_image=False),
+    "pgd-at": Case("pgd-at", 4, {"steps": 3}),
+    "pgd-2": Case("pgd-2", 3),
+    "pgd-7": Case("pgd-7", 8),
+    "free-at": Case("free-at", 1, remembers=True),
+    "yopo": Case("yopo", 5),
+    "atta": Case("atta", 2, border=0.5, remembers=True),
+    "atta, ce": Case("atta", 1, {"loss": "ce"}, border=0.5, remembers=True),
+    "backsmooth": Case("backsmooth", 2),
+    "n-fgsm": Case("n-fgsm", 2, reach=3.0),
+    "trades": Case("trades", 2),
+    "standard": Case("standard", 1, reach=0.0),
+}
+
+NETWORKS = {
+    "cnn": {"shape": (1, 8, 8), "width": 8, "mean": (0.5,), "std": (0.5,)},
+    "preactresnet18": {"shape": (3, 16, 16), "width": 4, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.3)},
+}
+
+contract = pytest.mark.parametrize("name", CASES)
+networks = pytest.mark.parametrize("network", NETWORKS)
+
+
+def method_of(name: str) -> Method:
+    return METHODS[CASES[name].method](eps=EPS, **CASES[name].settings)
+
+
+def model_of(network: str) -> nn.Module:
+    torch.manual_seed(1)
+    settings = {key: value for key, value in NETWORKS[network].items() if key != "shape"}
+    return build_model(network, num_classes=CLASSES, **settings).train()
+
+
+def batch_of(network: str, size: int = 6, first: int = 0, epoch: int = 0) -> Batch:
+    """Return an epoch's crops and flips of the images first, first + 1, ...; many pixels are exactly 0 or 1."""
+    shape = NETWORKS[network]["shape"]
+    pixels = np.random.default_rng(first).uniform(-0.2, 1.2, (size, *shape))
+    stored = torch.from_numpy(pixels).float().clamp(0, 1)
+    view = View.draw(np.random.default_rng([first, epoch]), size, pad=2, flip=True)
+    return Batch(view.apply(stored), torch.arange(size) % CLASSES, torch.arange(first, first + size), view)
+
+
+def border_of(batch: Batch) -> Tensor:
+    """Return 1 where a crop shows no image."""
+    return 1 - batch.view.apply(torch.ones_like(batch.x))
+
+
+def update(method: Method, model: nn.Module, batch: Batch) -> list[float]:
+    """Accumulate the gradients of one update; return its losses."""
+    model.zero_grad()
+    values = []
+    for loss in method.losses(model, batch):
+        loss.backward()
+        values.append(loss.item())
+    return values
+
+
+def gradients(model: nn.Module) -> list[Tensor]:
+    return [p.grad for p in model.parameters()]
+
+
+def seen_by(model: nn.Module, run: Callable[[], Any]) -> Tensor:
+    """Return all images that the model is shown while `run` runs, (passes, B, C, H, W)."""
+    seen: list[Tensor] = []
+    with model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone())):
+        run()
+    return torch.stack(seen)
+
+
+def test_every_method_of_the_comparison_is_there_and_under_contract() -> None:
+    published = "fast-bat fast-at fast-at-ga pgd-at pgd-2 pgd-7 free-at yopo atta backsmooth n-fgsm trades standard"
+    assert set(METHODS) >= set(published.split())
+    assert {case.method for case in CASES.values()} == set(METHODS)
+
+
+@networks
+@contract
+def test_losses_and_measures_are_finite_and_every_weight_gets_a_gradient(name: str, network: str) -> None:
+    method, model = method_of(name), model_of(network)
+    values = update(method, model, batch_of(network))
+    assert values
+    assert all(math.isfinite(value) for value in values)
+    assert all(value.shape == () and value.isfinite() and not value.requires_grad for value in method.stats.values())
+    weights = dict(model.named_parameters())
+    without = [key for key, p in weights.items() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()]
+    assert without == []
+
+
+@networks
+@contract
+def test_the_model_sees_images_where_the_method_says(name: str, network: str) -> None:
+    case, method, model, batch = CASES[name], method_of(name), model_of(network), batch_of(network)
+    for _ in range(3):  # a memory is empty at first
+        seen = seen_by(model, lambda: update(method, model, batch))
+    clean = batch.x + case.border * border_of(batch)
+    furthest = (seen - clean).abs().max().item()
+    assert furthest <= case.reach * EPS + ROUNDING
+    assert furthest > 0.95 * EPS * case.reach or case.reach == 0  # and that far it goes
+    inside = seen.min().item() >= -ROUNDING and seen.max().item() <= 1 + ROUNDING
+    assert inside == case.in_image
+    assert batch.view.top.unique().numel() > 1  # and it was not the same crop of all
+
+
+@networks
+@contract
+def test_modes_and_requires_grad_and_the_batch_are_left_as_they_were(name: str, network: str) -> None:
+    model, batch = model_of(network), batch_of(network)
+    frozen = list(model.parameters())[-1].requires_grad_(False)
+    list(model.modules())[4].eval()  # one module in another mode than the rest
+    before = state_of(model, batch)
+    count = len(update_to_the_end(method_of(name), model, batch, before))
+    assert frozen.grad is None
+    for given_up_after in range(1, count + 1):
+        losses = method_of(name).losses(model, batch)
+        for _ in range(given_up_after):
+            next(losses).backward()
+        losses.close()
+        assert_same(state_of(model, batch), before)
+        assert model(batch.x).shape == (len(batch.x), CLASSES)  # no hook is left behind
+
+
+def update_to_the_end(method: Method, model: nn.Module, batch: Batch, before: tuple[Any, ...]) -> list[float]:
+    """Run an update whose every step leaves things as `before`; return its losses."""
+    values = []
+    for loss in method.losses(model, batch):
+        assert_same(state_of(model, batch), before)
+        loss.backward()
+        values.append(loss.item())
+    assert_same(state_of(model, batch), before)
+    return values
+
+
+def state_of(model: nn.Module, batch: Batch) -> tuple[Any, ...]:
+    weights = [p.detach().clone() for p in model.parameters()]
+    tensors = [batch.x.clone(), batch.y.clone(), batch.index.clone(), *weights]
+    flags = [p.requires_grad for p in model.parameters()] + [batch.x.requires_grad]
+    return [module.training for module in model.modules()], flags, tensors
+
+
+def assert_same(found: tuple[Any, ...], expected: tuple[Any, ...]) -> None:
+    assert found[:2] == expected[:2]
+    assert all(torch.equal(one, other) for one, other in zip(found[2], expected[2], strict=True))
+
+
+@contract
+def test_batch_norm_sees_as_many_batches_as_the_class_says(name: str) -> None:
+    model, batch, method = model_of("preactresnet18"), batch_of("preactresnet18"), method_of(name)
+    for updates in (1, 2):
+        update(method, model, batch)
+        counts = {key: int(count) for key, count in model.named_buffers() if key.endswith("num_batches_tracked")}
+        assert len(counts) == 17
+        assert set(counts.values()) == {updates * CASES[name].batches}
+
+
+@contract
+def test_a_method_is_its_settings(name: str) -> None:
+    method, model, batch = method_of(name), model_of("cnn"), batch_of("cnn")
+    text, number = repr(method), hash(method)
+    update(method, model, batch)
+    assert is_dataclass(method)
+    assert method == method_of(name)
+    assert (repr(method), hash(method)) == (text, number)
+    assert "stats" not in text
+    assert "memory" not in text
+    assert method_of(name).stats == {}  # and its own
+    settings = [field.name for field in fields(method) if field.init]
+    assert all(f"{setting}=" in text for setting in settings)
+    assert eval(text, {type(method).__name__: type(method)}) == method
+    with pytest.raises(FrozenInstanceError):
+        method.eps = 0.1
+
+
+def two_epochs(network: str) -> list[Batch]:
+    """Return two batches, the second ragged, and both once more under other crops and flips."""
+    return [batch_of(network, size, first, epoch) for epoch in (0, 1) for size, first in ((6, 0), (4, 6))]
+
+
+def train(method: Method, model: nn.Module, batches: list[Batch]) -> list[float]:
+    """Take one plain step of gradient descent a batch; return the losses."""
+    optimizer, values = torch.optim.SGD(model.parameters(), lr=0.05), []
+    for batch in batches:
+        values += update(method, model, batch)
+        optimizer.step()
+    return values
+
+
+def checkpoint(method: Method, model: nn.Module) -> bytes:
+    """Return what a file would hold of both, and of the noise to come."""
+    state = {"model": model.state_dict(), "noise": torch.get_rng_state()}
+    if hasattr(method, "state_dict"):
+        state["method"] = method.state_dict()
+    torch.save(state, file := io.BytesIO())
+    return file.getvalue()
+
+
+def resumed(name: str, network: str, saved: bytes) -> tuple[Method, nn.Module]:
+    """Return a new method and a new model that go on where the others were."""
+    method, model = method_of(name), model_of(network)
+    state = torch.load(io.BytesIO(saved), weights_only=True)
+    model.load_state_dict(state["model"])
+    if "method" in state:
+        method.load_state_dict(state["method"])
+    torch.set_rng_state(state["noise"])
+    return method, model
+
+
+@networks
+@contract
+def test_stopped_and_resumed_is_never_stopped(name: str, network: str) -> None:
+    batches = two_epochs(network)
+    method, model = method_of(name), model_of(network)
+    values = train(method, model, batches[:2])
+    saved = checkpoint(method, model)
+    values += train(method, model, batches[2:])
+    expected = model.state_dict()
+    again, other = resumed(name, network, saved)
+    assert train(again, other, batches[2:]) == values[-len(values) // 2 :]
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in other.state_dict().items())
+    assert hasattr(method, "state_dict") == CASES[name].remembers
+    if CASES[name].remembers:
+        memory, expected = again.state_dict(), method.state_dict()
+        assert memory.keys() == expected.keys() != set()
+        assert all(torch.equal(memory[key], expected[key]) for key in memory)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.remembers])
+def test_a_memory_that_is_not_restored_is_missed(name: str) -> None:
+    batches = two_epochs("cnn")
+    method, model = method_of(name), model_of("cnn")
+    train(method, model, batches[:2])
+    saved = checkpoint(method, model)
+    values = train(method, model, batches[2:])
+    _, other = resumed(name, "cnn", saved)
+    assert train(method_of(name), other, batches[2:]) != values
+
+
+@networks
+@contract
+def test_a_ragged_batch_and_then_a_full_one_and_a_larger_one(name: str, network: str) -> None:
+    method, model = method_of(name), model_of(network)
+    batches = [batch_of(network, size, first) for size, first in ((6, 0), (2, 6), (6, 0), (8, 0))]
+    assert np.isfinite(train(method, model, batches)).all()
+    assert all(gradient.isfinite().all() and gradient.any() for gradient in gradients(model))
+
+
+@networks
+@contract
+def test_a_batch_of_one_class(name: str, network: str) -> None:
+    method, model, batch = method_of(name), model_of(network), batch_of(network)
+    values = update(method, model, Batch(batch.x, torch.full_like(batch.y, 2), batch.index, batch.view))
+    assert np.isfinite(values).all()
+    assert all(gradient.isfinite().all() and gradient.any() for gradient in gradients(model))
+
+
+@contract
+def test_a_batch_of_one_image(name: str) -> None:
+    method, model = method_of(name), model_of("cnn")
+    assert np.isfinite(update(method, model, batch_of("cnn", size=1))).all()
+    assert all(gradient.isfinite().all() for gradient in gradients(model))
+    assert any(gradient.any() for gradient in gradients(model))
+
+
+@contract
+def test_float64_throughout(name: str) -> None:
+    method, model, batch = method_of(name), model_of("cnn").double(), batch_of("cnn")
+    batch = Batch(batch.x.double(), batch.y, batch.index, batch.view)
+    dtypes = set()
+    for _ in range(2):
+        for loss in method.losses(model, batch):
+            loss.backward()
+            dtypes.add(loss.dtype)
+    assert dtypes | {gradient.dtype for gradient in gradients(model)} == {torch.float64}
+    shown = seen_by(model, lambda: update(method, model, batch))
+    assert shown.dtype == torch.float64
+    clean = batch.x + CASES[name].border * border_of(batch)
+    assert (shown - clean).abs().max() <= CASES[name].reach * EPS + 1e-15  # no face was rounded to float32
+
+
+@pytest.mark.parametrize("eps", [0, -0.1, 8, 1.001, math.nan, math.inf])
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "standard"])
+def test_a_budget_without_meaning_is_refused(name: str, eps: float) -> None:
+    with pytest.raises(InputError, match=r"eps is .*/255; it must lie above 0 and at most at 255/255"):
+        METHODS[name](eps=eps)
+
+
+@pytest.mark.parametrize("eps", [0, -0.1, 8, EPS])
+def test_standard_training_has_no_budget(eps: float) -> None:
+    assert METHODS["standard"](eps=eps).eps == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("fast-at", {"step_ratio": 0}, "step_ratio is 0; it must be above 0"),
+        ("fast-at-ga", {"mu": -1}, "mu is -1; the weight of the penalty must be 0 or above"),
+        ("fast-at-ga", {"mu": math.nan}, "mu is nan"),
+        ("fast-at-ga", {"init": "zeros"}, "unknown init 'zeros'; did you mean 'zero'"),
+        ("pgd-7", {"steps": 0}, "steps is 0; PGD-k-AT takes at least one step"),
+        ("pgd-2", {"step": 2}, "step is 2; it must lie in"),
+        ("free-at", {"replays": 0}, "replays is 0; each minibatch is presented at least once"),
+        ("yopo", {"outer": 0}, "outer is 0; YOPO takes at least one"),
+        ("yopo", {"inner": 0}, "inner is 0; YOPO takes at least one"),
+        ("atta", {"loss": "kl"}, "unknown loss 'kl'"),
+        ("atta", {"reset": 0}, "reset is 0; perturbations start again"),
+        ("n-fgsm", {"noise_ratio": -1}, "noise_ratio is -1; it must be 0 or above"),
+        ("n-fgsm", {"step_ratio": math.inf}, "step_ratio is inf; it must be 0 or above"),
+        ("trades", {"steps": 0}, "steps is 0; TRADES takes at least one step"),
+        ("fast-bat", {"ig_mode": "hessian"}, "unknown ig_mode 'hessian'; did you mean 'hessian-"),
+        ("fast-bat", {"attack_objective": "cw"}, "unknown attack_objective 'cw'"),
+    ],
+)
+def test_a_setting_without_meaning_is_refused(name: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        METHODS[name](eps=EPS, **settings)
+
+
+def test_atta_says_what_a_batch_lacks() -> None:
+    batch = batch_of("cnn")
+    for lacking in (Batch(batch.x, batch.y), Batch(batch.x, batch.y, index=batch.index)):
+        with pytest.raises(InputError, match="its batches need each image's index and view"):
+            next(METHODS["atta"](eps=EPS).losses(model_of("cnn"), lacking))
+
+
+@pytest.mark.parametrize(("name", "what"), [("free-at", "its perturbation"), ("yopo", "its first layer")])
+def test_a_loss_without_its_backward_pass_is_noticed(name: str, what: str) -> None:
+    losses = METHODS[name](eps=EPS).losses(model_of("cnn"), batch_of("cnn"))
+    next(losses)
+    with pytest.raises(RuntimeError, match=rf"{what}: call backward\(\) on the loss it yields"):
+        next(losses)
+
+
+def test_yopo_says_what_a_model_lacks() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.ReLU())
+    with pytest.raises(InputError, match="the model has no convolution and no linear layer"):
+        next(METHODS["yopo"](eps=EPS).losses(model, batch_of("cnn")))
