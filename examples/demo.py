@@ -1,13 +1,14 @@
 """Train a robust model and prove it, in under two minutes: FAST-BAT beside FAST-AT and an undefended network.
 
 Data: scikit-learn's digits (1,797 real 8x8 images, inside the installed package). Budget: 51/255, a fifth of the grey
-scale. Every row is trained on the same images and measured on the same 397 held-out ones.
+scale. Every row is trained on the same images and measured on the same 250 held-out ones.
 """
 
 import shutil
 import time
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -21,6 +22,7 @@ RUNS = Path("runs/demo")
 
 def main() -> None:
     """Train and evaluate the three rows, print the table, leave the run directories behind."""
+    torch.set_num_threads(1)  # 8x8 images keep no second core busy, and one thread gives every machine the same weights
     shutil.rmtree(RUNS, ignore_errors=True)
     rows = {name: train_and_evaluate(name) for name in ("standard", "fast-at", "fast-bat")}
     Console().print(table(rows))
@@ -31,9 +33,9 @@ def train_and_evaluate(name: str) -> tuple[float, Evaluation]:
     """Return the seconds of training and what the best epoch's weights withstand."""
     say(f"\n{name}")
     start = time.perf_counter()
-    run = train(METHODS[name](eps=EPS), Settings(dataset="digits", epochs=20), RUNS / name)
+    run = train(METHODS[name](eps=EPS), Settings(dataset="digits", epochs=30), RUNS / name)
     seconds = time.perf_counter() - start
-    return seconds, evaluate_run(run.path, eps=EPS, attacks=("clean", "pgd", "aa"))
+    return seconds, evaluate_run(run.path, eps=EPS, attacks=("clean", "pgd", "aa"), limit=250)
 
 
 def table(rows: dict[str, tuple[float, Evaluation]]) -> Table:

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+torch.set_num_threads(1)  # the networks of the tests are small: threads would wait for each other
+
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

@@ -13,6 +13,7 @@ import pytest
 from fastbat.cli import main
 from fastbat.files import load_tensors, read_records
 from fastbat.methods import METHODS
+from fastbat.training import evaluate_run
 
 TRAIN = ["train", "--epochs", "2", "--width", "4", "--train-limit", "200", "--select-limit", "20"]
 MEASURE = ["--attacks", "clean,pgd", "--pgd-steps", "3", "--pgd-restarts", "2", "--limit", "30"]
@@ -135,10 +136,40 @@ def test_a_configuration_with_an_unknown_key_or_no_toml_is_one_line(capsys, tmp_
         assert not (tmp_path / "run").exists()
 
 
+def test_nothing_at_all_prints_the_commands(capsys):
+    status, out, _ = call(capsys)
+    assert status == 0
+    assert all(command in out for command in ("train", "evaluate", "list"))
+
+
+def test_a_number_resolved_for_another_eps_is_not_taken_over(capsys, tmp_path):
+    call(capsys, *TRAIN, "--eps", 38, "--out", tmp_path / "first")
+    again = ("train", "--config", tmp_path / "first" / "config.toml", "--out", tmp_path / "again")
+    status, _, err = call(capsys, *again, "--eps", 8)
+    assert status == 2
+    assert "lam = 0.102 belongs to eps 38; for eps 8 give --lam too" in err
+    status, _, _ = call(capsys, *again, "--eps", 8, "--lam", "paper")
+    assert status == 0
+    assert load_tensors(tmp_path / "again" / "last.safetensors")[1]["config"]["lam"] == pytest.approx(0.051)
+
+
+def refuse(path):
+    raise PermissionError(13, "denied", str(path))
+
+
+def test_an_evaluation_that_cannot_be_recorded_does_not_start(capsys, tmp_path, monkeypatch):
+    call(capsys, *TRAIN, "--eps", 38, "--out", tmp_path / "run")
+    monkeypatch.setitem(evaluate_run.__globals__, "evaluate", lambda *_, **__: pytest.fail("an attack started"))
+    monkeypatch.setattr("pathlib.Path.touch", refuse)
+    status, _, err = call(capsys, "evaluate", tmp_path / "run")
+    assert status == 2
+    assert "evaluation.jsonl: denied" in err
+
+
 def test_a_run_in_a_folder_that_cannot_be_made_is_one_line(capsys, tmp_path):
     (tmp_path / "file").write_text("in the way")
     status, _, err = call(capsys, *TRAIN, "--eps", 38, "--out", tmp_path / "file" / "run")
-    assert status == 1
+    assert status == 2
     assert "Not a directory; check its folder, its rights and the free space" in err
 
 
@@ -156,7 +187,7 @@ def test_a_killed_run_goes_on_after_its_last_finished_epoch(kill, capsys, tmp_pa
     assert "Traceback" not in err
     if kill == signal.SIGINT:
         assert process.returncode == 130
-        assert "goes on after its last finished epoch with: fastbat train --out RUN --resume" in err
+        assert "go on after the last finished epoch with: fastbat train --out " in err
     done = len(read_records(tmp_path / "killed" / "metrics.jsonl"))
     assert 1 <= done < 40
     status, _, err = call(capsys, "train", "--out", tmp_path / "killed", "--resume")

@@ -1,13 +1,15 @@
 """Data: the pixels are the original's, the splits are where they should be, crops and flips are what they say."""
 
 import hashlib
+import json
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from fastbat.data import Images, Loader, View, load
+from fastbat.data import Images, Loader, View, hub, load
+from fastbat.data.images import fingerprint
 from fastbat.errors import InputError
 
 # SHA-256 of the decoded pixels, uint8, image by image as height x width x channel: those of the original CIFAR-10
@@ -88,6 +90,36 @@ def test_a_batch_holds_its_images_in_unit_range():
     batch = next(Loader(data, batch_size=5, seed=1).epoch(0))
     assert torch.equal(batch.x, data.pixels[batch.index].float() / 255)
     assert torch.equal(batch.y, data.labels[batch.index])
+
+
+def test_a_single_image_left_over_joins_the_batch_before():
+    for count, sizes in ((17, [8, 9]), (18, [8, 8, 2]), (1, [1]), (16, [8, 8])):
+        loader = Loader(images(count), batch_size=8, seed=0)
+        assert [len(batch.y) for batch in loader.epoch(0)] == sizes
+        assert len(loader) == len(sizes)
+
+
+def test_a_damaged_cache_is_decoded_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTBAT_CACHE", str(tmp_path))
+    pixels, labels = np.zeros((2, 3, 4, 4), dtype=np.uint8), np.array([0, 1])
+    decoded = []
+
+    def decode(folder, *_):
+        decoded.append(folder)
+        folder.mkdir(exist_ok=True)
+        np.save(folder / "pixels.npy", pixels)
+        np.save(folder / "labels.npy", labels)
+        about = {"classes": ["a", "b"], "fingerprint": fingerprint(torch.from_numpy(pixels), torch.from_numpy(labels))}
+        (folder / "images.json").write_text(json.dumps(about))
+
+    monkeypatch.setattr(hub, "_decode", decode)
+    for damage in (None, None, b"", b"\x93NUMPY", "flip"):
+        if damage == "flip":
+            np.save(decoded[0] / "pixels.npy", pixels + 1)
+        elif damage is not None:
+            (decoded[0] / "pixels.npy").write_bytes(damage)
+        assert torch.equal(hub._cached("key", lambda: None, None, "label").pixels, torch.from_numpy(pixels))
+    assert len(decoded) == 4  # once, and once for each damage
 
 
 def test_augmentation_belongs_to_seed_and_step():

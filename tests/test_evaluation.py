@@ -113,6 +113,7 @@ def test_autoattack_takes_few_classes(classes, short_autoattack):
     measured = fastbat.evaluate(model, (x[:8], y[:8]), eps=2 * EPS, attacks=["clean", "aa"])
     assert measured.settings["aa_parts"][0] == "apgd-ce"
     assert ("apgd-t" in measured.settings["aa_parts"]) == (classes >= 4)
+    assert any("left out: they need 4 classes" in warning for warning in measured.warnings) == (classes < 4)
     assert 0 <= measured.ra_aa.hits <= measured.sa.hits
 
 
@@ -165,6 +166,68 @@ def test_the_model_is_put_back_as_it_was():
     assert torch.equal(torch.rand(1), before)
 
 
+def test_the_callers_precision_and_gradient_mode_change_nothing():
+    model, x, y = trained_cnn()
+    seen = []
+    model.network[0].register_forward_hook(lambda _, __, out: seen.append(out.dtype))
+    contexts = [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16), torch.enable_grad]
+    counts = set()
+    for context in contexts:
+        with context():
+            counts.add(fastbat.evaluate(model, (x[:40], y[:40]), eps=EPS, pgd_steps=3, pgd_restarts=1).ra_pgd.hits)
+    assert len(counts) == 1
+    assert set(seen) == {torch.float32}
+
+
+def test_within_frozen_no_backend_rounds_float32():
+    backends = torch.backends
+    places = [backends.mkldnn.matmul, backends.mkldnn.conv, backends.cuda.matmul, backends.cudnn.conv]
+    backends.mkldnn.matmul.fp32_precision = "bf16"
+    try:
+        with frozen(nn.Identity()):
+            assert [place.fp32_precision for place in places] == ["ieee"] * 4
+        assert backends.mkldnn.matmul.fp32_precision == "bf16"
+    finally:
+        backends.mkldnn.matmul.fp32_precision = "none"
+
+
+def test_pgd_is_50_steps_of_a_quarter_eps_from_10_starts(monkeypatch):
+    model, x, y = trained_cnn()
+    calls = []
+    monkeypatch.setitem(
+        fastbat.evaluate.__globals__, "robust_to_pgd", lambda m, x, y, clean, **how: calls.append(how) or clean
+    )
+    result = fastbat.evaluate(model, (x[:5], y[:5]), eps=EPS)
+    (how,) = calls
+    assert (how["steps"], how["restarts"], how["step"], how["eps"]) == (50, 10, EPS / 4, EPS)
+    assert result.label("pgd") == "RA-PGD-50-10"
+
+
+def test_an_example_of_autoattack_that_fails_its_check_is_rejected(monkeypatch):
+    model, x, y = trained_cnn()
+    claimed = torch.ones(6, dtype=torch.bool)
+    monkeypatch.setitem(
+        fastbat.evaluate.__globals__, "autoattack", lambda model, x, *_, **__: (x + 2 * EPS, claimed, [])
+    )
+    x, y = x[:6], model(x[:6]).argmax(1)
+    result = fastbat.evaluate(model, (x, y), eps=EPS, attacks=["aa"])
+    assert (result.ra_aa.hits, result.ra_aa.rejected) == (6, 6)
+
+
+def test_masked_gradients_show_in_square_and_are_told(short_autoattack):
+    model, x, y = trained_cnn()
+
+    class Quantised(nn.Module):
+        def forward(self, x):
+            logits = model(x)
+            return logits.round().detach() + 0 * logits  # a gradient there is, and it is zero
+
+    result = fastbat.evaluate(Quantised(), (x[:60], y[:60]), eps=2 * EPS, attacks=["aa"])
+    assert any("Square, a black-box attack, broke" in warning for warning in result.warnings)
+    honest = fastbat.evaluate(model, (x[:60], y[:60]), eps=2 * EPS, attacks=["aa"])
+    assert not any("Square" in warning for warning in honest.warnings)
+
+
 def test_a_loader_and_tensors_give_the_same():
     model, x, y = trained_cnn()
     pairs = list(zip(x[:40].split(16), y[:40].split(16), strict=True))
@@ -208,6 +271,17 @@ def test_wilson_solves_its_equation(case):
             assert abs(hits / n - end) == pytest.approx(1.959963984540054 * math.sqrt(end * (1 - end) / n), rel=1e-6)
 
 
+class Wrapped(nn.Module):
+    """A network whose logits go through a function."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.network, self.change = build_model("cnn", width=2, num_classes=4), change
+
+    def forward(self, x):
+        return self.change(self.network(x))
+
+
 GOOD_X, GOOD_Y = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 3])
 BAD_CALLS = {
     "images above 1": ({"x": GOOD_X * 255}, r"images lie in \[.*\]; they must lie in \[0, 1\]"),
@@ -221,12 +295,26 @@ BAD_CALLS = {
     "no images": ({"x": GOOD_X[:0], "y": GOOD_Y[:0]}, "no images"),
     "a label too high": ({"y": GOOD_Y + 1}, r"labels lie in 1\.\.4, but the model has 4 outputs"),
     "a negative label": ({"y": GOOD_Y - 1}, r"labels lie in -1\.\.2"),
-    "grey images": ({"x": GOOD_X[:, :1]}, r"the model does not take images of shape \(1, 8, 8\)"),
+    "grey images": (
+        {"x": GOOD_X[:, :1]},
+        r"the model does not take torch.float32 images of shape \(1, 8, 8\): ValueError: images of 1 channels",
+    ),
     "eps 0": ({"eps": 0}, r"eps is 0/255; it must lie above 0"),
     "eps below 0": ({"eps": -0.1}, r"eps is -25.5/255"),
     "eps on the other scale": ({"eps": 8}, r"eps is 2040/255"),
+    "half precision": ({"x": GOOD_X.half()}, "images are torch.float16"),
+    "a seed below 0": ({"seed": -1}, "seed is -1; it must be a whole number from 0"),
+    "half a step": ({"pgd_steps": 1.5}, "pgd_steps is 1.5; it must be a whole number"),
+    "eps as text": ({"eps": "8"}, "eps is a str; it must be a number"),
+    "no data": ({"data": None}, "data is a NoneType; expected tensors"),
+    "a loader of dicts": ({"data": [{"x": GOOD_X}]}, "the loader gives a dict; expected batches of tensors"),
+    "three tensors": ({"data": (GOOD_X, GOOD_Y, GOOD_Y)}, "the loader gives a Tensor"),
+    "arrays": ({"data": (GOOD_X.numpy(), GOOD_Y.numpy())}, "the loader gives a ndarray"),
+    "a detached output": ({"model": lambda: Wrapped(lambda z: z.detach())}, "output has no gradient with respect to"),
+    "integer logits": ({"model": lambda: Wrapped(lambda z: z.long())}, "the model returns torch.int64"),
+    "bf16 logits": ({"model": lambda: Wrapped(lambda z: z.bfloat16())}, "the model returns torch.bfloat16"),
     "an unknown attack": ({"attacks": ["pdg"]}, "unknown attack 'pdg'; did you mean 'pgd'"),
-    "no steps": ({"pgd_steps": 0}, "pgd_steps is 0; it must be at least 1"),
+    "no steps": ({"pgd_steps": 0}, "pgd_steps is 0; it must be a whole number of at least 1"),
     "no restarts": ({"pgd_restarts": 0}, "pgd_restarts is 0"),
     "a limit of 0": ({"limit": 0}, "limit is 0"),
     "one output": (

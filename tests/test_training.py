@@ -3,16 +3,18 @@
 import json
 import re
 import tomllib
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 
-from fastbat.data import load
+from fastbat.data import DATASETS, Batch, load
 from fastbat.errors import DivergedError, InputError
 from fastbat.files import load_tensors, read_records, save_tensors
 from fastbat.methods import METHODS
-from fastbat.models import load_model
+from fastbat.models import build_model, load_model
+from fastbat.randomness import generator, seed_torch
 from fastbat.training import Run, Settings, evaluate_run, train
 from fastbat.training.schedule import triangular
 from fastbat.training.state import Best
@@ -145,9 +147,92 @@ def test_bf16_trains_other_weights_but_keeps_them_float32(tmp_path):
     assert {tensor.dtype for tensor in weights(half).values()} == {torch.float32}
 
 
-def test_a_loss_that_is_no_number_is_told_and_the_epochs_before_are_kept(tmp_path):
-    with pytest.raises(DivergedError, match=r"the loss is (nan|inf) in epoch 1; lower --max-lr \(epoch 0 is saved\)"):
-        train(METHODS["standard"](eps=EPS), Settings(**{**vars(SMALL), "max_lr": 1e30}), tmp_path / "run")
+def test_a_loss_that_is_no_number_is_told(tmp_path):
+    with pytest.raises(DivergedError, match=r"training diverged in epoch 1: loss (nan|inf), .* with a lower --max-lr"):
+        train(METHODS["standard"](eps=EPS), Settings(**{**vars(SMALL), "max_lr": 1e6}), tmp_path / "run")
+
+
+def test_weights_that_are_no_numbers_are_never_saved(tmp_path, monkeypatch):
+    def spoil(self, batch, step):
+        self.model.network[0].bias.data[0] = torch.inf
+        return {"loss": torch.tensor(2.0)}
+
+    monkeypatch.setattr(Trainer, "update", spoil)
+    with pytest.raises(DivergedError, match="loss 2, weights not finite"):
+        small_run(tmp_path)
+    assert not (tmp_path / "run" / "best.safetensors").exists()
+
+
+def test_training_is_plain_sgd_on_the_methods_losses(tmp_path):
+    """Two epochs written out: order, augmentation, triangular rate, momentum, decay, the first N images."""
+    settings = Settings(epochs=2, width=4, train_limit=150, batch_size=64, momentum=0.8, weight_decay=0.01, max_lr=0.3)
+    run = train(METHODS["fast-at"](eps=EPS), settings, tmp_path / "run")
+    x, y = load("digits").train.slice(0, 150).tensors()
+    card = DATASETS["digits"]
+    seed_torch(0, "weights")
+    model = build_model("cnn", width=4, mean=card.mean, std=card.std)
+    momenta = [torch.zeros_like(w) for w in model.parameters()]
+    step, losses = 0, []
+    for epoch in range(2):
+        order = torch.from_numpy(generator(0, "order", epoch).permutation(150))
+        losses.append(0.0)
+        for index in order.split(64):
+            seed_torch(0, "step", step)
+            (loss,) = METHODS["fast-at"](eps=EPS).losses(model, Batch(x[index], y[index]))
+            losses[-1] += loss.item() * len(index) / 150
+            rate = 0.3 * min(2 * (step + 0.5) / 6, 2 - 2 * (step + 0.5) / 6)
+            gradients = torch.autograd.grad(loss, list(model.parameters()))
+            with torch.no_grad():
+                for weight, momentum, gradient in zip(model.parameters(), momenta, gradients, strict=True):
+                    momentum.mul_(0.8).add_(gradient + 0.01 * weight)
+                    weight -= rate * momentum
+            step += 1
+    trained = weights(run)
+    for name, weight in model.state_dict().items():
+        assert torch.allclose(trained[name], weight, atol=1e-6), name
+    assert [r["loss"] for r in read_records(run.metrics)] == pytest.approx(losses, rel=1e-5)
+
+
+def test_cifar10_is_augmented_and_digits_are_not():
+    assert (DATASETS["cifar10"].pad, DATASETS["cifar10"].flip) == (4, True)
+    assert (DATASETS["digits"].pad, DATASETS["digits"].flip) == (0, False)
+
+
+def test_the_trainer_shows_augmented_images(tmp_path, monkeypatch):
+    monkeypatch.setitem(DATASETS, "digits", replace(DATASETS["digits"], pad=2, flip=True))
+    seen = []
+    monkeypatch.setattr(Trainer, "update", lambda self, batch, step: seen.append(batch) or {"loss": torch.zeros(())})
+    train(METHODS["standard"](eps=EPS), SMALL, tmp_path / "run")
+    x, _ = load("digits").train.tensors()
+    assert all(not torch.equal(batch.x, x[batch.index]) for batch in seen)
+    assert not torch.equal(seen[0].view.top[:40], seen[1].view.top[:40])
+
+
+def test_selection_takes_its_steps_restarts_and_images_from_the_settings(tmp_path, monkeypatch):
+    calls = []
+
+    def spy(model, x, y, candidates, **how):
+        calls.append((len(y), how))
+        return candidates
+
+    monkeypatch.setattr(trainer_module(), "robust_to_pgd", spy)
+    small_run(tmp_path, select_steps=7, select_restarts=3, select_limit=33)
+    (n, how), *_ = calls
+    assert (n, how["steps"], how["restarts"], how["step"], how["eps"]) == (33, 7, 3, EPS / 4, EPS)
+
+
+def test_under_bf16_only_the_forward_pass_is_low(tmp_path, monkeypatch):
+    types = []
+
+    class Spy(METHODS["standard"]):
+        def losses(self, model, batch):
+            model.model.network[0].register_forward_hook(lambda _, __, out: types.append(out.dtype))
+            types.append(model(batch.x).dtype)
+            types.append((batch.x @ batch.x).dtype)
+            yield model(batch.x).square().mean()
+
+    train(Spy(), Settings(**{**vars(SMALL), "epochs": 1, "precision": "bf16"}), tmp_path / "run")
+    assert types[:3] == [torch.bfloat16, torch.float32, torch.float32]
 
 
 def test_an_evaluation_is_written_beside_the_run(tmp_path):
@@ -170,6 +255,31 @@ def test_a_new_run_never_writes_over_an_old_one(tmp_path):
     with pytest.raises(InputError, match="already holds something; name another --out, or go on with --resume"):
         small_run(tmp_path, seed=1)
     assert run.weights("last").read_bytes() == before
+
+
+def test_a_state_of_other_settings_is_refused(tmp_path):
+    run = small_run(tmp_path)
+    other = train(METHODS["standard"](eps=EPS), Settings(**{**vars(SMALL), "epochs": 1}), tmp_path / "other")
+    run.state.write_bytes(other.state.read_bytes())
+    with pytest.raises(InputError, match=r"last.ckpt' was written with another config; train anew into another --out"):
+        train(METHODS["fast-at"](eps=EPS), Settings(**{**vars(SMALL), "epochs": 1}), run.path, resume=True)
+
+
+def test_a_resume_on_other_images_is_refused(tmp_path, monkeypatch):
+    run = small_run(tmp_path)
+    splits = load("digits")
+    changed = replace(splits, train=replace(splits.train, fingerprint="other"))
+    monkeypatch.setattr(trainer_module(), "load", lambda *_: changed)
+    with pytest.raises(InputError, match="was written with another dataset"):
+        train(METHODS["fast-at"](eps=EPS), Settings(**{**vars(SMALL), "epochs": 1}), run.path, resume=True)
+
+
+def test_a_run_that_lost_its_state_is_not_begun_anew(tmp_path):
+    run = small_run(tmp_path)
+    run.state.unlink()
+    with pytest.raises(InputError, match=r"has finished epochs but no last.ckpt to go on from; name another --out"):
+        train(METHODS["fast-at"](eps=EPS), Settings(**{**vars(SMALL), "epochs": 1}), run.path, resume=True)
+    assert len(read_records(run.metrics)) == 1
 
 
 def test_a_resume_with_other_settings_is_refused(tmp_path):
@@ -227,13 +337,17 @@ def test_a_model_trained_against_no_budget_asks_for_one(tmp_path):
         ({"batch_size": 0}, "batch_size is 0"),
         ({"train_limit": 0}, "train_limit is 0; leave it out"),
         ({"seed": -1}, "seed is -1"),
-        ({"max_lr": 0.0}, "max_lr is 0; it must be above 0"),
+        ({"max_lr": 0.0}, "max_lr is 0; it must be above 0 and at most a million"),
         ({"precision": "fp16"}, "unknown precision 'fp16'; did you mean 'bf16'"),
         ({"dataset": "digit"}, "unknown data set 'digit'; did you mean 'digits'"),
         ({"model": "preactresnet"}, "unknown model 'preactresnet'; did you mean 'preactresnet18'"),
         ({"activation": "relo"}, "unknown activation 'relo'; did you mean 'relu'"),
         ({"width": 0}, "width is 0; a network needs at least 1"),
         ({"device": "tpu"}, "device 'tpu' is not to be had here"),
+        ({"device": "meta"}, "device 'meta' is not to be had here"),
+        ({"max_lr": 1e40}, "max_lr is 1e+40; it must be above 0"),
+        ({"momentum": -1.0}, "momentum is -1; it must lie in [0, 1)"),
+        ({"weight_decay": float("nan")}, "weight_decay is nan; it must be 0 or above"),
     ],
 )
 def test_bad_settings_are_one_line_and_nothing_is_written(settings, message, tmp_path):

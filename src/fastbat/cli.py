@@ -1,17 +1,20 @@
 """The command line: fastbat train | evaluate | list. Thin: it parses, calls, prints. eps is on the 0-255 scale here.
 
-Results go to stdout, progress and errors to stderr. Exit status: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C.
+Results go to stdout, progress and errors to stderr. Exit status: 0 done, 2 an error, 130 stopped by Ctrl-C.
 """
 
 import json
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from inspect import Parameter as Argument
 from inspect import Signature
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
+import torch
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
 from docstring_parser import parse_from_object
@@ -37,17 +40,20 @@ def main(tokens: Sequence[str] | None = None) -> None:
     except (InputError, CycloptsError) as error:
         fail(" ".join(str(error).split()), 2)
     except DivergedError as error:
-        fail(str(error), 1)
+        fail(str(error), 2)
     except OSError as error:
-        fail(
-            f"{error.filename or 'a file'}: {error.strerror or error}; check its folder, its rights and the free space",
-            1,
-        )
+        what = f"{error.filename or 'a file'}: {error.strerror or error}"
+        fail(f"{what}; check its folder, its rights and the free space", 2)
+    except (MemoryError, torch.OutOfMemoryError):
+        fail("not enough memory; lower --batch-size or --width", 2)
     except KeyboardInterrupt:
-        fail(
-            "stopped; a training run goes on after its last finished epoch with: fastbat train --out RUN --resume",
-            130,
+        out = peek(tokens, "--out")
+        hint = (
+            f"; go on after the last finished epoch with: fastbat train --out {shlex.quote(out)} --resume"
+            if out
+            else ""
         )
+        fail(f"stopped{hint}", 130)
 
 
 def fail(line: str, status: int) -> None:
@@ -58,10 +64,11 @@ def fail(line: str, status: int) -> None:
 
 def build_app(tokens: Sequence[str]) -> App:
     """Return the command line; `train` has the flags of the method that `tokens` or the configuration file name."""
-    config: dict[str, Any] = {}
-    if tokens[:1] == ["train"]:
-        config = read_config(tokens)
-    method = choose("method", peek(tokens, "--method") or config.get("method", DEFAULT_METHOD), METHODS)
+    training = tokens[:1] == ["train"]
+    config = read_config(tokens) if training else {}
+    method = (peek(tokens, "--method") or config.get("method")) if training else None
+    method = choose("method", str(method or DEFAULT_METHOD), METHODS)
+    refuse_stale(tokens, config)
     app = App(
         name="fastbat",
         help="Fast adversarial training by bi-level optimization, and honest evaluation of what it gives.",
@@ -78,7 +85,7 @@ def build_app(tokens: Sequence[str]) -> App:
 
 def peek(tokens: Sequence[str], flag: str) -> str | None:
     """Return what `flag` is set to, ahead of the parsing proper."""
-    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
+    for token, following in zip_longest(tokens, tokens[1:], fillvalue=""):
         if token == flag:
             return following
         if token.startswith(f"{flag}="):
@@ -94,6 +101,21 @@ def read_config(tokens: Sequence[str]) -> dict[str, Any]:
     if "--resume" in tokens and out is not None:
         return Run(Path(out)).read_config()
     return {}
+
+
+def refuse_stale(tokens: Sequence[str], config: Mapping[str, Any]) -> None:
+    """Raise InputError where a flag changes what a configured number was resolved for, as lam was for its eps."""
+    depend = {"eps": ("lam", "step", "mu"), "dataset": ("model", "width", "max_lr"), "model": ("width",)}
+    for setting, names in depend.items():
+        before, now = str(config.get(setting)).removesuffix(".0"), peek(tokens, f"--{setting}")
+        if setting not in config or now is None or now.removesuffix(".0") == before:
+            continue
+        for name in names:
+            flag = f"--{name.replace('_', '-')}"
+            if name in config and peek(tokens, flag) is None:
+                raise InputError(
+                    f"{name} = {config[name]} belongs to {setting} {before}; for {setting} {now} give {flag} too"
+                )
 
 
 def train_command(name: str) -> Callable[..., None]:
@@ -117,7 +139,7 @@ def train_command(name: str) -> Callable[..., None]:
     ) -> None:
         target = out or Path("runs") / f"{settings.dataset}-{method}-eps{eps:g}-seed{settings.seed}"
         run = train(METHODS[method](eps=eps / 255, **options), settings, target, resume=resume)
-        say(f"finished: {run.path}; measure it with: fastbat evaluate {run.path} --eps {eps:g} --attacks clean,pgd,aa")
+        say(f"finished; measure it with: fastbat evaluate {shlex.quote(str(run.path))} --attacks clean,pgd,aa")
 
     def flag(arg: str, kind: Any, default: Any, group: str, help: str | None) -> Argument:
         annotation = Annotated[kind, Parameter(help=help, group=group)]
@@ -194,7 +216,7 @@ def evaluate_command(
         target,
         checkpoint,
         eps=None if eps is None else eps / 255,
-        attacks=[choose("attack", attack, ATTACKS) for attack in attacks.split(",")],
+        attacks=[choose("attack", attack.strip(), ATTACKS) for attack in attacks.split(",")],
         pgd_steps=pgd_steps,
         pgd_restarts=pgd_restarts,
         limit=limit,
@@ -203,20 +225,17 @@ def evaluate_command(
         data_dir=data_dir,
         device=device,
     )
-    print_json(result.record()) if json else Console().print(evaluation_table(str(target), result))
+    print_json(result.record()) if json else Console().print(evaluation_table(result))
 
 
-def evaluation_table(title: str, result: Evaluation) -> Table:
-    """Return the table of one evaluation."""
-    table = Table(
-        "attack",
-        "accuracy, %",
-        "seconds",
-        title=f"{title}, eps {result.eps * 255:g}/255, {result.n} images",
-    )
+def evaluation_table(result: Evaluation) -> Table:
+    """Return the table of one evaluation of a checkpoint."""
+    about = result.settings
+    title = f"{about['checkpoint']}, epoch {about['epoch']}: eps {result.eps * 255:g}/255, {result.n} images"
+    table = Table("attack", "accuracy, %", "seconds", title=title, min_width=len(title))
     for attack, accuracy in result.accuracies.items():
         table.add_row(result.label(attack), str(accuracy), f"{accuracy.seconds:.1f}")
-    table.caption = "; ".join(result.warnings) or r"\[low, high]: 95 % interval over the draw of the images"
+    table.caption = "\n".join([r"\[low, high]: 95 % interval over the draw of the images", *result.warnings])
     return table
 
 

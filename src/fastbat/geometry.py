@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fastbat.errors import InputError
+from fastbat.randomness import uniform_like
 
 TOLERANCE = 1e-7  # a coordinate nearer to a face than this counts as on it
 
@@ -37,11 +38,11 @@ class Box:
 
     def uniform(self) -> Tensor:
         """Draw P(U(-eps, eps)) from torch's global generator."""
-        return self.project((2 * torch.rand_like(self.x) - 1) * self.eps)
+        return self.project(self.eps * uniform_like(self.x))
 
     def corner(self) -> Tensor:
         """Draw P(d) with d uniform on the corners {-eps, eps}^d."""
-        return self.project(torch.where(torch.rand_like(self.x) < 0.5, -self.eps, self.eps))
+        return self.project(torch.where(uniform_like(self.x) < 0, -self.eps, self.eps))
 
     def interior(self, delta: Tensor) -> Tensor:
         """Return the 0/1 mask of strictly inactive constraints, the diagonal of H_C in Eq. 12."""

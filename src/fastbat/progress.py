@@ -1,5 +1,6 @@
-"""Progress for people, on stderr: bars in a terminal, plain lines everywhere."""
+"""Progress for people, on stderr: bars in a terminal, a plain line now and then elsewhere."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,18 +16,33 @@ from rich.progress import (
 
 Show = Callable[[float, str], None]  # show(share done in [0, 1], what is being done)
 
+SECONDS_BETWEEN_LINES = 60
+
 console = Console(stderr=True, highlight=False)
 
 
 @contextmanager
 def bar(text: str) -> Iterator[Show]:
-    """Show a bar until the block ends; yields show(share done, text). Silent where stderr is no terminal."""
+    """Show how far the block has come, in a bar or a line now and then; yields show(share done, text)."""
+    if not console.is_terminal:
+        yield _line_now_and_then()
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
         task = progress.add_task(text, total=1.0)
         yield lambda share, text: progress.update(task, completed=share, description=text)
+
+
+def _line_now_and_then() -> Show:
+    last = time.monotonic()
+
+    def show(share: float, text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            say(f"{text}, {share:.0%} done")
+
+    return show
 
 
 def say(line: str) -> None:

@@ -25,6 +25,15 @@ def seed_torch(*key: int | str) -> None:
     torch.manual_seed(int(generator(*key).integers(2**63)))
 
 
+def uniform_like(x: Tensor) -> Tensor:
+    """Draw U(-1, 1) of x's shape for a training batch, from torch's global generator of the step.
+
+    Every random number of a method comes from here, so that a batch cut over processes can be given its slice of the
+    draw for the whole batch.
+    """
+    return 2 * torch.rand_like(x) - 1
+
+
 def uniform_starts(x: Tensor, index: Tensor, *key: int | str) -> Tensor:
     """Draw U(0, 1) of x's shape; row i depends on (`key`, index[i]) alone, whatever batch it is in."""
     rows = [generator(*key, i).random(x.shape[1:], dtype=np.float32) for i in index.tolist()]

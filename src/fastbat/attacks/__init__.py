@@ -1,6 +1,6 @@
 """Attacks on an Linf budget: the input gradient they climb, PGD, and AutoAttack."""
 
-from fastbat.attacks.autoattack import autoattack
+from fastbat.attacks.ensemble import autoattack
 from fastbat.attacks.gradient import input_gradient
 from fastbat.attacks.pgd import pgd
 from fastbat.attacks.survivors import survivors

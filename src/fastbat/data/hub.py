@@ -76,12 +76,26 @@ def _from_hub(hub: str, split: str, image: str, label: str) -> Images:
 
 
 def _cached(key: str, open_dataset: Callable[[], Any], image: str | None, label: str) -> Images:
-    folder = Path(os.environ.get("FASTBAT_CACHE", "~/.cache/fastbat")).expanduser() / key
-    card = folder / "images.json"
-    if not card.exists():
+    folder = Path(os.environ.get("FASTBAT_CACHE", "~/.cache/fastbat")).expanduser() / f"{key}-{label}"
+    if (images := _read(folder)) is None:
         _decode(folder, open_dataset(), image, label)
-    pixels, labels = (torch.from_numpy(np.load(folder / f"{part}.npy")) for part in ("pixels", "labels"))
-    about = json.loads(card.read_text())
+        images = _read(folder)
+    if images is None:
+        raise InputError(
+            f"the cache in {str(folder)!r} cannot be read back; check its disk, or name another: FASTBAT_CACHE"
+        )
+    return images
+
+
+def _read(folder: Path) -> Images | None:
+    """Return what lies in the cache; None where it is missing, cut short or altered."""
+    try:
+        about = json.loads((folder / "images.json").read_text())
+        pixels, labels = (torch.from_numpy(np.load(folder / f"{part}.npy")) for part in ("pixels", "labels"))
+    except (OSError, ValueError, EOFError):
+        return None
+    if fingerprint(pixels, labels) != about["fingerprint"]:
+        return None
     return Images(pixels, labels, tuple(about["classes"]), about["fingerprint"])
 
 

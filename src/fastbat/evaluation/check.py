@@ -1,7 +1,7 @@
 """Bad input, found before any attack starts: each message says what was found, where, and what to do."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,37 +17,52 @@ ATTACKS = {
 }
 
 
-def check_request(eps: float, attacks: Sequence[str], counts: Mapping[str, int]) -> None:
-    """Raise InputError unless 0 < eps <= 1, every attack is known and every count is at least 1."""
+def check_request(eps: float, attacks: Sequence[str], counts: Mapping[str, int], seed: int) -> None:
+    """Raise InputError unless 0 < eps <= 1, every attack is known, every count is at least 1, and 0 <= seed < 2^63."""
+    if not isinstance(eps, float | int):
+        raise InputError(f"eps is a {type(eps).__name__}; it must be a number on the [0, 1] scale, such as 8/255")
     check_eps(eps)
     for attack in attacks:
         choose("attack", attack, ATTACKS)
     for name, count in counts.items():
-        if count < 1:
-            raise InputError(f"{name} is {count}; it must be at least 1")
+        if not isinstance(count, int) or count < 1:
+            raise InputError(f"{name} is {count}; it must be a whole number of at least 1")
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise InputError(f"seed is {seed}; it must be a whole number from 0 to 2^63 - 1")
 
 
 def gather(data: tuple[Tensor, Tensor] | Iterable[Any], limit: int | None) -> tuple[Tensor, Tensor]:
     """Return images (N, C, H, W) and labels (N,) of (x, y), or of a loader of such pairs or of objects with x and y."""
-    if isinstance(data, tuple):
+    if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
         x, y = data
     else:
-        parts, count = [], 0
-        for item in data:
+        parts: list[tuple[Tensor, Tensor]] = []
+        for item in _batches(data):
             parts.append(_pair(item))
-            count += len(parts[-1][1])
-            if limit is not None and count >= limit:
+            if limit is not None and sum(len(y) for _, y in parts) >= limit:
                 break
         if not parts:
             raise InputError("the loader gave no batch; there is nothing to evaluate")
         x, y = (torch.cat(column) for column in zip(*parts, strict=True))
-    x, y = x[:limit], y[:limit]
+    x, y = x[:limit].detach(), y[:limit].to(x.device)
     _check_data(x, y)
     return x, y
 
 
+def _batches(data: Any) -> Iterator[Any]:
+    try:
+        return iter(data)
+    except TypeError:
+        raise InputError(f"data is a {type(data).__name__}; expected tensors (x, y) or a loader of them") from None
+
+
 def _pair(item: Any) -> tuple[Tensor, Tensor]:
-    return (item.x, item.y) if hasattr(item, "x") else (item[0], item[1])
+    pair = (item.x, item.y) if hasattr(item, "x") and hasattr(item, "y") else item
+    if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(p, Tensor) and p.ndim for p in pair)):
+        raise InputError(
+            f"the loader gives a {type(item).__name__}; expected batches of tensors (x, y), or with x and y"
+        )
+    return pair[0], pair[1]
 
 
 def _check_data(x: Tensor, y: Tensor) -> None:
@@ -55,10 +70,8 @@ def _check_data(x: Tensor, y: Tensor) -> None:
         raise InputError(f"images of shape {tuple(x.shape)}, labels {tuple(y.shape)}; expected (N, C, H, W) and (N,)")
     if len(y) == 0:
         raise InputError("no images; there is nothing to evaluate")
-    if not x.is_floating_point() or y.dtype != torch.int64:
-        raise InputError(
-            f"images are {x.dtype}, labels {y.dtype}; expected floats in [0, 1] (divide bytes by 255) and int64"
-        )
+    if x.dtype not in (torch.float32, torch.float64) or y.dtype != torch.int64:
+        raise InputError(f"images are {x.dtype}, labels {y.dtype}; expected float32 in [0, 1] (bytes: / 255) and int64")
     bad = ~x.isfinite().flatten(1).all(1)
     if bad.any():
         raise InputError(
@@ -73,15 +86,19 @@ def _check_data(x: Tensor, y: Tensor) -> None:
 
 def check_fit(model: nn.Module, x: Tensor, y: Tensor, device: torch.device) -> int:
     """Return the number of classes; raise InputError where one forward pass shows that model and data do not fit."""
-    with torch.no_grad():
-        try:
-            logits = model(x[:2].to(device))
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"the model does not take images of shape {tuple(x.shape[1:])}: {reason}") from error
+    probe = x[:2].to(device).requires_grad_()
+    try:
+        logits = model(probe)
+    except (RuntimeError, ValueError, TypeError) as error:
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
+        raise InputError(f"the model does not take {x.dtype} images of shape {tuple(x.shape[1:])}: {reason}") from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x[:2]):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(f"the model returns {found} for {len(x[:2])} images; expected logits (N, classes)")
+    if not logits.is_floating_point() or logits.element_size() < 4:
+        raise InputError(f"the model returns {logits.dtype}; robust accuracy is measured in float32: convert it first")
+    if not logits.requires_grad:
+        raise InputError("the model's output has no gradient with respect to the images; PGD and AutoAttack need one")
     classes = logits.shape[1]
     if classes < 2:
         raise InputError("the model has 1 output; an attack needs at least 2 classes")

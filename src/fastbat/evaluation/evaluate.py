@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fastbat.attacks import autoattack
-from fastbat.attacks.autoattack import standard_parts
+from fastbat.attacks.ensemble import standard_parts
 from fastbat.evaluation.check import check_fit, check_request, first_device, gather
 from fastbat.evaluation.frozen import frozen
 from fastbat.evaluation.measures import adversarial, correct, robust_to_pgd
@@ -40,7 +40,8 @@ def evaluate(
     does not take the images, eps outside (0, 1], an unknown attack, counts below 1.
     """
     counts = {"pgd_steps": pgd_steps, "pgd_restarts": pgd_restarts, "batch_size": batch_size}
-    check_request(eps, attacks, counts if limit is None else counts | {"limit": limit})
+    attacks = (attacks,) if isinstance(attacks, str) else tuple(attacks)
+    check_request(eps, attacks, counts if limit is None else counts | {"limit": limit}, seed)
     x, y = gather(data, limit)
     device, warnings = first_device(model, x), list[str]()
     with frozen(model):

@@ -1,7 +1,8 @@
 """A model held still: eval mode, no weight gradients, plain float32 arithmetic; all put back afterwards."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,22 +10,41 @@ from torch import nn
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Within the block `model` is in eval mode, its weights take no gradients, and CUDA does not round to TF32.
+    """Within the block `model` is in eval mode, its weights take no gradients, and float32 means float32.
 
-    Afterwards each module's mode, each weight's requires_grad and torch's generators are as they were.
+    No autocast, no TF32 or bf16 inside matrix products, whatever the caller has set; gradients are on, also within
+    the caller's no_grad. Afterwards each module's mode, each weight's requires_grad, the precision and torch's
+    generators are as they were.
     """
     modes = [(module, module.training) for module in model.modules()]
     gradients = [(weight, weight.requires_grad) for weight in model.parameters()]
-    tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    model.eval()
-    model.requires_grad_(False)
-    try:
-        with torch.random.fork_rng():
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.random.fork_rng())
+        stack.enter_context(_ieee_float32())
+        for device in ("cpu", "cuda"):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        model.eval()
+        model.requires_grad_(False)
+        try:
             yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+            for weight, required in gradients:
+                weight.requires_grad_(required)
+
+
+@contextmanager
+def _ieee_float32() -> Iterator[None]:
+    backends: Any = torch.backends
+    places = [backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv]
+    before = [place.fp32_precision for place in places]
+    try:
+        for place in places:
+            place.fp32_precision = "ieee"
+        yield
     finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = tf32
-        for module, mode in modes:
-            module.training = mode
-        for weight, required in gradients:
-            weight.requires_grad_(required)
+        for place, precision in zip(places, before, strict=True):
+            place.fp32_precision = precision

@@ -22,11 +22,16 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     Raises InputError where the file is not whole, or its weights are not those of the model it names.
     """
     tensors, about = load_tensors(path)
-    if "model" not in about:
+    if about.get("kind") == "training state":
         raise InputError(
             f"{str(path)!r} holds a training state, not a model; name best.safetensors or last.safetensors"
         )
-    model = build_model(**about["model"])
+    try:
+        model = build_model(**about["model"])
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{str(path)!r} does not describe a model of this fastbat ({error}); was it written by another?"
+        ) from error
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -26,13 +26,16 @@ def evaluate_run(
     """Evaluate a run directory (its `checkpoint`: best or last) or a .safetensors file of one.
 
     `eps` (on the [0, 1] scale) and `data_dir` are those of the training unless given; `how` are the other keyword
-    arguments of `fastbat.evaluate`. The record is added to the run's evaluation.jsonl. Raises InputError as `evaluate`
-    does, and where target, weights or data are not to be had.
+    arguments of `fastbat.evaluate`. In a run directory the record is added to evaluation.jsonl. Raises InputError as
+    `evaluate` does, and where target, weights or data are not to be had.
     """
     target = Path(target)
     file = Run(target).weights(checkpoint) if target.is_dir() else target
     model, about = load_model(file)
-    config, dataset = about["config"], about["dataset"]
+    try:
+        config, dataset, epoch = about["config"], about["dataset"], about["epoch"]
+    except KeyError as error:
+        raise InputError(f"{str(file)!r} does not say its {error.args[0]}; use fastbat.evaluate from Python") from error
     if eps is None:
         if not config["eps"]:
             raise InputError(f"{str(file)!r} was trained against no budget; say which one to attack it with: --eps 8")
@@ -43,14 +46,17 @@ def evaluate_run(
     test = load(dataset["name"], data_dir).test
     if list(test.classes) != list(dataset["classes"]):
         raise InputError(f"{str(file)!r} was trained on other classes than those of {dataset['name']} in {data_dir}")
+    if run.config.exists():
+        run.evaluations.touch()  # a folder that cannot be written shows before the attacks, not after
     result = evaluate(model.to(pick_device(device)), test.tensors(), eps=eps, **how)
     source = {
         "checkpoint": file.name,
-        "epoch": about["epoch"],
+        "epoch": epoch,
         "dataset": dataset["name"],
         "fingerprint": test.fingerprint,
     }
     result = replace(result, settings={**result.settings, **source})
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    append_record(run.evaluations, {"time": when, **result.record()})
+    if run.config.exists():
+        append_record(run.evaluations, {"time": when, **result.record()})
     return result

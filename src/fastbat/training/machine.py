@@ -13,7 +13,10 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.empty(0, device=name).device
+        device = torch.empty(0, device=name).device
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError(device.type)
+        return device
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {name!r} is not to be had here; say cpu, cuda or auto") from error
 

@@ -10,7 +10,7 @@ RUN/
 """
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ import tomli_w
 from filelock import FileLock, Timeout
 
 from fastbat.errors import InputError, choose
-from fastbat.files import replacing
+from fastbat.files import read_records, replacing
 
 MAY_DIFFER_ON_RESUME = {"device", "data_dir"}
 
@@ -55,12 +55,12 @@ class Run:
         """Return the file of the `best` or the `last` weights."""
         return self.path / f"{choose('checkpoint', which, ('best', 'last'))}.safetensors"
 
-    def check_free(self, config: dict[str, Any]) -> None:
-        """Raise InputError where a new run of `config` would write over something."""
+    def check_free(self, config: Mapping[str, Any]) -> None:
+        """Raise InputError where a new run would write over something, whatever its settings."""
         if self.path.exists() and (not self.path.is_dir() or any(f.name != ".lock" for f in self.path.iterdir())):
             raise InputError(f"{str(self.path)!r} already holds something; name another --out, or go on with --resume")
 
-    def check_same(self, config: dict[str, Any]) -> None:
+    def check_same(self, config: Mapping[str, Any]) -> None:
         """Raise InputError where the run was started with other settings than `config`."""
         before = self.read_config()
         for name in sorted((before.keys() | config.keys()) - MAY_DIFFER_ON_RESUME):
@@ -69,6 +69,10 @@ class Run:
                     f"{str(self.path)!r} was started with {name} = {before.get(name)}, not {config.get(name)}; "
                     "resume with its own settings, or name another --out"
                 )
+        if self.metrics.exists() and read_records(self.metrics) and not self.state.exists():
+            raise InputError(
+                f"{str(self.path)!r} has finished epochs but no {self.state.name} to go on from; name another --out"
+            )
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write the settings."""

@@ -1,5 +1,6 @@
 """What a training run is made of, beside its method."""
 
+import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -67,8 +68,12 @@ class Settings:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least {minimum}")
         if self.train_limit is not None and self.train_limit < 1:
             raise InputError(f"train_limit is {self.train_limit}; leave it out to train on all images")
-        if self.max_lr is not None and not self.max_lr > 0:
-            raise InputError(f"max_lr is {self.max_lr:g}; it must be above 0")
+        if self.max_lr is not None and not 0 < self.max_lr <= 1e6:
+            raise InputError(f"max_lr is {self.max_lr:g}; it must be above 0 and at most a million")
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"momentum is {self.momentum:g}; it must lie in [0, 1)")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(f"weight_decay is {self.weight_decay:g}; it must be 0 or above")
         choose("precision", self.precision, ("float32", "bf16"))
 
     def resolved(self) -> "Settings":
@@ -87,5 +92,5 @@ def describe(method: Method, settings: Settings) -> dict[str, Any]:
         table |= {f.name: getattr(part, f.name) for f in fields(part) if f.init}  # type: ignore[arg-type]
     table["eps"] = round(method.eps * 255, 9)
     if settings.data_dir is not None:
-        table["data_dir"] = str(settings.data_dir.resolve())
+        table["data_dir"] = str(Path(settings.data_dir).resolve())
     return {name: value for name, value in table.items() if value is not None}

@@ -3,14 +3,19 @@
 There is no generator's state in it: everything random is a function of (seed, step).
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 from torch.optim import SGD
 
 from fastbat.errors import InputError
 from fastbat.files import load_tensors, save_tensors
+
+IGNORED = {"device": None}  # may differ from the run that is gone on with
 
 
 @dataclass(frozen=True)
@@ -26,28 +31,29 @@ class Best:
         return (self.ra, self.sa) > (other.ra, other.sa)
 
 
-def save_state(path: Path, model: nn.Module, optimizer: SGD, epoch: int, best: Best) -> None:
-    """Write the state after `epoch` finished epochs."""
+def save_state(path: Path, model: nn.Module, optimizer: SGD, about: Mapping[str, Any], best: Best) -> None:
+    """Write the state after `about["epoch"]` finished epochs; `about` is what the weights say of themselves."""
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     for name, weight in model.named_parameters():
         momentum = optimizer.state[weight].get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum/{name}"] = momentum
-    save_tensors(path, tensors, {"epoch": epoch, "best": asdict(best)})
+    save_tensors(path, tensors, {**about, "kind": "training state", "best": asdict(best)})
 
 
-def load_state(path: Path, model: nn.Module, optimizer: SGD) -> tuple[int, Best]:
+def load_state(path: Path, model: nn.Module, optimizer: SGD, about: Mapping[str, Any]) -> tuple[int, Best]:
     """Put weights and momenta back; return the number of finished epochs and the best of them.
 
-    Raises InputError where the file is damaged or belongs to another model.
+    Raises InputError where the file is damaged, or belongs to other settings or images than those of `about`.
     """
-    tensors, about = load_tensors(path)
+    tensors, found = load_tensors(path)
+    wanted = json.loads(json.dumps(about))
+    for part in ("config", "dataset", "model"):
+        if {**found[part], **IGNORED} != {**wanted[part], **IGNORED}:
+            raise InputError(f"{str(path)!r} was written with another {part}; train anew into another --out")
     weights = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise InputError(f"{str(path)!r} belongs to another model: {str(error).splitlines()[1].strip()}") from error
+    model.load_state_dict(weights)
     for name, weight in model.named_parameters():
         if f"momentum/{name}" in tensors:
             optimizer.state[weight]["momentum_buffer"] = tensors[f"momentum/{name}"].to(weight.device)
-    return about["epoch"], Best(**about["best"])
+    return found["epoch"], Best(**found["best"])

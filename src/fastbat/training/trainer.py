@@ -38,17 +38,20 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
     """Train with `method` and return the run directory `out`; with `resume` go on after its last finished epoch.
 
     Raises InputError before anything is written where `out` holds another run, `resume` comes with other settings,
-    or the data are not to be had; DivergedError where the loss is no longer a number.
+    or the data are not to be had; DivergedError where the loss or a weight is no longer a number. Seeds torch's
+    global generators.
     """
     run, settings = Run(Path(out)), settings.resolved()
     config = describe(method, settings)
-    run.check_free(config) if not resume else run.check_same(config)
+    check = run.check_same if resume else run.check_free
+    check(config)
     device = pick_device(settings.device)
     splits = load(settings.dataset, settings.data_dir)
     if settings.train_limit is not None:
         splits = replace(splits, train=splits.train.slice(0, settings.train_limit))
     trainer = Trainer(run, method, settings, splits, device)
     with run.locked():
+        check(config)  # again: another process may have been here while the data were read
         run.write_config(config)
         trainer.train()
     return run
@@ -85,9 +88,9 @@ class Trainer:
         self.max_lr, self.epoch, self.best = settings.max_lr, 0, Best()
 
     def train(self) -> None:
-        """Train the epochs that are left on disk; after each, what is there is complete."""
+        """Train the epochs that are left; after each, the run on disk is complete."""
         if self.run.state.exists():
-            self.epoch, self.best = load_state(self.run.state, self.model, self.optimizer)
+            self.epoch, self.best = load_state(self.run.state, self.model, self.optimizer, self.about())
         write_records(self.run.metrics, read_records(self.run.metrics)[: self.epoch])
         while self.epoch < self.settings.epochs:
             record = self.train_epoch() | self.select()
@@ -104,13 +107,16 @@ class Trainer:
             for i, batch in enumerate(self.loader.epoch(self.epoch)):
                 show(i / len(self.loader), name)
                 measured = self.update(batch, self.epoch * len(self.loader) + i)
-                sums = {k: sums[k] + v if k in sums else v for k, v in measured.items()}
+                for k, v in measured.items():
+                    sums[k] = sums.get(k, torch.zeros_like(v)) + v * len(batch.y)
         synchronize(self.device)
         seconds = time.perf_counter() - start
-        means = {k: v.item() / len(self.loader) for k, v in sums.items()}
-        if not math.isfinite(means["loss"]):
+        means = {k: v.item() / len(self.loader.images) for k, v in sums.items()}
+        finite = all(bool(weight.isfinite().all()) for weight in self.model.parameters())
+        if not (finite and math.isfinite(means["loss"])):
             raise DivergedError(
-                f"the loss is {means['loss']} in epoch {self.epoch + 1}; lower --max-lr (epoch {self.epoch} is saved)"
+                f"training diverged in epoch {self.epoch + 1}: loss {means['loss']:g}, weights "
+                f"{'finite' if finite else 'not finite'}; train into another --out with a lower --max-lr"
             )
         speed = {"seconds": seconds, "images_per_second": len(self.loader.images) / seconds}
         return {"epoch": self.epoch + 1, **means, "lr": self.optimizer.param_groups[0]["lr"], **speed}
@@ -153,7 +159,7 @@ class Trainer:
             save_model(self.run.weights("best"), self.model, self.about())
         save_model(self.run.weights("last"), self.model, self.about())
         append_record(self.run.metrics, record)
-        save_state(self.run.state, self.model, self.optimizer, self.epoch, self.best)
+        save_state(self.run.state, self.model, self.optimizer, self.about(), self.best)
 
     def about(self) -> dict[str, Any]:
         """Return what the weights say of themselves; no folder of this machine is in it, for weights travel."""

@@ -5,6 +5,7 @@ loop does, and each batch is pyautoattack's own computation. So the result is th
 """
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,7 @@ from fastbat.progress import Show
 
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 TARGETED = ("apgd-t", "fab-t")
+SQUARE_ALARM = 0.002  # pyautoattack warns where Square breaks more than this share beyond the gradient attacks
 MIN_CLASSES_TARGETED = 4  # the targeted DLR loss divides by a difference with the 4th largest logit
 
 
@@ -48,8 +50,13 @@ def autoattack(
     x_adv, robust = x.clone(), correct.clone()
     with _collected_warnings() as warnings:
         parts = standard_parts(num_classes)
+        if parts != STANDARD:
+            warnings.append(
+                f"{', '.join(TARGETED)} left out: they need {MIN_CLASSES_TARGETED} classes, not {num_classes}"
+            )
         for i, part in enumerate(parts):
             attack.attacks_to_run = [part]
+            before = int(robust.sum())
             batches = survivors(robust, batch_size)
             for j, batch in enumerate(batches):
                 show(
@@ -60,6 +67,9 @@ def autoattack(
                 broken = batch[found_y != y[batch]]
                 x_adv[broken] = found_x[found_y != y[batch]]
                 robust[broken] = False
+            if part == "square" and before - int(robust.sum()) > SQUARE_ALARM * len(y):
+                share = (before - int(robust.sum())) / len(y)
+                warnings.append(f"Square, a black-box attack, broke {share:.1%} more: gradients may be masked")
     return x_adv, correct & ~robust, warnings
 
 
@@ -74,6 +84,7 @@ def _collected_warnings() -> Iterator[list[str]]:
             if text not in texts:
                 texts.append(text)
 
+    trace = sys.gettrace()  # pyautoattack's check for dynamic models ends a debugger's or a coverage tool's trace
     logger, handler = logging.getLogger("auto-attack"), Collector(logging.WARNING)
     propagate, logger.propagate = logger.propagate, False
     logger.addHandler(handler)
@@ -81,4 +92,5 @@ def _collected_warnings() -> Iterator[list[str]]:
         yield texts
     finally:
         logger.removeHandler(handler)
+        sys.settrace(trace)
         logger.propagate = propagate
