@@ -552,3 +552,10 @@ def test_trades(eps: float, settings: dict[str, float]) -> None:
         return ce(logits, y).mean() + beta * kl(logits, model(x + delta)).mean()
 
     check(Trades(eps, **settings), plainly)
+
+
+@pytest.mark.parametrize("size", [1e-25, 1e-21, 1.0, 1e25])
+def test_the_alignment_does_not_depend_on_the_gradients_size(size: float) -> None:
+    a = size * torch.tensor([[1.0, 2.0, -1.0], [0.5, 0.0, 1.0]])  # float32: squares of the smallest are 0
+    assert mean_cosine(a, 2 * a).item() == pytest.approx(1, abs=1e-6)
+    assert mean_cosine(a, -a).item() == pytest.approx(-1, abs=1e-6)

@@ -34,11 +34,42 @@ def same(a, b):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(name, tmp_path):
-    method = METHODS[name](eps=EPS)
+    method = METHODS[name](eps=8 / 255)
     first, again = (train(method, SMALL, tmp_path / str(i)) for i in range(2))
     other = train(method, Settings(**{**vars(SMALL), "seed": 1}), tmp_path / "other")
     assert same(weights(first), weights(again))
     assert not same(weights(first), weights(other))
+
+
+@pytest.mark.parametrize("name", ["free-at", "atta"])
+def test_what_a_method_remembers_is_resumed_too(name, tmp_path, monkeypatch):
+    method, settings = METHODS[name](eps=8 / 255), Settings(**{**vars(SMALL), "epochs": 2})
+    whole = train(method, settings, tmp_path / "whole")
+    train_epoch = Trainer.train_epoch
+
+    def stopped(self):
+        if self.epoch == 1:
+            raise KeyboardInterrupt
+        return train_epoch(self)
+
+    monkeypatch.setattr(Trainer, "train_epoch", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(method, settings, tmp_path / "stopped")
+    monkeypatch.undo()
+    assert same(weights(whole), weights(train(method, settings, tmp_path / "stopped", resume=True)))
+
+
+def test_free_at_presents_every_batch_eight_times_on_its_own_budget(tmp_path, monkeypatch):
+    steps = []
+    monkeypatch.setattr(
+        Trainer, "update", lambda self, batch, step: steps.append((step, batch.index)) or {"loss": torch.zeros(())}
+    )
+    run = train(METHODS["free-at"](eps=EPS), Settings(**{**vars(SMALL), "epochs": None}), tmp_path / "run")
+    assert [step for step, _ in steps] == list(range(10 * 3 * 8))  # epochs, batches, replays
+    assert all(torch.equal(steps[0][1], index) for _, index in steps[:8])
+    assert not torch.equal(steps[0][1], steps[8][1])
+    config = tomllib.loads(run.config.read_text())
+    assert (config["epochs"], config["max_lr"]) == (10, pytest.approx(0.02))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])

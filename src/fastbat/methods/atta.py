@@ -92,10 +92,10 @@ class Atta:
         self.memory.update(canvas=canvas, visits=visits)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return every image's canvas and how often it was seen."""
-        return dict(self.memory)
+        """Return a copy of every image's canvas and of how often it was seen."""
+        return {name: tensor.clone() for name, tensor in self.memory.items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Put canvases and counts back."""
         self.memory.clear()
-        self.memory.update(state)
+        self.memory.update({name: tensor.clone() for name, tensor in state.items()})

@@ -60,4 +60,5 @@ def mean_cosine(a: Tensor, b: Tensor) -> Tensor:
     both = (a.abs().amax(1) > 0) & (b.abs().amax(1) > 0)
     if not both.any():
         return a.new_ones(())
-    return F.cosine_similarity(a[both], b[both], eps=0).mean()
+    a, b = (side[both] / side[both].abs().amax(1, keepdim=True).detach() for side in (a, b))  # squares underflow else
+    return F.cosine_similarity(a, b, eps=0).mean()

@@ -6,6 +6,7 @@ theta <- theta - alpha grad_theta mean CE(x + d);  d <- P(d + eps sign grad_d CE
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ class FreeAT:
     """How often each minibatch is presented, m."""
     memory: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    budget: ClassVar = {"epochs": 10, "lr_scale": 0.2}  # 10 passes of 8 replays; a peak rate of 0.04 for 0.2
 
     def __post_init__(self) -> None:
         check_eps(self.eps)
@@ -47,10 +50,10 @@ class FreeAT:
         self.memory["delta"] = torch.cat([moved, memory[len(x) :]])
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the perturbation that lives on between minibatches."""
-        return dict(self.memory)
+        """Return a copy of the perturbation that lives on between minibatches."""
+        return {name: tensor.clone() for name, tensor in self.memory.items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Put the perturbation back."""
         self.memory.clear()
-        self.memory.update(state)
+        self.memory.update({name: tensor.clone() for name, tensor in state.items()})

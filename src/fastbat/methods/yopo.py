@@ -41,6 +41,11 @@ class Yopo:
         if self.step is None:
             object.__setattr__(self, "step", self.eps / 4)
 
+    @property
+    def budget(self) -> dict[str, float]:
+        """The learning rate is divided by K, whose gradients add up."""
+        return {"lr_scale": 1 / self.outer}
+
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
         """Yield 2K losses: K times mean CE(x + d), each followed by -H at the next d."""
         assert self.step is not None
@@ -49,7 +54,7 @@ class Yopo:
         delta = box.uniform()
         for _ in range(self.outer):
             seen: list[Tensor] = []
-            with first.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out)):
+            with first.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out) or out.clone()):
                 loss = F.cross_entropy(model(x + delta), y)
             seen[0].retain_grad()
             yield loss

@@ -30,12 +30,12 @@ class Settings:
     """Channels of the first layer; the network's own unless given (the paper's PreActResNet-18: 64)."""
     activation: str = "relu"
     """relu, softplus (beta 10) or swish."""
-    epochs: int = 20
-    """Passes over the training images."""
+    epochs: int | None = None
+    """Passes over the training images; 20 unless given (FREE-AT: 10, each of 8 replays)."""
     batch_size: int = 128
     """Images a step."""
     max_lr: float | None = None
-    """Peak of the triangular learning rate; the data set's own unless given (0.2 for CIFAR-10)."""
+    """Peak of the triangular learning rate; the data set's own unless given (CIFAR-10: 0.2), scaled by some methods."""
     momentum: float = 0.9
     """Momentum of SGD."""
     weight_decay: float = 5e-4
@@ -64,7 +64,7 @@ class Settings:
             "seed": 0,
         }
         for name, minimum in least.items():
-            if getattr(self, name) < minimum:
+            if getattr(self, name) is not None and getattr(self, name) < minimum:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least {minimum}")
         if self.train_limit is not None and self.train_limit < 1:
             raise InputError(f"train_limit is {self.train_limit}; leave it out to train on all images")
@@ -76,12 +76,14 @@ class Settings:
             raise InputError(f"weight_decay is {self.weight_decay:g}; it must be 0 or above")
         choose("precision", self.precision, ("float32", "bf16"))
 
-    def resolved(self) -> "Settings":
-        """Return these settings with what depends on the data set and the network filled in."""
-        card = DATASETS[self.dataset]
+    def resolved(self, method: Method) -> "Settings":
+        """Return these settings with what depends on the data set, the network and the method filled in."""
+        card, budget = DATASETS[self.dataset], getattr(method, "budget", {})
         model = choose("model", self.model or card.model, MODELS)
         width = DEFAULT_WIDTH[model] if self.width is None else self.width
-        return replace(self, model=model, width=width, max_lr=card.max_lr if self.max_lr is None else self.max_lr)
+        max_lr = card.max_lr * budget.get("lr_scale", 1) if self.max_lr is None else self.max_lr
+        epochs = budget.get("epochs", 20) if self.epochs is None else self.epochs
+        return replace(self, model=model, width=width, max_lr=max_lr, epochs=epochs)
 
 
 def describe(method: Method, settings: Settings) -> dict[str, Any]:

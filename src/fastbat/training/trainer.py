@@ -41,7 +41,7 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
     or the data are not to be had; DivergedError where the loss or a weight is no longer a number. Seeds torch's
     global generators.
     """
-    run, settings = Run(Path(out)), settings.resolved()
+    run, settings = Run(Path(out)), settings.resolved(method)
     config = describe(method, settings)
     check = run.check_same if resume else run.check_free
     check(config)
@@ -49,6 +49,7 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
     splits = load(settings.dataset, settings.data_dir)
     if settings.train_limit is not None:
         splits = replace(splits, train=splits.train.slice(0, settings.train_limit))
+    method = replace(method)  # type: ignore[type-var]  # a new one, for the memory of another run is not this run's
     trainer = Trainer(run, method, settings, splits, device)
     with run.locked():
         check(config)  # again: another process may have been here while the data were read
@@ -85,33 +86,36 @@ class Trainer:
             self.model.parameters(), lr=0.0, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
         assert settings.max_lr is not None  # resolved
-        self.max_lr, self.epoch, self.best = settings.max_lr, 0, Best()
+        assert settings.epochs is not None
+        self.max_lr, self.epochs, self.epoch, self.best = settings.max_lr, settings.epochs, 0, Best()
+        self.replays: int = getattr(method, "replays", 1)
 
     def train(self) -> None:
         """Train the epochs that are left; after each, the run on disk is complete."""
         if self.run.state.exists():
-            self.epoch, self.best = load_state(self.run.state, self.model, self.optimizer, self.about())
+            self.epoch, self.best = load_state(self.run.state, self.model, self.optimizer, self.method, self.about())
         write_records(self.run.metrics, read_records(self.run.metrics)[: self.epoch])
-        while self.epoch < self.settings.epochs:
+        while self.epoch < self.epochs:
             record = self.train_epoch() | self.select()
             self.epoch += 1
             self.save(record)
-            say(epoch_line(record, self.settings.epochs))
+            say(epoch_line(record, self.epochs))
 
     def train_epoch(self) -> dict[str, Any]:
         """Run the method over every training image once; return the epoch's training record."""
         start = time.perf_counter()
         sums: dict[str, Tensor] = {}
-        name = f"epoch {self.epoch + 1} of {self.settings.epochs}"
+        name = f"epoch {self.epoch + 1} of {self.epochs}"
         with bar(name) as show:
             for i, batch in enumerate(self.loader.epoch(self.epoch)):
                 show(i / len(self.loader), name)
-                measured = self.update(batch, self.epoch * len(self.loader) + i)
-                for k, v in measured.items():
-                    sums[k] = sums.get(k, torch.zeros_like(v)) + v * len(batch.y)
+                for replay in range(self.replays):
+                    step = (self.epoch * len(self.loader) + i) * self.replays + replay
+                    for k, v in self.update(batch, step).items():
+                        sums[k] = sums.get(k, torch.zeros_like(v)) + v * len(batch.y)
         synchronize(self.device)
         seconds = time.perf_counter() - start
-        means = {k: v.item() / len(self.loader.images) for k, v in sums.items()}
+        means = {k: v.item() / (len(self.loader.images) * self.replays) for k, v in sums.items()}
         finite = all(bool(weight.isfinite().all()) for weight in self.model.parameters())
         if not (finite and math.isfinite(means["loss"])):
             raise DivergedError(
@@ -125,7 +129,8 @@ class Trainer:
         """Make one update of the weights; return the mean loss and what the method measured, still on the device."""
         settings = self.settings
         seed_torch(settings.seed, "step", step)
-        self.optimizer.param_groups[0]["lr"] = triangular(step, settings.epochs * len(self.loader), self.max_lr)
+        steps = self.epochs * len(self.loader) * self.replays
+        self.optimizer.param_groups[0]["lr"] = triangular(step, steps, self.max_lr)
         self.model.train()
         values = []
         for loss in self.method.losses(self.net, batch):
@@ -159,7 +164,7 @@ class Trainer:
             save_model(self.run.weights("best"), self.model, self.about())
         save_model(self.run.weights("last"), self.model, self.about())
         append_record(self.run.metrics, record)
-        save_state(self.run.state, self.model, self.optimizer, self.about(), self.best)
+        save_state(self.run.state, self.model, self.optimizer, self.method, self.about(), self.best)
 
     def about(self) -> dict[str, Any]:
         """Return what the weights say of themselves; no folder of this machine is in it, for weights travel."""
