@@ -28,7 +28,7 @@ def seed_torch(*key: int | str) -> None:
 def uniform_like(x: Tensor) -> Tensor:
     """Draw U(-1, 1) of x's shape for a training batch, from torch's global generator of the step.
 
-    Every random number of a method comes from here, so that a batch cut over processes can be given its slice of the
+    Every uniform number of a method comes from here, so that a batch cut over processes can be given its slice of the
     draw for the whole batch.
     """
     return 2 * torch.rand_like(x) - 1

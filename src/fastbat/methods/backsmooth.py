@@ -17,6 +17,7 @@ from fastbat.attacks.objective import kl_from
 from fastbat.geometry import Box, check_eps
 from fastbat.methods.method import LabelledBatch
 from fastbat.methods.trades import trades_loss
+from fastbat.randomness import uniform_like
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class BackSmooth:
         box = Box(x, self.eps)
         with eval_mode(model):
             clean = model(x).detach()
-            smoothed = kl_from(clean + self.gamma * (2 * torch.rand_like(clean) - 1))
+            smoothed = kl_from(clean + self.gamma * uniform_like(clean))
             back = input_gradient(model, x, y, torch.zeros_like(x), objective=smoothed).sign()
             start = box.project(-self.eps * back)
             away = input_gradient(model, x, y, start, objective=kl_from(clean)).sign()

@@ -19,6 +19,7 @@ from fastbat.attacks.gradient import input_gradient
 from fastbat.errors import InputError, choose
 from fastbat.geometry import Box, check_eps
 from fastbat.methods.method import LabelledBatch
+from fastbat.randomness import uniform_like
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class FastATGA:
         box = Box(x, self.eps)
         start = box.uniform() if self.init == "random" else torch.zeros_like(x)
         g = input_gradient(model, x, y, start)
-        noise = (2 * torch.rand_like(x) - 1) * self.eps
+        noise = uniform_like(x) * self.eps
         alignment = mean_cosine(g, input_gradient(model, x, y, noise, create_graph=True))
         delta = box.project(start + 1.25 * self.eps * g.sign())
         self.stats.update(active=1 - box.interior(delta).mean(), alignment=alignment.detach())

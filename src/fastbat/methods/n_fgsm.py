@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,6 +15,7 @@ from fastbat.attacks.gradient import input_gradient
 from fastbat.errors import InputError
 from fastbat.geometry import Box, check_eps
 from fastbat.methods.method import LabelledBatch
+from fastbat.randomness import uniform_like
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,6 @@ class NFGSM:
         """Yield mean CE(x + d)."""
         x, y = batch.x, batch.y
         image = Box(x, 1.0)  # 0 <= x + d <= 1 alone
-        noise = image.project((2 * torch.rand_like(x) - 1) * self.noise_ratio * self.eps)
+        noise = image.project(uniform_like(x) * self.noise_ratio * self.eps)
         delta = image.project(noise + self.step_ratio * self.eps * input_gradient(model, x, y, noise).sign())
         yield F.cross_entropy(model(x + delta), y)
