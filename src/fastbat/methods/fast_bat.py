@@ -32,8 +32,9 @@ Linearisation = Literal["pgd-nosign", "pgd-sign", "uniform", "corner"]
 
 @dataclass(frozen=True)
 class FastBAT:
-    """FAST-BAT. BatchNorm sees three passes (z0, z, d*); two where z is drawn without a step; with "kl" also one at x.
+    """FAST-BAT. BatchNorm sees three passes (z0, z, d*); two where z is drawn without a step.
 
+    With attack_objective "kl" it also sees one at x, with mixed_at "delta" (Hessian-free) a second one at d*.
     `lam` may be given as "paper" or "released" and is resolved to its number for this eps.
     """
 

@@ -15,7 +15,7 @@ from fastbat.models import DEFAULT_WIDTH, MODELS
 class Settings:
     """Settings of a run; the same names are flags of `fastbat train` and keys of its TOML file.
 
-    `resolved()` fills in what depends on the data set.
+    `resolved(method)` fills in what depends on the data set, the network and the method.
     """
 
     dataset: str = "digits"
