@@ -42,7 +42,7 @@ class Box:
 
     def corner(self) -> Tensor:
         """Draw P(d) with d uniform on the corners {-eps, eps}^d."""
-        return self.project(torch.where(uniform_like(self.x) < 0, -self.eps, self.eps))
+        return self.project(torch.full_like(self.x, self.eps).copysign(uniform_like(self.x)))
 
     def interior(self, delta: Tensor) -> Tensor:
         """Return the 0/1 mask of strictly inactive constraints, the diagonal of H_C in Eq. 12."""
