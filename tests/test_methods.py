@@ -9,13 +9,14 @@ stopped, bit for bit; ragged batches, one class, one image and float64 work; bud
 import io
 import math
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, fields, is_dataclass
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fastbat.data.batch import Batch, View
 from fastbat.errors import InputError
@@ -219,6 +220,23 @@ def test_a_method_is_its_settings(name: str) -> None:
     assert eval(text, {type(method).__name__: type(method)}) == method
     with pytest.raises(FrozenInstanceError):
         method.eps = 0.1
+
+
+@contract
+def test_smoothed_labels_enter_the_training_loss_and_no_attack(name: str) -> None:
+    def first(batch: Batch) -> tuple[float, Tensor]:
+        model, method, values = model_of("cnn"), method_of(name), []
+        torch.manual_seed(3)
+        seen = seen_by(model, lambda: values.append(next(method.losses(model, batch)).item()))
+        return values[0], seen
+
+    plain_batch = batch_of("cnn")
+    (plain, seen), (smooth, seen_too) = first(plain_batch), first(replace(plain_batch, label_smoothing=0.3))
+    assert torch.equal(seen, seen_too)  # up to the first loss, also FREE-AT's and YOPO's attacks
+    model, y = model_of("cnn"), plain_batch.y
+    added = [F.cross_entropy(z, y, label_smoothing=0.3) - F.cross_entropy(z, y) for z in map(model, seen)]
+    assert min(abs(smooth - plain - more.item()) for more in added) < 1e-6
+    assert abs(smooth - plain) > 1e-4
 
 
 def two_epochs(network: str) -> list[Batch]:

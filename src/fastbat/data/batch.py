@@ -56,3 +56,4 @@ class Batch:
     y: Tensor  # labels (B,), int64
     index: Tensor | None = None  # (B,) int64, each image's place in the data set
     view: View | None = None  # the crop and flip that made x
+    label_smoothing: float = 0.0  # of the training loss: this share of each label is spread over all classes

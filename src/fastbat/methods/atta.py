@@ -14,13 +14,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fastbat.attacks.mode import eval_mode
 from fastbat.attacks.pgd import pgd
 from fastbat.errors import InputError, choose
 from fastbat.geometry import check_eps
-from fastbat.methods.method import LabelledBatch
+from fastbat.methods.method import LabelledBatch, training_loss
 from fastbat.methods.trades import trades_loss
 
 PADDING = 0.5  # what the authors pad the images with
@@ -68,9 +67,9 @@ class Atta:
         self.memory["canvas"][index] = canvas
         self.memory["visits"][index] += 1
         if self.loss == "trades":
-            yield trades_loss(model, x, y, delta, self.beta)
+            yield trades_loss(model, x, delta, batch, self.beta)
         else:
-            yield F.cross_entropy(model(x + delta), y)
+            yield training_loss(model(x + delta), batch)
 
     def recall(self, index: Tensor, x: Tensor, pad: int) -> Tensor:
         """Return the canvases (B, C, H + 2 pad, W + 2 pad) of the images `index`, new noise where it is time."""

@@ -46,4 +46,4 @@ class BackSmooth:
             away = input_gradient(model, x, y, start, objective=kl_from(clean)).sign()
             delta = box.project(start + self.eps * away)
         self.stats["active"] = 1 - box.interior(delta).mean()
-        yield trades_loss(model, x, y, delta, self.beta)
+        yield trades_loss(model, x, delta, batch, self.beta)

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fastbat.attacks.gradient import input_gradient
 from fastbat.errors import InputError
 from fastbat.geometry import Box, check_eps
-from fastbat.methods.method import LabelledBatch
+from fastbat.methods.method import LabelledBatch, training_loss
 
 
 @dataclass(frozen=True)
@@ -39,4 +38,4 @@ class FastAT:
         start = box.uniform()
         delta = box.project(start + self.step_ratio * self.eps * input_gradient(model, x, y, start).sign())
         self.stats["active"] = 1 - box.interior(delta).mean()
-        yield F.cross_entropy(model(x + delta), y)
+        yield training_loss(model(x + delta), batch)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from fastbat.attacks.gradient import input_gradient
 from fastbat.errors import InputError, choose
 from fastbat.geometry import Box, check_eps
-from fastbat.methods.method import LabelledBatch
+from fastbat.methods.method import LabelledBatch, training_loss
 from fastbat.randomness import uniform_like
 
 
@@ -52,7 +52,7 @@ class FastATGA:
         alignment = mean_cosine(g, input_gradient(model, x, y, noise, create_graph=True))
         delta = box.project(start + 1.25 * self.eps * g.sign())
         self.stats.update(active=1 - box.interior(delta).mean(), alignment=alignment.detach())
-        yield F.cross_entropy(model(x + delta), y) + self.mu * (1 - alignment)
+        yield training_loss(model(x + delta), batch) + self.mu * (1 - alignment)
 
 
 def mean_cosine(a: Tensor, b: Tensor) -> Tensor:

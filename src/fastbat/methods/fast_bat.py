@@ -18,14 +18,13 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fastbat.attacks.gradient import input_gradient
 from fastbat.attacks.objective import Objective, cross_entropy, dlr, kl_from
 from fastbat.errors import InputError, choose
 from fastbat.geometry import Box, check_eps
 from fastbat.implicit import solve
-from fastbat.methods.method import LabelledBatch
+from fastbat.methods.method import LabelledBatch, training_loss
 
 Linearisation = Literal["pgd-nosign", "pgd-sign", "uniform", "corner"]
 
@@ -83,22 +82,22 @@ class FastBAT:
         interior = box.interior(delta)  # H_C, Eq. 12
         self.stats["active"] = 1 - interior.mean()
         if self.ig_mode == "hessian-aware":
-            yield self.hessian_aware(model, x, y, delta, interior, objective)
+            yield self.hessian_aware(model, batch, delta, interior, objective)
             return
         if hessian_free:
             if not at_z:
                 g = input_gradient(model, x, y, delta, objective=objective, create_graph=True)
             ig = self.ig_weight * interior * g
             delta = delta + (ig - ig.detach())
-        yield F.cross_entropy(model(x + delta), y)  # Eq. 4, by the chain rule Eq. 13
+        yield training_loss(model(x + delta), batch)  # Eq. 4, by the chain rule Eq. 13
 
     def hessian_aware(
-        self, model: nn.Module, x: Tensor, y: Tensor, delta: Tensor, interior: Tensor, objective: Objective
+        self, model: nn.Module, batch: LabelledBatch, delta: Tensor, interior: Tensor, objective: Objective
     ) -> Tensor:
         """Return mean CE(x + d*) with the gradient of Eq. 4 through Eq. 23: c lambda grad_theta <g(d*), w> is added."""
-        delta = delta.requires_grad_()
+        x, y, delta = batch.x, batch.y, delta.requires_grad_()
         logits = model(x + delta)
-        loss = F.cross_entropy(logits, y)
+        loss = training_loss(logits, batch)
         (g,) = torch.autograd.grad(objective(logits, y), delta, create_graph=True)
         (v,) = torch.autograd.grad(loss, delta, retain_graph=True)
         found = solve(g, delta, v, interior, 1 / self.a)

@@ -10,11 +10,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fastbat.errors import InputError
 from fastbat.geometry import Box, check_eps
-from fastbat.methods.method import LabelledBatch
+from fastbat.methods.method import LabelledBatch, training_loss
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,14 @@ class FreeAT:
 
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
         """Yield mean CE(x + d); after its backward pass d has taken its step."""
-        x, y = batch.x, batch.y
+        x = batch.x
         box = Box(x, self.eps)
         memory = self.memory.get("delta", torch.zeros_like(x))
         if len(memory) < len(x):  # a larger batch than any before starts its further rows at 0
             memory = torch.cat([memory, torch.zeros_like(x[len(memory) :])])
         delta = box.project(memory[: len(x)]).requires_grad_()
         self.stats["active"] = 1 - box.interior(delta.detach()).mean()
-        yield F.cross_entropy(model(x + delta), y)
+        yield training_loss(model(x + delta), batch)
         if delta.grad is None:
             raise RuntimeError("FREE-AT reads the gradient of its perturbation: call backward() on the loss it yields")
         moved = box.project(delta.detach() + self.eps * delta.grad.sign())

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class LabelledBatch(Protocol):
@@ -41,3 +42,12 @@ class Method(Protocol):
 
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
         """Yield the losses whose accumulated gradients make one update."""
+
+
+def training_loss(logits: Tensor, batch: LabelledBatch) -> Tensor:
+    """Return the loss that trains the weights, L = mean CE; smoothed labels where the batch says so, in training alone.
+
+    An attack climbs its own objective, on the labels themselves; FREE-AT and YOPO read theirs off this loss's backward
+    pass.
+    """
+    return F.cross_entropy(logits, batch.y, label_smoothing=getattr(batch, "label_smoothing", 0.0))

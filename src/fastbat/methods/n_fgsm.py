@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fastbat.attacks.gradient import input_gradient
 from fastbat.errors import InputError
 from fastbat.geometry import Box, check_eps
-from fastbat.methods.method import LabelledBatch
+from fastbat.methods.method import LabelledBatch, training_loss
 from fastbat.randomness import uniform_like
 
 
@@ -41,4 +40,4 @@ class NFGSM:
         image = Box(x, 1.0)  # 0 <= x + d <= 1 alone
         noise = image.project(uniform_like(x) * self.noise_ratio * self.eps)
         delta = image.project(noise + self.step_ratio * self.eps * input_gradient(model, x, y, noise).sign())
-        yield F.cross_entropy(model(x + delta), y)
+        yield training_loss(model(x + delta), batch)

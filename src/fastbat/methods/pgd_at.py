@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fastbat.attacks.pgd import pgd
 from fastbat.errors import InputError
 from fastbat.geometry import Box, check_eps
-from fastbat.methods.method import LabelledBatch
+from fastbat.methods.method import LabelledBatch, training_loss
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class PgdAT:
         box = Box(x, self.eps)
         delta = pgd(model, x, y, box.uniform(), eps=self.eps, steps=self.steps, step=self.step)
         self.stats["active"] = 1 - box.interior(delta).mean()
-        yield F.cross_entropy(model(x + delta), y)
+        yield training_loss(model(x + delta), batch)
 
 
 @dataclass(frozen=True)

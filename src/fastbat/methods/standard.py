@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from fastbat.methods.method import LabelledBatch
+from fastbat.methods.method import LabelledBatch, training_loss
 
 
 @dataclass(frozen=True)
@@ -25,4 +24,4 @@ class Standard:
 
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
         """Yield mean CE(x)."""
-        yield F.cross_entropy(model(batch.x), batch.y)
+        yield training_loss(model(batch.x), batch)

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fastbat.attacks.mode import eval_mode
 from fastbat.attacks.objective import kl, kl_from
 from fastbat.attacks.pgd import pgd
 from fastbat.errors import InputError
 from fastbat.geometry import check_eps
-from fastbat.methods.method import LabelledBatch
+from fastbat.methods.method import LabelledBatch, training_loss
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,10 @@ class Trades:
         with eval_mode(model):
             objective = kl_from(model(x).detach())
             delta = pgd(model, x, y, start, eps=self.eps, steps=self.steps, step=self.step, objective=objective)
-        yield trades_loss(model, x, y, delta, self.beta)
+        yield trades_loss(model, x, delta, batch, self.beta)
 
 
-def trades_loss(model: nn.Module, x: Tensor, y: Tensor, delta: Tensor, beta: float) -> Tensor:
+def trades_loss(model: nn.Module, x: Tensor, delta: Tensor, batch: LabelledBatch, beta: float) -> Tensor:
     """Return mean CE(x) + beta mean KL(f(x) || f(x + delta)); f(x) keeps its gradient."""
     clean = model(x)
-    return F.cross_entropy(clean, y) + beta * kl(clean, model(x + delta)) / len(y)
+    return training_loss(clean, batch) + beta * kl(clean, model(x + delta)) / len(x)

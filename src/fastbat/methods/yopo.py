@@ -13,11 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fastbat.errors import InputError
 from fastbat.geometry import Box, check_eps
-from fastbat.methods.method import LabelledBatch
+from fastbat.methods.method import LabelledBatch, training_loss
 
 
 @dataclass(frozen=True)
@@ -49,13 +48,13 @@ class Yopo:
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
         """Yield 2K losses: K times mean CE(x + d), each followed by -H at the next d."""
         assert self.step is not None
-        x, y = batch.x, batch.y
+        x = batch.x
         box, first = Box(x, self.eps), first_layer(model)
         delta = box.uniform()
         for _ in range(self.outer):
             seen: list[Tensor] = []
             with first.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out) or out.clone()):
-                loss = F.cross_entropy(model(x + delta), y)
+                loss = training_loss(model(x + delta), batch)
             seen[0].retain_grad()
             yield loss
             if seen[0].grad is None:
