@@ -16,8 +16,10 @@ from fastbat.methods import METHODS
 from fastbat.models import build_model, load_model
 from fastbat.randomness import generator, seed_torch
 from fastbat.training import Run, Settings, evaluate_run, train
+from fastbat.training.average import Average
+from fastbat.training.run import CHECKPOINTS
 from fastbat.training.schedule import triangular
-from fastbat.training.state import Best
+from fastbat.training.selection import Best
 from fastbat.training.trainer import Trainer
 
 EPS = 0.15
@@ -104,7 +106,10 @@ def test_a_crash_between_any_two_files_of_an_epoch_loses_nothing(at, tmp_path, m
     calls = {"best": "save_model", "last": "save_model", "metrics": "append_record", "state": "save_state"}
 
     def crash(path, *args):
-        if Run(tmp_path / "crashed").state.exists() and path.name.split(".")[0] in (at, "last" * (at == "state")):
+        if read_records(Run(tmp_path / "crashed").metrics) and path.name.split(".")[0] in (
+            at,
+            "last" * (at == "state"),
+        ):
             raise OSError("power cut")
         return real[calls[at]](path, *args)
 
@@ -163,12 +168,71 @@ def test_weights_name_no_folder_of_the_machine(tmp_path):
 
 
 def test_a_step_costs_the_schedule_its_learning_rate():
-    rates = [triangular(step, 100, 0.2) for step in range(100)]
+    rates = [0.2 * triangular(step, 100) for step in range(100)]
     assert max(rates) == pytest.approx(0.2, rel=0.02)
     assert rates.index(max(rates)) in (49, 50)
     assert min(rates) > 0
     assert rates[:50] == pytest.approx(rates[:49:-1])
     assert [b - a for a, b in pairwise(rates[:50])] == pytest.approx([0.004] * 49)
+
+
+def test_momentum_mirrors_the_rate_as_in_the_released_codes(tmp_path, monkeypatch):
+    seen, update = [], Trainer.update
+
+    def spy(self, batch, step):
+        found = update(self, batch, step)
+        seen.append((self.optimizer.param_groups[0]["lr"], self.optimizer.param_groups[0]["momentum"]))
+        return found
+
+    monkeypatch.setattr(Trainer, "update", spy)
+    small_run(tmp_path, momentum_at_peak=0.8, max_lr=0.2, epochs=3)
+    assert len(seen) == 9
+    assert [momentum for _, momentum in seen] == pytest.approx([0.9 - 0.1 * lr / 0.2 for lr, _ in seen])
+    assert min(momentum for _, momentum in seen) == pytest.approx(0.8, abs=0.02)
+
+
+def test_labels_are_smoothed_where_it_is_asked_for(tmp_path):
+    smooth, plain = small_run(tmp_path, label_smoothing=0.4), train(METHODS["fast-at"](eps=EPS), SMALL, tmp_path / "b")
+    assert read_records(smooth.metrics)[0]["loss"] != read_records(plain.metrics)[0]["loss"]
+    assert not same(weights(smooth), weights(plain))
+
+
+def test_the_average_is_the_moving_average_of_weights_and_statistics(tmp_path):
+    torch.manual_seed(0)
+    model = build_model("preactresnet18", width=2)
+    average, expected = Average(model, 0.8), {k: t.clone() for k, t in model.state_dict().items()}
+    for step in range(60):
+        with torch.no_grad():
+            for tensor in model.state_dict().values():
+                tensor.add_(torch.randn_like(tensor) if tensor.is_floating_point() else 1)
+        average.update(model, step)
+        share = max(0.2, 9 / (10 + step))  # 1 - (1 + step) / (10 + step) at first
+        for name, tensor in model.state_dict().items():
+            expected[name] = (1 - share) * expected[name] + share * tensor if tensor.is_floating_point() else tensor
+    found = average.model.state_dict()
+    assert all(torch.allclose(found[name], expected[name], atol=1e-5) for name in expected)
+    assert not any(weight.requires_grad for weight in average.model.parameters())
+
+
+def test_the_average_is_judged_saved_resumed_and_evaluated_beside_the_weights(tmp_path, monkeypatch):
+    settings = Settings(**{**vars(SMALL), "ema": 0.9, "precision": "bf16"})
+    whole = train(METHODS["fast-at"](eps=EPS), settings, tmp_path / "whole")
+    plain = train(METHODS["fast-at"](eps=EPS), Settings(**{**vars(settings), "ema": None}), tmp_path / "plain")
+    assert same(weights(whole), weights(plain))  # averaging changes nothing of what is averaged
+    assert not same(weights(whole, "last-ema"), weights(whole))
+    train_epoch = Trainer.train_epoch
+    monkeypatch.setattr(Trainer, "train_epoch", lambda self: 1 / 0 if self.epoch == 1 else train_epoch(self))
+    with pytest.raises(ZeroDivisionError):
+        train(METHODS["fast-at"](eps=EPS), settings, tmp_path / "stopped")
+    monkeypatch.undo()
+    stopped = train(METHODS["fast-at"](eps=EPS), settings, tmp_path / "stopped", resume=True)
+    assert all(same(weights(whole, which), weights(stopped, which)) for which in CHECKPOINTS)
+    records = read_records(whole.metrics)
+    best = max(records, key=lambda r: (r["val_ema_ra"], r["val_ema_sa"], -r["epoch"]))
+    assert load_tensors(whole.weights("best-ema"))[1]["epoch"] == best["epoch"]
+    assert [r["epoch"] for r in records if r["best-ema"]][-1] == best["epoch"]
+    found = evaluate_run(whole.path, "best-ema", attacks=("clean",), limit=20)
+    assert found.settings["checkpoint"] == "best-ema.safetensors"
 
 
 def test_bf16_trains_other_weights_but_keeps_them_float32(tmp_path):
@@ -246,10 +310,11 @@ def test_selection_takes_its_steps_restarts_and_images_from_the_settings(tmp_pat
         calls.append((len(y), how))
         return candidates
 
-    monkeypatch.setattr(trainer_module(), "robust_to_pgd", spy)
+    monkeypatch.setattr("fastbat.training.selection.robust_to_pgd", spy)
     small_run(tmp_path, select_steps=7, select_restarts=3, select_limit=33)
-    (n, how), *_ = calls
-    assert (n, how["steps"], how["restarts"], how["step"], how["eps"]) == (33, 7, 3, EPS / 4, EPS)
+    (n, pgd), (_, one_step), *_ = calls
+    assert (n, pgd["steps"], pgd["restarts"], pgd["step"], pgd["eps"]) == (33, 7, 3, EPS / 4, EPS)
+    assert (one_step["steps"], one_step["restarts"], one_step["step"]) == (1, 1, 1.25 * EPS)  # FAST-AT's
 
 
 def test_under_bf16_only_the_forward_pass_is_low(tmp_path, monkeypatch):

@@ -171,7 +171,7 @@ def evaluate_command(
     target: Path,
     /,
     *,
-    checkpoint: Literal["best", "last"] = "best",
+    checkpoint: Literal["best", "last", "best-ema", "last-ema"] = "best",
     attacks: str = "clean,pgd",
     eps: float | None = None,
     pgd_steps: int = 50,
@@ -190,7 +190,7 @@ def evaluate_command(
     target
         A run directory, or one of its .safetensors files.
     checkpoint
-        Which weights of a run directory: those of the best epoch by robust validation accuracy, or of the last.
+        Which weights of a run directory: of the best epoch by robust validation accuracy or the last, raw or averaged.
     attacks
         Comma-separated: clean, pgd, aa (AutoAttack standard).
     eps

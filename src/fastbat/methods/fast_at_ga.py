@@ -55,11 +55,15 @@ class FastATGA:
         yield training_loss(model(x + delta), batch) + self.mu * (1 - alignment)
 
 
-def mean_cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Return the mean over images of cos(a, b), of those on which neither is zero; 1 where there are none."""
+def cosines(a: Tensor, b: Tensor) -> Tensor:
+    """Return cos(a, b) image by image, (K,): of the images on which neither is zero."""
     a, b = a.flatten(1), b.flatten(1)
     both = (a.abs().amax(1) > 0) & (b.abs().amax(1) > 0)
-    if not both.any():
-        return a.new_ones(())
     a, b = (side[both] / side[both].abs().amax(1, keepdim=True).detach() for side in (a, b))  # squares underflow else
-    return F.cosine_similarity(a, b, eps=0).mean()
+    return F.cosine_similarity(a, b, eps=0)
+
+
+def mean_cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Return the mean of `cosines`; 1 where there are none."""
+    found = cosines(a, b)
+    return found.mean() if len(found) else a.new_ones(())

@@ -5,6 +5,7 @@ RUN/
   metrics.jsonl      one record an epoch
   best.safetensors   the weights of the epoch with the highest robust validation accuracy
   last.safetensors   the weights of the last finished epoch
+  best-ema.safetensors, last-ema.safetensors   with `ema`: the averaged weights of its own best epoch, and of the last
   last.ckpt          what training needs to go on after that epoch (safetensors)
   evaluation.jsonl   one record an evaluation
 """
@@ -22,6 +23,7 @@ from filelock import FileLock, Timeout
 from fastbat.errors import InputError, choose
 from fastbat.files import read_records, replacing
 
+CHECKPOINTS = ("best", "last", "best-ema", "last-ema")
 MAY_DIFFER_ON_RESUME = {"device", "data_dir"}
 
 
@@ -52,8 +54,8 @@ class Run:
         return self.path / "evaluation.jsonl"
 
     def weights(self, which: str) -> Path:
-        """Return the file of the `best` or the `last` weights."""
-        return self.path / f"{choose('checkpoint', which, ('best', 'last'))}.safetensors"
+        """Return the file of the weights `which`, one of CHECKPOINTS."""
+        return self.path / f"{choose('checkpoint', which, CHECKPOINTS)}.safetensors"
 
     def check_free(self, config: Mapping[str, Any]) -> None:
         """Raise InputError where a new run would write over something, whatever its settings."""

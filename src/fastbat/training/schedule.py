@@ -1,7 +1,10 @@
-"""The learning rate of the paper (Sec. 5.1): linear from 0 to its peak over the first half, and back, per iteration."""
+"""The paper's schedule (Sec. 5.1): the learning rate linear from 0 to its peak over the first half, and back, per step.
+
+The released codes let the momentum mirror it, from 0.9 to 0.8 at the peak and back (PyTorch's CyclicLR).
+"""
 
 
-def triangular(step: int, steps: int, peak: float) -> float:
-    """Return the learning rate of update `step` (from 0) of `steps`; it is above 0 for every step."""
+def triangular(step: int, steps: int) -> float:
+    """Return the height of the triangle, in (0, 1], at update `step` (from 0) of `steps`."""
     position = (step + 0.5) / steps
-    return peak * min(2 * position, 2 - 2 * position)
+    return min(2 * position, 2 - 2 * position)

@@ -38,8 +38,14 @@ class Settings:
     """Peak of the triangular learning rate; the data set's own unless given (CIFAR-10: 0.2), scaled by some methods."""
     momentum: float = 0.9
     """Momentum of SGD."""
+    momentum_at_peak: float | None = None
+    """Momentum at the peak learning rate, cycled against it (the released codes: 0.8); constant unless given."""
     weight_decay: float = 5e-4
     """Weight decay of SGD."""
+    label_smoothing: float = 0.0
+    """Share of each label spread over all classes, in the training loss alone."""
+    ema: float | None = None
+    """Decay of a moving average of the weights, such as 0.9995: judged and saved beside them (best-ema, last-ema)."""
     precision: Literal["float32", "bf16"] = "float32"
     """bf16: the model's forward pass under autocast; everything else stays float32."""
     select_steps: int = 10
@@ -48,6 +54,10 @@ class Settings:
     """Its restarts (the released code: 50 steps, 10 restarts)."""
     select_limit: int = 1000
     """On the first N validation images, the same every epoch."""
+    on_collapse: Literal["warn", "stop", "rollback"] = "warn"
+    """After catastrophic overfitting: warn and go on, stop, or return to the last sound epoch and go on with PGD-AT."""
+    ga_images: int = 0
+    """Measure gradient alignment (Figure 2) on the first N test images every epoch."""
     seed: int = 0
     """Of everything random: weights, order, augmentation, noise."""
     device: str = "auto"
@@ -61,6 +71,7 @@ class Settings:
             "select_steps": 1,
             "select_restarts": 1,
             "select_limit": 1,
+            "ga_images": 0,
             "seed": 0,
         }
         for name, minimum in least.items():
@@ -70,11 +81,15 @@ class Settings:
             raise InputError(f"train_limit is {self.train_limit}; leave it out to train on all images")
         if self.max_lr is not None and not 0 < self.max_lr <= 1e6:
             raise InputError(f"max_lr is {self.max_lr:g}; it must be above 0 and at most a million")
-        if not 0 <= self.momentum < 1:
-            raise InputError(f"momentum is {self.momentum:g}; it must lie in [0, 1)")
+        for name in ("momentum", "momentum_at_peak", "label_smoothing"):
+            if (value := getattr(self, name)) is not None and not 0 <= value < 1:
+                raise InputError(f"{name} is {value:g}; it must lie in [0, 1)")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise InputError(f"ema is {self.ema:g}; the decay must lie between 0 and 1, such as 0.9995")
         if not 0 <= self.weight_decay < math.inf:
             raise InputError(f"weight_decay is {self.weight_decay:g}; it must be 0 or above")
         choose("precision", self.precision, ("float32", "bf16"))
+        choose("on_collapse", self.on_collapse, ("warn", "stop", "rollback"))
 
     def resolved(self, method: Method) -> "Settings":
         """Return these settings with what depends on the data set, the network and the method filled in."""

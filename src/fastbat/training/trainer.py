@@ -9,7 +9,7 @@ never stopped, bit for bit on one CPU with the same number of threads.
 
 import math
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,21 @@ from torch.optim import SGD
 
 from fastbat.data import DATASETS, Loader, Splits, load
 from fastbat.errors import DivergedError
-from fastbat.evaluation import correct, frozen, robust_to_pgd
+from fastbat.evaluation import gradient_alignment
 from fastbat.files import append_record, read_records, write_records
 from fastbat.methods import Method
 from fastbat.models import build_model, save_model
 from fastbat.progress import bar, say
 from fastbat.randomness import seed_torch
+from fastbat.training.average import Average
+from fastbat.training.collapse import has_collapsed, pgd_at, remedy
 from fastbat.training.machine import peak_memory_mib, pick_device, synchronize
 from fastbat.training.precision import Autocast
 from fastbat.training.run import Run
 from fastbat.training.schedule import triangular
+from fastbat.training.selection import Best, Candidate, judge
 from fastbat.training.settings import Settings, describe
-from fastbat.training.state import Best, load_state, save_state
+from fastbat.training.state import read_state, restore, save_state
 
 
 def train(method: Method, settings: Settings, out: Path | str, *, resume: bool = False) -> Run:
@@ -62,10 +65,12 @@ class Trainer:
     """One run in progress: the model, its optimizer, and how far they have come."""
 
     def __init__(self, run: Run, method: Method, settings: Settings, splits: Splits, device: torch.device) -> None:
-        self.run, self.method, self.settings, self.device = run, method, settings, device
+        self.run, self.settings, self.device = run, settings, device
+        self.given = self.method = method  # as configured, and the one in charge
         card = DATASETS[settings.dataset]
         self.loader = Loader(splits.train.to(device), settings.batch_size, settings.seed, card.pad, card.flip)
         self.validation = splits.validation.slice(0, settings.select_limit).to(device).tensors()
+        self.ga_images = splits.test.slice(0, settings.ga_images).to(device).tensors()
         self.model_args: dict[str, Any] = {
             "name": settings.model,
             "num_classes": len(splits.train.classes),
@@ -81,25 +86,44 @@ class Trainer:
         }
         seed_torch(settings.seed, "weights")
         self.model = build_model(**self.model_args).to(device)
-        self.net: nn.Module = Autocast(self.model) if settings.precision == "bf16" else self.model
+        self.average = None if settings.ema is None else Average(self.model, settings.ema)
+        self.candidates = {"model": self.candidate(self.model, "")}
+        if self.average:
+            self.candidates["ema"] = self.candidate(self.average.model, "ema")
         self.optimizer = SGD(
             self.model.parameters(), lr=0.0, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
         assert settings.max_lr is not None  # resolved
         assert settings.epochs is not None
-        self.max_lr, self.epochs, self.epoch, self.best = settings.max_lr, settings.epochs, 0, Best()
-        self.replays: int = getattr(method, "replays", 1)
+        self.max_lr, self.epochs, self.epoch = settings.max_lr, settings.epochs, 0
+        self.discarded: dict[str, Any] | None = None  # the record of an epoch that was rolled back
+        self.stopped = False
+
+    def candidate(self, model: nn.Module, name: str) -> Candidate:
+        """Return `model` as weights to be judged and saved under `name`."""
+        return Candidate(model, Autocast(model) if self.settings.precision == "bf16" else model, name)
 
     def train(self) -> None:
         """Train the epochs that are left; after each, the run on disk is complete."""
         if self.run.state.exists():
-            self.epoch, self.best = load_state(self.run.state, self.model, self.optimizer, self.method, self.about())
-        write_records(self.run.metrics, read_records(self.run.metrics)[: self.epoch])
-        while self.epoch < self.epochs:
+            self.restore()
+        else:
+            self.save_state()
+        records = read_records(self.run.metrics)[: self.epoch]
+        write_records(self.run.metrics, records)
+        self.stopped = self.settings.on_collapse == "stop" and any(record.get("collapsed") for record in records)
+        while self.epoch < self.epochs and not self.stopped:
             record = self.train_epoch() | self.select()
+            if record.get("collapsed") and self.roll_back(record):
+                continue
             self.epoch += 1
             self.save(record)
             say(epoch_line(record, self.epochs))
+
+    @property
+    def replays(self) -> int:
+        """How often each batch is presented."""
+        return getattr(self.method, "replays", 1)
 
     def train_epoch(self) -> dict[str, Any]:
         """Run the method over every training image once; return the epoch's training record."""
@@ -129,59 +153,108 @@ class Trainer:
         """Make one update of the weights; return the mean loss and what the method measured, still on the device."""
         settings = self.settings
         seed_torch(settings.seed, "step", step)
-        steps = self.epochs * len(self.loader) * self.replays
-        self.optimizer.param_groups[0]["lr"] = triangular(step, steps, self.max_lr)
+        self.schedule(step)
         self.model.train()
+        if settings.label_smoothing:
+            batch = replace(batch, label_smoothing=settings.label_smoothing)
         values = []
-        for loss in self.method.losses(self.net, batch):
+        for loss in self.method.losses(self.candidates["model"].net, batch):
             loss.backward()
             values.append(loss.detach())
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if self.average:
+            self.average.update(self.model, step)
         return {"loss": torch.stack(values).mean(), **self.method.stats}
 
+    def schedule(self, step: int) -> None:
+        """Set learning rate and momentum of update `step`."""
+        group, momentum, low = self.optimizer.param_groups[0], self.settings.momentum, self.settings.momentum_at_peak
+        height = triangular(step, self.epochs * len(self.loader) * self.replays)
+        group["lr"] = self.max_lr * height
+        group["momentum"] = momentum if low is None else momentum + (low - momentum) * height
+
     def select(self) -> dict[str, Any]:
-        """Return SA and, given a budget, RA in percent on the validation images; the same starts every epoch."""
-        start, settings, eps = time.perf_counter(), self.settings, self.method.eps
-        (x, y), size = self.validation, max(settings.batch_size, 250)
-        with frozen(self.model), bar("validation") as show:
-            robust = clean = correct(self.net, x, y, size)
-            if eps:
-                robust = robust_to_pgd(
-                    self.net, x, y, clean, eps=eps, step=eps / 4, steps=settings.select_steps,
-                    restarts=settings.select_restarts, seed=settings.seed, batch_size=size, show=show,
-                )  # fmt: skip
-        sa, ra = (100 * mask.float().mean().item() for mask in (clean, robust))
-        accuracies = {"val_sa": sa, "val_ra": ra} if eps else {"val_sa": sa}
-        return {"val_n": len(y), **accuracies, "select_seconds": time.perf_counter() - start}
+        """Return what the validation images say of each model: val_sa, val_ra, ..., of the average val_ema_sa, ..."""
+        start, (x, y), eps = time.perf_counter(), self.validation, self.method.eps
+        record: dict[str, Any] = {"val_n": len(y)}
+        for candidate in self.candidates.values():
+            found = judge(candidate.net, x, y, eps, self.settings)
+            record |= {f"{candidate.prefix}_{name}": value for name, value in found.items()}
+        if eps:
+            record["collapsed"] = has_collapsed(record["val_one_step"], record["val_ra"], len(y))
+            if self.settings.ga_images:
+                record["ga"] = gradient_alignment(
+                    self.candidates["model"].net, *self.ga_images, eps, seed=self.settings.seed
+                )
+        return record | {"select_seconds": time.perf_counter() - start}
+
+    def roll_back(self, record: dict[str, Any]) -> bool:
+        """Say that the epoch of `record` has collapsed; under "rollback" take it back and return True."""
+        what = (
+            f"collapsed in epoch {record['epoch']}: accuracy {record['val_one_step']:.1f} % under one step, "
+            f"{record['val_ra']:.1f} % under PGD (catastrophic overfitting)"
+        )
+        self.stopped, fix = self.settings.on_collapse == "stop", remedy(self.method)
+        if self.settings.on_collapse != "rollback" or fix is None:
+            say(f"{what}; {'stopped' if self.stopped else 'going on'}, best.safetensors keeps the best epoch")
+            return False
+        self.restore()
+        self.method, self.discarded = fix, record
+        say(f"{what}; back to epoch {self.epoch}, on with PGD-AT, {fix.steps} steps of eps / {fix.steps}")
+        return True
 
     def save(self, record: dict[str, Any]) -> None:
         """Write the finished epoch: weights first, the state that says it is finished last."""
-        now = Best(record.get("val_ra", 0.0), record["val_sa"], self.epoch)
-        record |= {"peak_memory_mib": peak_memory_mib(self.device), "best": now.beats(self.best)}
-        if record["best"]:
-            self.best = now
-            save_model(self.run.weights("best"), self.model, self.about())
-        save_model(self.run.weights("last"), self.model, self.about())
-        append_record(self.run.metrics, record)
-        save_state(self.run.state, self.model, self.optimizer, self.method, self.about(), self.best)
+        if self.discarded:
+            record |= {"discarded": self.discarded}
+            self.discarded = None
+        for candidate in self.candidates.values():
+            record[f"best{candidate.suffix}"] = candidate.is_best(record)
+            if record[f"best{candidate.suffix}"]:
+                save_model(self.run.weights(f"best{candidate.suffix}"), candidate.model, self.about())
+            save_model(self.run.weights(f"last{candidate.suffix}"), candidate.model, self.about())
+        append_record(self.run.metrics, record | {"peak_memory_mib": peak_memory_mib(self.device)})
+        self.save_state()
+
+    def save_state(self) -> None:
+        """Write what training goes on from."""
+        bests = {kind: asdict(candidate.best) for kind, candidate in self.candidates.items()}
+        about = {**self.about(), "bests": bests}
+        save_state(self.run.state, self.models(), self.optimizer, self.method, about)
+
+    def restore(self) -> None:
+        """Go back to the state on disk, the last epoch that was finished and kept."""
+        tensors, found = read_state(self.run.state, self.about())
+        self.method = pgd_at(self.given.eps, found["remedy_steps"]) if "remedy_steps" in found else self.given
+        restore(tensors, self.models(), self.optimizer, self.method)
+        self.epoch = found["epoch"]
+        for kind, candidate in self.candidates.items():
+            candidate.best = Best(**found["bests"][kind])
+
+    def models(self) -> dict[str, nn.Module]:
+        """Return the models whose weights are part of the run's state, by name."""
+        return {kind: candidate.model for kind, candidate in self.candidates.items()}
 
     def about(self) -> dict[str, Any]:
         """Return what the weights say of themselves; no folder of this machine is in it, for weights travel."""
-        config = {k: v for k, v in describe(self.method, self.settings).items() if k != "data_dir"}
-        return {
+        config = {k: v for k, v in describe(self.given, self.settings).items() if k != "data_dir"}
+        about = {
             "model": self.model_args,
             "dataset": self.dataset,
             "config": config,
             "epoch": self.epoch,
             "fastbat": version("fastbat"),
         }
+        return about if self.method is self.given else {**about, "remedy_steps": getattr(self.method, "steps", None)}
 
 
 def epoch_line(record: dict[str, Any], epochs: int) -> str:
     """Return the line of an epoch's log."""
     active = f"  active {record['active']:.0%}" if "active" in record else ""
     robust = f" RA {record['val_ra']:.1f} %" if "val_ra" in record else ""
+    if "val_ema_ra" in record:
+        robust += f" (average {record['val_ema_sa']:.1f}, {record['val_ema_ra']:.1f} %)"
     return (
         f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  loss {record['loss']:.4f}{active}"
         f"  validation SA {record['val_sa']:.1f} %{robust}"
