@@ -7,7 +7,7 @@ d = P(U(-eps, eps)); K times:
     backward of -H(d)                                    f0's gradients add up: 2K in all, the other layers K
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,20 +16,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastbat.errors import InputError
-from fastbat.geometry import Box, check_eps
+from fastbat.geometry import Box, check_eps, step_size
 from fastbat.methods.method import LabelledBatch
 
 
 @dataclass(frozen=True)
 class Yopo:
-    """YOPO-5-3. BatchNorm sees K passes; f0 is the model's first convolution or linear layer."""
+    """YOPO-5-3. BatchNorm sees K passes; f0 is the first convolution or linear layer that runs."""
 
     eps: float
     outer: int = 5
     """Full forward and backward passes, K; the learning rate is divided by it."""
     inner: int = 3
     """Steps through the first layer after each of them, n."""
-    step: float | None = None
+    step: float | None = field(default=None, metadata={"per_eps": True})
     """Size of such a step on the [0, 1] scale; eps / 4 unless given."""
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -38,8 +38,7 @@ class Yopo:
         for name in ("outer", "inner"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; YOPO takes at least one")
-        if self.step is None:
-            object.__setattr__(self, "step", self.eps / 4)
+        object.__setattr__(self, "step", step_size(self.step, self.eps / 4))
 
     @property
     def budget(self) -> dict[str, float]:
@@ -50,7 +49,11 @@ class Yopo:
         """Yield 2K losses: K times mean CE(x + d), each followed by -H at the next d."""
         assert self.step is not None
         x, y = batch.x, batch.y
-        box, first = Box(x, self.eps), first_layer(model)
+        box, first = Box(x, self.eps), first_layer(model, x)
+
+        def f0(delta: Tensor) -> Tensor:
+            return run_until([first], model, x + delta)[1]
+
         delta = box.uniform()
         for _ in range(self.outer):
             seen: list[Tensor] = []
@@ -63,35 +66,36 @@ class Yopo:
             p = -seen[0].grad
             for _ in range(self.inner):
                 delta = delta.detach().requires_grad_()
-                slope = torch.autograd.grad((p * run_until(first, model, x + delta)).sum(), delta)[0]
+                slope = torch.autograd.grad((p * f0(delta)).sum(), delta)[0]
                 delta = box.project(delta.detach() - self.step * slope.sign())
-            yield -(p * run_until(first, model, x + delta)).sum()
+            yield -(p * f0(delta)).sum()
         self.stats["active"] = 1 - box.interior(delta).mean()
 
 
 class _ReachedError(Exception):
-    """Raised by the hook of `run_until` with the layer's output, so that the rest of the model does not run."""
+    """Raised by the hook of `run_until` with a layer and its output, so that the rest of the model does not run."""
 
 
-def run_until(layer: nn.Module, model: nn.Module, x: Tensor) -> Tensor:
-    """Return the output of `layer` when `model` runs on x; nothing behind it is computed."""
+def run_until(layers: Iterable[nn.Module], model: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
+    """Return the one of `layers` that is done first when `model` runs on x, and its output; no more is computed."""
 
-    def stop(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        raise _ReachedError(output)
+    def stop(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+        raise _ReachedError(layer, output)
 
-    with layer.register_forward_hook(stop):
-        try:
-            model(x)
-        except _ReachedError as reached:
-            output: Tensor = reached.args[0]
-            return output
-    raise RuntimeError(f"{type(model).__name__} did not run its first layer")
-
-
-def first_layer(model: nn.Module) -> nn.Module:
-    """Return the first convolution or linear layer of `model`, in the order its modules were registered."""
-    layers = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-    for module in model.modules():
-        if isinstance(module, layers):
-            return module
+    hooks = [layer.register_forward_hook(stop) for layer in layers]
+    try:
+        model(x)
+    except _ReachedError as reached:
+        layer, output = reached.args
+        return layer, output
+    finally:
+        for hook in hooks:
+            hook.remove()
     raise InputError("YOPO needs a first layer to split off: the model has no convolution and no linear layer")
+
+
+@torch.no_grad()
+def first_layer(model: nn.Module, x: Tensor) -> nn.Module:
+    """Return the first convolution or linear layer that runs when `model` does, wherever it was registered."""
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+    return run_until([module for module in model.modules() if isinstance(module, kinds)], model, x)[0]
