@@ -7,7 +7,8 @@ d = P(U(-eps, eps)); K times:
     backward of -H(d)                                    f0's gradients add up: 2K in all, the other layers K
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,53 +50,56 @@ class Yopo:
         """Yield 2K losses: K times mean CE(x + d), each followed by -H at the next d."""
         assert self.step is not None
         x, y = batch.x, batch.y
-        box, first = Box(x, self.eps), first_layer(model, x)
-
-        def f0(delta: Tensor) -> Tensor:
-            return run_until([first], model, x + delta)[1]
-
+        box = Box(x, self.eps)
         delta = box.uniform()
         for _ in range(self.outer):
-            seen: list[Tensor] = []
-            with first.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out) or out.clone()):
-                loss = F.cross_entropy(model(x + delta), y)
-            seen[0].retain_grad()
-            yield loss
-            if seen[0].grad is None:
+            logits, first, h = run_and_keep(model, x + delta)
+            yield F.cross_entropy(logits, y)
+            if h.grad is None:
                 raise RuntimeError("YOPO reads the gradient at its first layer: call backward() on the loss it yields")
-            p = -seen[0].grad
+            p = -h.grad
             for _ in range(self.inner):
                 delta = delta.detach().requires_grad_()
-                slope = torch.autograd.grad((p * f0(delta)).sum(), delta)[0]
+                slope = torch.autograd.grad((p * run_until(first, model, x + delta)).sum(), delta)[0]
                 delta = box.project(delta.detach() - self.step * slope.sign())
-            yield -(p * f0(delta)).sum()
+            yield -(p * run_until(first, model, x + delta)).sum()
         self.stats["active"] = 1 - box.interior(delta).mean()
 
 
+def run_and_keep(model: nn.Module, x: Tensor) -> tuple[Tensor, nn.Module, Tensor]:
+    """Return the logits, the first convolution or linear layer that ran, and its output, which keeps its gradient."""
+    ran: list[Any] = []
+
+    def keep(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        if not ran:
+            ran.extend((layer, output))
+        return output.clone() if layer is ran[0] else output
+
+    with ExitStack() as hooks:
+        for module in model.modules():
+            if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
+                hooks.enter_context(module.register_forward_hook(keep))
+        logits = model(x)
+    if not ran:
+        raise InputError("YOPO needs a first layer to split off: the model has no convolution and no linear layer")
+    ran[1].retain_grad()
+    return logits, ran[0], ran[1]
+
+
 class _ReachedError(Exception):
-    """Raised by the hook of `run_until` with a layer and its output, so that the rest of the model does not run."""
+    """Raised by the hook of `run_until` with the layer's output, so that the rest of the model does not run."""
 
 
-def run_until(layers: Iterable[nn.Module], model: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
-    """Return the one of `layers` that is done first when `model` runs on x, and its output; no more is computed."""
+def run_until(layer: nn.Module, model: nn.Module, x: Tensor) -> Tensor:
+    """Return the output of `layer` when `model` runs on x; nothing behind it is computed."""
 
-    def stop(layer: nn.Module, inputs: Any, output: Tensor) -> None:
-        raise _ReachedError(layer, output)
+    def stop(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        raise _ReachedError(output)
 
-    hooks = [layer.register_forward_hook(stop) for layer in layers]
-    try:
-        model(x)
-    except _ReachedError as reached:
-        layer, output = reached.args
-        return layer, output
-    finally:
-        for hook in hooks:
-            hook.remove()
-    raise InputError("YOPO needs a first layer to split off: the model has no convolution and no linear layer")
-
-
-@torch.no_grad()
-def first_layer(model: nn.Module, x: Tensor) -> nn.Module:
-    """Return the first convolution or linear layer that runs when `model` does, wherever it was registered."""
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-    return run_until([module for module in model.modules() if isinstance(module, kinds)], model, x)[0]
+    with layer.register_forward_hook(stop):
+        try:
+            model(x)
+        except _ReachedError as reached:
+            output: Tensor = reached.args[0]
+            return output
+    raise RuntimeError(f"{type(model).__name__} did not run its first layer")
