@@ -155,6 +155,23 @@ def test_a_number_resolved_for_another_eps_is_not_taken_over(capsys, tmp_path):
     assert load_tensors(tmp_path / "again" / "last.safetensors")[1]["config"]["lam"] == pytest.approx(0.051)
 
 
+def test_the_settings_that_follow_from_eps_are_these():
+    per_eps = {name: [f.name for f in fields(method) if "per_eps" in f.metadata] for name, method in METHODS.items()}
+    steps = {name: ["step"] for name in ("pgd-at", "pgd-2", "pgd-7", "trades", "atta", "yopo")}
+    expected = {"fast-bat": ["lam"], "fast-at-ga": ["mu"], **steps}
+    assert {name: names for name, names in per_eps.items() if names} == expected
+
+
+@pytest.mark.parametrize(("method", "name"), [("fast-at-ga", "mu"), ("trades", "step"), ("pgd-7", "step")])
+def test_another_eps_asks_for_the_settings_of_that_eps(method, name, capsys, tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text(f'method = "{method}"\neps = 8\n{name} = 0.1\n')
+    status, _, err = call(capsys, "train", "--config", config, "--eps", 16, "--out", tmp_path / "run")
+    assert status == 2
+    assert f"{name} = 0.1 belongs to eps 8; for eps 16 give --{name} too" in err
+    assert not (tmp_path / "run").exists()
+
+
 def refuse(path):
     raise PermissionError(13, "denied", str(path))
 

@@ -20,6 +20,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from fastbat.attacks.objective import Objective, cross_entropy, dlr, kl_from
 from fastbat.data.batch import Batch
+from fastbat.errors import InputError
 from fastbat.implicit import Solution, solve
 from fastbat.methods import FastBAT
 from fastbat.models import build_model
@@ -464,7 +465,37 @@ def test_mode_none_is_weight_zero(linearise: str, attack_objective: str) -> None
     assert not torch.equal(gradient, update(FastBAT(**settings), model, batch)[1])
 
 
+def test_at_weight_zero_nothing_is_solved(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, batch = recorded(monkeypatch), images(0)
+    aware, none = (FastBAT(EPS, ig_weight=0, ig_mode=mode) for mode in ("hessian-aware", "none"))
+    value, gradient = update(aware, smooth_net(0), batch)
+    other, expected = update(none, smooth_net(0), batch)
+    assert calls == []
+    assert value == other
+    assert torch.equal(gradient, expected)
+
+
+def test_hessian_aware_is_at_delta_wherever_mixed_at_says_and_leaves_its_delta_alone() -> None:
+    batch = images(0)
+    updates = [
+        update(FastBAT(EPS, ig_mode="hessian-aware", mixed_at=at), smooth_net(0), batch) for at in ("z", "delta")
+    ]
+    assert torch.equal(updates[0][1], updates[1][1])
+    delta = torch.zeros_like(batch.x)
+    method = FastBAT(EPS, ig_mode="hessian-aware")
+    method.hessian_aware(smooth_net(0), batch.x, batch.y, delta, torch.ones_like(delta), cross_entropy)
+    assert not delta.requires_grad
+
+
 # The attack objectives.
+
+
+def test_the_difference_of_logits_ratio_of_two_classes_is_refused() -> None:
+    batch = images(0)
+    torch.manual_seed(0)
+    model = build_model("cnn", num_classes=2, width=2).double()
+    with pytest.raises(InputError, match="ratio needs 3 classes, not 2; climb ce or kl instead"):
+        next(FastBAT(EPS, attack_objective="dlr").losses(model, batch))
 
 
 def kl_plainly(model: nn.Module, batch: Batch, delta: Tensor) -> Tensor:

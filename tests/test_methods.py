@@ -361,8 +361,9 @@ def test_standard_training_has_no_budget(eps: float) -> None:
     ("name", "settings", "message"),
     [
         ("fast-at", {"step_ratio": 0}, "step_ratio is 0; it must be above 0"),
-        ("fast-at-ga", {"mu": -1}, "mu is -1; the weight of the penalty must be 0 or above"),
+        ("fast-at-ga", {"mu": -1}, "mu is -1; it must be 0 or above"),
         ("fast-at-ga", {"mu": math.nan}, "mu is nan"),
+        ("fast-at-ga", {"mu": math.inf}, "mu is inf; it must be 0 or above, and finite"),
         ("fast-at-ga", {"init": "zeros"}, "unknown init 'zeros'; did you mean 'zero'"),
         ("pgd-7", {"steps": 0}, "steps is 0; PGD-k-AT takes at least one step"),
         ("pgd-2", {"step": 2}, "step is 2; it must lie in"),
@@ -374,6 +375,12 @@ def test_standard_training_has_no_budget(eps: float) -> None:
         ("n-fgsm", {"noise_ratio": -1}, "noise_ratio is -1; it must be 0 or above"),
         ("n-fgsm", {"step_ratio": math.inf}, "step_ratio is inf; it must be 0 or above"),
         ("trades", {"steps": 0}, "steps is 0; TRADES takes at least one step"),
+        *[(name, {"step": 2}, "step is 2; it must lie in .0, 1., the scale of") for name in ("trades", "atta", "yopo")],
+        *[(name, {"step": 0}, "step is 0; it must lie in") for name in ("trades", "atta", "yopo", "pgd-at")],
+        *[(name, {"step": math.nan}, "step is nan; it must lie in") for name in ("trades", "atta", "yopo", "pgd-7")],
+        *[(name, {"beta": -1}, "beta is -1; it must be 0 or above") for name in ("trades", "atta", "backsmooth")],
+        *[(name, {"beta": math.inf}, "beta is inf; it must be 0") for name in ("trades", "atta", "backsmooth")],
+        *[("backsmooth", {"gamma": gamma}, f"gamma is {gamma:g}; it must be above 0") for gamma in (0, -1, math.inf)],
         ("fast-bat", {"ig_mode": "hessian"}, "unknown ig_mode 'hessian'; did you mean 'hessian-"),
         ("fast-bat", {"attack_objective": "cw"}, "unknown attack_objective 'cw'"),
     ],
@@ -396,6 +403,31 @@ def test_a_loss_without_its_backward_pass_is_noticed(name: str, what: str) -> No
     next(losses)
     with pytest.raises(RuntimeError, match=rf"{what}: call backward\(\) on the loss it yields"):
         next(losses)
+
+
+class HeadFirst(nn.Module):
+    """A linear layer, registered before the convolution that it follows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4 * 64, CLASSES)
+        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.stem(x).relu().flatten(1))
+
+
+def test_yopo_splits_off_the_layer_that_runs_first_wherever_it_was_registered() -> None:
+    torch.manual_seed(1)
+    head_first = HeadFirst()
+    in_order = nn.Sequential(head_first.stem, nn.ReLU(), nn.Flatten(), head_first.head)
+    method, found = METHODS["yopo"](eps=EPS), []
+    for model in (in_order, head_first):
+        torch.manual_seed(2)
+        values = update(method, model, batch_of("cnn"))
+        found.append((values, [p.grad.clone() for p in in_order.parameters()]))
+    assert found[0][0] == found[1][0]
+    assert all(torch.equal(one, other) for one, other in zip(found[0][1], found[1][1], strict=True))
 
 
 def test_yopo_says_what_a_model_lacks() -> None:

@@ -68,7 +68,7 @@ def build_app(tokens: Sequence[str]) -> App:
     config = read_config(tokens) if training else {}
     method = (peek(tokens, "--method") or config.get("method")) if training else None
     method = choose("method", str(method or DEFAULT_METHOD), METHODS)
-    refuse_stale(tokens, config)
+    refuse_stale(tokens, config, method)
     app = App(
         name="fastbat",
         help="Fast adversarial training by bi-level optimization, and honest evaluation of what it gives.",
@@ -103,9 +103,10 @@ def read_config(tokens: Sequence[str]) -> dict[str, Any]:
     return {}
 
 
-def refuse_stale(tokens: Sequence[str], config: Mapping[str, Any]) -> None:
+def refuse_stale(tokens: Sequence[str], config: Mapping[str, Any], method: str) -> None:
     """Raise InputError where a flag changes what a configured number was resolved for, as lam was for its eps."""
-    depend = {"eps": ("lam", "step", "mu"), "dataset": ("model", "width", "max_lr"), "model": ("width",)}
+    per_eps = tuple(f.name for f in fields(METHODS[method]) if "per_eps" in f.metadata)  # type: ignore[arg-type]
+    depend = {"eps": per_eps, "dataset": ("model", "width", "max_lr"), "model": ("width",)}
     for setting, names in depend.items():
         before, now = str(config.get(setting)).removesuffix(".0"), peek(tokens, f"--{setting}")
         if setting not in config or now is None or now.removesuffix(".0") == before:

@@ -1,5 +1,6 @@
 """What the user can mend: one line that says what was found, where, and what to do."""
 
+import math
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -20,3 +21,9 @@ def choose(what: str, name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise InputError(f"unknown {what} {name!r}; {hint}known: {', '.join(known)}")
+
+
+def check_weight(name: str, weight: float) -> None:
+    """Raise InputError unless the setting `name`, which weighs something, is a number of 0 or above."""
+    if not 0 <= weight < math.inf:
+        raise InputError(f"{name} is {weight:g}; it must be 0 or above, and finite")

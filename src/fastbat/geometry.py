@@ -56,3 +56,10 @@ def check_eps(eps: float) -> float:
             f"eps is {eps * 255:g}/255; it must lie above 0 and at most at 255/255, the range of the images"
         )
     return eps
+
+
+def step_size(given: float | None, default: float) -> float:
+    """Return the size of a step on the [0, 1] scale, `default` unless given; raise InputError unless 0 < given <= 1."""
+    if given is not None and not 0 < given <= 1:
+        raise InputError(f"step is {given:g}; it must lie in (0, 1], the scale of the images: write 2/255 for 2")
+    return default if given is None else given

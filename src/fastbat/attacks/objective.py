@@ -10,6 +10,8 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional as F
 
+from fastbat.errors import InputError
+
 Objective = Callable[[Tensor, Tensor], Tensor]  # (logits (B, K), labels (B,)) -> 0-d
 
 
@@ -29,7 +31,14 @@ def kl_from(clean: Tensor) -> Objective:
 
 
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
-    """Return the summed difference-of-logits ratio; it needs three classes."""
+    """Return the summed difference-of-logits ratio.
+
+    Raises InputError for fewer than three classes: with two the ratio is +1 or -1 everywhere, and has no gradient.
+    """
+    if logits.shape[1] < 3:
+        raise InputError(
+            f"the difference-of-logits ratio needs 3 classes, not {logits.shape[1]}; climb ce or kl instead"
+        )
     ordered, order = logits.sort(1, descending=True)
     other = ordered[:, 0].where(order[:, 0] != y, ordered[:, 1])
     truth = logits.gather(1, y[:, None])[:, 0]

@@ -3,8 +3,9 @@
     for loss in method.losses(model, batch):
         loss.backward()          # the losses of one call accumulate into one update
 
-A method is a frozen dataclass; its fields are its settings, `eps` is on the [0, 1] scale. What it measures on
-the way it leaves in `stats`, 0-d tensors by name, for the trainer's metrics. It may also have
+A method is a frozen dataclass; its fields are its settings, `eps` is on the [0, 1] scale. A setting that follows from
+eps unless given has `per_eps` in its field's metadata: its number for one eps is stale under another. What a method
+measures on the way it leaves in `stats`, 0-d tensors by name, for the trainer's metrics. It may also have
 
     replays                          how often each batch is presented (FREE-AT's m); 1 where it has none
     budget                           its own epochs and learning rate, unless the user sets them

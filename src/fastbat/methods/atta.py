@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from fastbat.attacks.mode import eval_mode
 from fastbat.attacks.pgd import pgd
-from fastbat.errors import InputError, choose
-from fastbat.geometry import check_eps
+from fastbat.errors import InputError, check_weight, choose
+from fastbat.geometry import check_eps, step_size
 from fastbat.methods.method import LabelledBatch, training_loss
 from fastbat.methods.trades import trades_loss
 
@@ -35,7 +35,7 @@ class Atta:
     eps: float
     loss: Literal["trades", "ce"] = "trades"
     """The training loss; the attack climbs CE in both."""
-    step: float | None = None
+    step: float | None = field(default=None, metadata={"per_eps": True})
     """Size of the step on the [0, 1] scale; 0.015 / 0.031 eps unless given."""
     beta: float = 6.0
     """Weight of the KL term."""
@@ -49,8 +49,8 @@ class Atta:
         choose("loss", self.loss, ("trades", "ce"))
         if self.reset < 1:
             raise InputError(f"reset is {self.reset}; perturbations start again every so many epochs, at least 1")
-        if self.step is None:
-            object.__setattr__(self, "step", 0.015 / 0.031 * self.eps)
+        object.__setattr__(self, "step", step_size(self.step, 0.015 / 0.031 * self.eps))
+        check_weight("beta", self.beta)
 
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
         """Yield the training loss at the perturbations carried on by one step."""

@@ -5,6 +5,7 @@ d  = P(d0 + eps sign grad_d KL(f(x) || f(x + d))) at d0, in eval mode
 theta <- theta - alpha grad [ mean CE(x) + beta mean KL(f(x) || f(x + d)) ]
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from fastbat.attacks.gradient import input_gradient
 from fastbat.attacks.mode import eval_mode
 from fastbat.attacks.objective import kl_from
+from fastbat.errors import InputError, check_weight
 from fastbat.geometry import Box, check_eps
 from fastbat.methods.method import LabelledBatch
 from fastbat.methods.trades import trades_loss
@@ -33,6 +35,9 @@ class BackSmooth:
 
     def __post_init__(self) -> None:
         check_eps(self.eps)
+        if not 0 < self.gamma < math.inf:
+            raise InputError(f"gamma is {self.gamma:g}; it must be above 0: without noise step one has no direction")
+        check_weight("beta", self.beta)
 
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
         """Yield mean CE(x) + beta mean KL(f(x) || f(x + d))."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastbat.attacks.gradient import input_gradient
-from fastbat.errors import InputError, choose
+from fastbat.errors import check_weight, choose
 from fastbat.geometry import Box, check_eps
 from fastbat.methods.method import LabelledBatch, training_loss
 from fastbat.randomness import uniform_like
@@ -27,7 +27,7 @@ class FastATGA:
     """FAST-AT with gradient alignment. BatchNorm sees three passes: at d0, at u, at d."""
 
     eps: float
-    mu: float | None = None
+    mu: float | None = field(default=None, metadata={"per_eps": True})
     """Weight of the penalty; 0.02 * 10^(255 eps / 8) unless given: 0.2 at 8/255, 2 at 16/255."""
     init: Literal["zero", "random"] = "zero"
     """d0: zero, plain FGSM in effect (the authors'), or P(U(-eps, eps))."""
@@ -36,10 +36,9 @@ class FastATGA:
     def __post_init__(self) -> None:
         check_eps(self.eps)
         choose("init", self.init, ("zero", "random"))
-        if self.mu is None:
-            object.__setattr__(self, "mu", 0.02 * 10 ** (255 * self.eps / 8))
-        elif not self.mu >= 0:
-            raise InputError(f"mu is {self.mu:g}; the weight of the penalty must be 0 or above")
+        mu = 0.02 * 10 ** (255 * self.eps / 8) if self.mu is None else self.mu
+        check_weight("mu", mu)
+        object.__setattr__(self, "mu", mu)
 
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
         """Yield mean CE(x + d) plus the alignment penalty."""

@@ -38,16 +38,16 @@ class FastBAT:
     """
 
     eps: float
-    lam: float | Literal["paper", "released"] = "paper"
+    lam: float | Literal["paper", "released"] = field(default="paper", metadata={"per_eps": True})
     """lambda of Eq. 7; 1 / lambda is the attack step. "paper" (Sec. 5.1, App. C) or "released" (the authors' code)."""
     ig_weight: float = 0.1
     """c = alpha_2 / (lambda alpha_1) of Eq. 13; the chain rule's own is 1 / lambda; 0 leaves the term out."""
     linearise: Linearisation = "pgd-nosign"
     """Linearisation point z: one unsigned step, one signed step of eps / 2, uniform noise, or a random corner."""
     mixed_at: Literal["z", "delta"] = "z"
-    """Where grad_theta,d is taken: at z (the derivative of Eq. 8, the released code) or at d* (as Eq. 12 prints it)."""
+    """Where grad_theta,d is taken: z (the derivative of Eq. 8; released code) or d* (Eq. 12; Hessian-aware always)."""
     ig_mode: Literal["hessian-free", "hessian-aware", "none"] = "hessian-free"
-    """The implicit gradient: Cor. 1, Prop. 1 with Eq. 23 (mixed derivative at d*), or left out."""
+    """The implicit gradient: Cor. 1, Prop. 1 with Eq. 23, or left out."""
     attack_objective: Literal["ce", "kl", "dlr"] = "ce"
     """What the attack climbs, -l_atk of Sec. 3: CE, KL from the prediction at x, or the difference-of-logits ratio."""
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -74,17 +74,17 @@ class FastBAT:
         """Yield one loss, with the value mean CE(x + d*) and the gradient of Eq. 13."""
         x, y = batch.x, batch.y
         box, objective = Box(x, self.eps), self.objective(model, x)
-        hessian_free = self.ig_mode == "hessian-free" and self.ig_weight != 0
+        mode = self.ig_mode if self.ig_weight else "none"
         z = self.linearisation_point(model, x, y, box, objective)
-        at_z = hessian_free and self.mixed_at == "z"
+        at_z = mode == "hessian-free" and self.mixed_at == "z"
         g = input_gradient(model, x, y, z, objective=objective, create_graph=at_z)
         delta = box.project(z + self.a * g.detach())  # Eq. 8
         interior = box.interior(delta)  # H_C, Eq. 12
         self.stats["active"] = 1 - interior.mean()
-        if self.ig_mode == "hessian-aware":
+        if mode == "hessian-aware":
             yield self.hessian_aware(model, batch, delta, interior, objective)
             return
-        if hessian_free:
+        if mode == "hessian-free":
             if not at_z:
                 g = input_gradient(model, x, y, delta, objective=objective, create_graph=True)
             ig = self.ig_weight * interior * g
@@ -95,7 +95,7 @@ class FastBAT:
         self, model: nn.Module, batch: LabelledBatch, delta: Tensor, interior: Tensor, objective: Objective
     ) -> Tensor:
         """Return mean CE(x + d*) with the gradient of Eq. 4 through Eq. 23: c lambda grad_theta <g(d*), w> is added."""
-        x, y, delta = batch.x, batch.y, delta.requires_grad_()
+        x, y, delta = batch.x, batch.y, delta.detach().requires_grad_()
         logits = model(x + delta)
         loss = training_loss(logits, batch)
         (g,) = torch.autograd.grad(objective(logits, y), delta, create_graph=True)

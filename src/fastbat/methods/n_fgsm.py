@@ -4,14 +4,13 @@ n = U(-2 eps, 2 eps), clipped to the images' box;  d = n + eps sign g(n), clippe
 theta <- theta - alpha grad mean CE(x + d)
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
 from fastbat.attacks.gradient import input_gradient
-from fastbat.errors import InputError
+from fastbat.errors import check_weight
 from fastbat.geometry import Box, check_eps
 from fastbat.methods.method import LabelledBatch, training_loss
 from fastbat.randomness import uniform_like
@@ -31,8 +30,7 @@ class NFGSM:
     def __post_init__(self) -> None:
         check_eps(self.eps)
         for name in ("noise_ratio", "step_ratio"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{name} is {getattr(self, name):g}; it must be 0 or above")
+            check_weight(name, getattr(self, name))
 
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
         """Yield mean CE(x + d)."""

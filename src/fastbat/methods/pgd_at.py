@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fastbat.attacks.pgd import pgd
 from fastbat.errors import InputError
-from fastbat.geometry import Box, check_eps
+from fastbat.geometry import Box, check_eps, step_size
 from fastbat.methods.method import LabelledBatch, training_loss
 
 
@@ -22,7 +22,7 @@ class PgdAT:
     eps: float
     steps: int = 2
     """Number of signed steps, k."""
-    step: float | None = None
+    step: float | None = field(default=None, metadata={"per_eps": True})
     """Size of a step on the [0, 1] scale; eps / 2 if not given."""
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -30,12 +30,7 @@ class PgdAT:
         check_eps(self.eps)
         if self.steps < 1:
             raise InputError(f"steps is {self.steps}; PGD-k-AT takes at least one step")
-        if self.step is None:
-            object.__setattr__(self, "step", self.eps / 2)
-        elif not 0 < self.step <= 1:
-            raise InputError(
-                f"step is {self.step:g}; it must lie in (0, 1], the scale of the images: write 2/255 for 2"
-            )
+        object.__setattr__(self, "step", step_size(self.step, self.eps / 2))
 
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
         """Yield mean CE(x + d)."""
@@ -57,4 +52,4 @@ class Pgd7AT(PgdAT):
     """PGD-7-AT as the released code has it: seven steps of 2/255 at every eps."""
 
     steps: int = 7
-    step: float | None = 2 / 255
+    step: float | None = field(default=2 / 255, metadata={"per_eps": True})

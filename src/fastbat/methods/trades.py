@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from fastbat.attacks.mode import eval_mode
 from fastbat.attacks.objective import kl, kl_from
 from fastbat.attacks.pgd import pgd
-from fastbat.errors import InputError
-from fastbat.geometry import check_eps
+from fastbat.errors import InputError, check_weight
+from fastbat.geometry import check_eps, step_size
 from fastbat.methods.method import LabelledBatch, training_loss
 
 
@@ -25,7 +25,7 @@ class Trades:
     eps: float
     steps: int = 10
     """Number of signed steps, k."""
-    step: float | None = None
+    step: float | None = field(default=None, metadata={"per_eps": True})
     """Size of a step on the [0, 1] scale; 0.007 / 0.031 eps unless given."""
     beta: float = 6.0
     """Weight of the KL term."""
@@ -35,8 +35,8 @@ class Trades:
         check_eps(self.eps)
         if self.steps < 1:
             raise InputError(f"steps is {self.steps}; TRADES takes at least one step")
-        if self.step is None:
-            object.__setattr__(self, "step", 0.007 / 0.031 * self.eps)
+        object.__setattr__(self, "step", step_size(self.step, 0.007 / 0.031 * self.eps))
+        check_weight("beta", self.beta)
 
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
         """Yield mean CE(x) + beta mean KL(f(x) || f(x + d))."""

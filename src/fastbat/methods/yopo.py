@@ -8,6 +8,7 @@ d = P(U(-eps, eps)); K times:
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,20 +16,20 @@ import torch
 from torch import Tensor, nn
 
 from fastbat.errors import InputError
-from fastbat.geometry import Box, check_eps
+from fastbat.geometry import Box, check_eps, step_size
 from fastbat.methods.method import LabelledBatch, training_loss
 
 
 @dataclass(frozen=True)
 class Yopo:
-    """YOPO-5-3. BatchNorm sees K passes; f0 is the model's first convolution or linear layer."""
+    """YOPO-5-3. BatchNorm sees K passes; f0 is the first convolution or linear layer that runs."""
 
     eps: float
     outer: int = 5
     """Full forward and backward passes, K; the learning rate is divided by it."""
     inner: int = 3
     """Steps through the first layer after each of them, n."""
-    step: float | None = None
+    step: float | None = field(default=None, metadata={"per_eps": True})
     """Size of such a step on the [0, 1] scale; eps / 4 unless given."""
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -37,8 +38,7 @@ class Yopo:
         for name in ("outer", "inner"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; YOPO takes at least one")
-        if self.step is None:
-            object.__setattr__(self, "step", self.eps / 4)
+        object.__setattr__(self, "step", step_size(self.step, self.eps / 4))
 
     @property
     def budget(self) -> dict[str, float]:
@@ -49,23 +49,40 @@ class Yopo:
         """Yield 2K losses: K times mean CE(x + d), each followed by -H at the next d."""
         assert self.step is not None
         x = batch.x
-        box, first = Box(x, self.eps), first_layer(model)
+        box = Box(x, self.eps)
         delta = box.uniform()
         for _ in range(self.outer):
-            seen: list[Tensor] = []
-            with first.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out) or out.clone()):
-                loss = training_loss(model(x + delta), batch)
-            seen[0].retain_grad()
-            yield loss
-            if seen[0].grad is None:
+            logits, first, h = run_and_keep(model, x + delta)
+            yield training_loss(logits, batch)
+            if h.grad is None:
                 raise RuntimeError("YOPO reads the gradient at its first layer: call backward() on the loss it yields")
-            p = -seen[0].grad
+            p = -h.grad
             for _ in range(self.inner):
                 delta = delta.detach().requires_grad_()
                 slope = torch.autograd.grad((p * run_until(first, model, x + delta)).sum(), delta)[0]
                 delta = box.project(delta.detach() - self.step * slope.sign())
             yield -(p * run_until(first, model, x + delta)).sum()
         self.stats["active"] = 1 - box.interior(delta).mean()
+
+
+def run_and_keep(model: nn.Module, x: Tensor) -> tuple[Tensor, nn.Module, Tensor]:
+    """Return the logits, the first convolution or linear layer that ran, and its output, which keeps its gradient."""
+    ran: list[Any] = []
+
+    def keep(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        if not ran:
+            ran.extend((layer, output))
+        return output.clone() if layer is ran[0] else output
+
+    with ExitStack() as hooks:
+        for module in model.modules():
+            if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
+                hooks.enter_context(module.register_forward_hook(keep))
+        logits = model(x)
+    if not ran:
+        raise InputError("YOPO needs a first layer to split off: the model has no convolution and no linear layer")
+    ran[1].retain_grad()
+    return logits, ran[0], ran[1]
 
 
 class _ReachedError(Exception):
@@ -85,12 +102,3 @@ def run_until(layer: nn.Module, model: nn.Module, x: Tensor) -> Tensor:
             output: Tensor = reached.args[0]
             return output
     raise RuntimeError(f"{type(model).__name__} did not run its first layer")
-
-
-def first_layer(model: nn.Module) -> nn.Module:
-    """Return the first convolution or linear layer of `model`, in the order its modules were registered."""
-    layers = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-    for module in model.modules():
-        if isinstance(module, layers):
-            return module
-    raise InputError("YOPO needs a first layer to split off: the model has no convolution and no linear layer")

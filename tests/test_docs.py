@@ -1,0 +1,154 @@
+"""The pages under docs/: what they count and state is so, their links resolve, and add-a-method works to the letter."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fastbat.methods import METHODS
+from test_methods import batch_of, model_of, update
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+ADD = (DOCS / "add-a-method.md").read_text()
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+@cache
+def index() -> dict[str, list[str]]:
+    """Return the rows of the index by method."""
+    rows = [cells(line) for line in (DOCS / "methods" / "README.md").read_text().splitlines() if line.startswith("|")]
+    start = next(i for i, row in enumerate(rows) if row[0] == "method")
+    assert rows[start] == ["method", "forward", "backward", "double", "BatchNorm", "extra memory", "page"]
+    return {row[0]: row[1:] for row in rows[start + 2 :] if len(row) == len(rows[start])}
+
+
+def page(name: str) -> Path:
+    return DOCS / "methods" / re.fullmatch(r"\[.*\]\((.*)\)", index()[name][-1])[1]
+
+
+def flags(name: str) -> dict[str, str]:
+    """Return the defaults by field that the method's page states, under Settings or under Settings of its name."""
+    sections = re.findall(r"^## Settings(.*)\n((?:.|\n)*?)(?=^## |\Z)", page(name).read_text(), flags=re.MULTILINE)
+    own = [text for names, text in sections if not names or name in names.split()]
+    rows = [cells(line) for text in own for line in text.splitlines() if line.startswith("| `--")]
+    return {row[0].strip("`-").replace("-", "_"): row[1].strip("`") for row in rows}
+
+
+def test_the_index_names_every_method_and_every_page_is_in_it() -> None:
+    assert list(index()) == list(METHODS)
+    assert all(page(name).exists() for name in METHODS)
+    assert {page(name) for name in METHODS} | {DOCS / "methods" / "README.md"} == set((DOCS / "methods").glob("*.md"))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_page_names_every_flag_with_its_default(name: str) -> None:
+    own = {f.name: f.default for f in fields(METHODS[name]) if f.init and f.name != "eps"}
+    stated = flags(name)
+    assert stated.keys() == own.keys()
+    for setting, default in own.items():
+        if isinstance(default, str):
+            assert stated[setting] == default
+        for eps in (8 / 255, 16 / 255):
+            if default is None:  # a formula of eps
+                assert eval(stated[setting], {"eps": eps}) == getattr(METHODS[name](eps=eps), setting)
+            elif not isinstance(default, str):
+                assert eval(stated[setting]) == default
+
+
+class Tally(torch.autograd.Function):
+    """The identity on a network's logits; counts passes, and those through the graph of a backward pass apart."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, counts: Counter) -> Tensor:
+        counts["forward"] += 1
+        ctx.counts, ctx.visited = counts, False
+        return logits.clone()
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        ctx.counts["double" if ctx.visited else "backward"] += 1
+        ctx.visited = True
+        return gradient, None
+
+
+def counted(module: nn.Module) -> Counter:
+    counts: Counter[str] = Counter()
+    module.register_forward_hook(lambda _, __, output: Tally.apply(output, counts))
+    return counts
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_index_counts_the_passes_of_an_update(name: str) -> None:
+    model, batch = model_of("preactresnet18"), batch_of("preactresnet18")
+    whole, first = counted(model), counted(model.network.stem)
+    update(METHODS[name](eps=8 / 255), model, batch)
+    found = [whole["forward"], whole["backward"], whole["double"], int(model.network.bn.num_batches_tracked)]
+    assert [int(cell) for cell in index()[name][:4]] == found
+    alone = [first["forward"] - whole["forward"], first["backward"] - whole["backward"]]
+    assert alone == ([20, 20] if name == "yopo" else [0, 0])
+    if name == "yopo":
+        text = (DOCS / "methods" / "README.md").read_text()
+        assert "its first layer alone, 20 times each way" in text
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_relative_links_resolve(path: Path) -> None:
+    prose = re.sub(r"^```(.|\n)*?^```", "", path.read_text(), flags=re.MULTILINE)
+    links = re.findall(r"\]\(([^)]+)\)", prose)
+    assert links
+    missing = [link for link in links if "://" not in link and not (path.parent / link.split("#")[0]).exists()]
+    assert missing == []
+
+
+# add-a-method.md.
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """Return (the file named last before it, text) of every block of code in `language`, in order."""
+    found, file = [], ""
+    for match in re.finditer(r"^`([^`\n]+)`:$|^```(\w+)\n((?:.|\n)*?)^```$", ADD, flags=re.MULTILINE):
+        file = match[1] or file
+        if match[2] == language:
+            found.append((file, match[3]))
+    return found
+
+
+def patched(text: str, diff: str) -> str:
+    """Return `text` with the lines that `diff` adds; the lines around them are found there once, together."""
+    before = "".join(line[1:] for line in diff.splitlines(keepends=True) if line[0] == " ")
+    after = "".join(line[1:] for line in diff.splitlines(keepends=True))
+    assert text.count(before) == 1, before
+    return text.replace(before, after)
+
+
+def test_add_a_method_works_to_the_letter(tmp_path: Path) -> None:
+    for part in ("src", "tests", "pyproject.toml"):
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+        copy(ROOT / part, tmp_path / part)
+    for file, text in blocks("python"):
+        assert not (tmp_path / file).exists()
+        (tmp_path / file).write_text(text)
+    for file, diff in blocks("diff"):
+        (tmp_path / file).write_text(patched((tmp_path / file).read_text(), diff))
+    ((_, commands),) = blocks("sh")
+    space = os.environ | {"PYTHONPATH": str(tmp_path / "src"), "OMP_NUM_THREADS": "1"}
+    for command in commands.splitlines():
+        command = command.replace(".venv/bin/python", sys.executable)
+        command = command.replace(".venv/bin/fastbat", f"{sys.executable} -m fastbat.cli")
+        done = subprocess.run(command.split(), cwd=tmp_path, env=space, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    assert (tmp_path / "runs" / "first" / "evaluation.jsonl").exists()
