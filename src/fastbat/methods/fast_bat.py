@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastbat.attacks.gradient import input_gradient
+from fastbat.attacks.gradient import input_gradient, twice_differentiable
 from fastbat.attacks.objective import Objective, cross_entropy, dlr, kl_from
 from fastbat.errors import InputError, choose
 from fastbat.geometry import Box, check_eps
@@ -97,7 +97,8 @@ class FastBAT:
     ) -> Tensor:
         """Return mean CE(x + d*) with the gradient of Eq. 4 through Eq. 23: c lambda grad_theta <g(d*), w> is added."""
         delta = delta.requires_grad_()
-        logits = model(x + delta)
+        with twice_differentiable():
+            logits = model(x + delta)
         loss = F.cross_entropy(logits, y)
         (g,) = torch.autograd.grad(objective(logits, y), delta, create_graph=True)
         (v,) = torch.autograd.grad(loss, delta, retain_graph=True)
