@@ -23,11 +23,12 @@ from fastbat.errors import DivergedError
 from fastbat.evaluation import correct, frozen, robust_to_pgd
 from fastbat.files import append_record, read_records, write_records
 from fastbat.methods import Method
-from fastbat.models import build_model, save_model
+from fastbat.models import MODELS, build_model, save_model, start_from
 from fastbat.progress import bar, say
 from fastbat.randomness import seed_torch
 from fastbat.training.machine import peak_memory_mib, pick_device, synchronize
 from fastbat.training.precision import Autocast
+from fastbat.training.rehearsal import rehearse
 from fastbat.training.run import Run
 from fastbat.training.schedule import triangular
 from fastbat.training.settings import Settings, describe
@@ -71,6 +72,8 @@ class Trainer:
             "num_classes": len(splits.train.classes),
             "width": settings.width,
             "activation": settings.activation,
+            "stem": settings.stem,
+            "dropout": settings.dropout,
             "mean": card.mean,
             "std": card.std,
         }
@@ -81,6 +84,8 @@ class Trainer:
         }
         seed_torch(settings.seed, "weights")
         self.model = build_model(**self.model_args).to(device)
+        if settings.init_from is not None and not run.state.exists():
+            start_from(self.model, Path(settings.init_from))
         self.net: nn.Module = Autocast(self.model) if settings.precision == "bf16" else self.model
         self.optimizer = SGD(
             self.model.parameters(), lr=0.0, momentum=settings.momentum, weight_decay=settings.weight_decay
@@ -89,6 +94,8 @@ class Trainer:
         assert settings.epochs is not None
         self.max_lr, self.epochs, self.epoch, self.best = settings.max_lr, settings.epochs, 0, Best()
         self.replays: int = getattr(method, "replays", 1)
+        if settings.model not in MODELS:
+            rehearse(self.net, method, next(iter(self.loader.epoch(0))), len(splits.train.classes))
 
     def train(self) -> None:
         """Train the epochs that are left; after each, the run on disk is complete."""
@@ -168,10 +175,11 @@ class Trainer:
 
     def about(self) -> dict[str, Any]:
         """Return what the weights say of themselves; no folder of this machine is in it, for weights travel."""
-        config = {k: v for k, v in describe(self.method, self.settings).items() if k != "data_dir"}
+        config = {k: v for k, v in describe(self.method, self.settings).items() if k not in ("data_dir", "init_from")}
         return {
             "model": self.model_args,
             "dataset": self.dataset,
+            "image_size": list(self.validation[0].shape[2:]),
             "config": config,
             "epoch": self.epoch,
             "fastbat": version("fastbat"),
