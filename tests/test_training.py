@@ -436,7 +436,7 @@ def test_a_model_trained_against_no_budget_asks_for_one(tmp_path):
         ({"max_lr": 0.0}, "max_lr is 0; it must be above 0 and at most a million"),
         ({"precision": "fp16"}, "unknown precision 'fp16'; did you mean 'bf16'"),
         ({"dataset": "digit"}, "unknown data set 'digit'; did you mean 'digits'"),
-        ({"model": "preactresnet"}, "unknown model 'preactresnet'; did you mean 'preactresnet18'"),
+        ({"model": "preactresnet8"}, "unknown model 'preactresnet8'; did you mean 'preactresnet18'"),
         ({"activation": "relo"}, "unknown activation 'relo'; did you mean 'relu'"),
         ({"width": 0}, "width is 0; a network needs at least 1"),
         ({"device": "tpu"}, "device 'tpu' is not to be had here"),

@@ -4,8 +4,19 @@ from fastbat.data import Batch
 from fastbat.errors import InputError
 from fastbat.evaluation import Evaluation, evaluate
 from fastbat.methods import METHODS
-from fastbat.models import build_model
-from fastbat.training import Settings, train
+from fastbat.models import build_model, load_model
+from fastbat.training import Settings, export_model, train
 
-__all__ = ["METHODS", "Batch", "Evaluation", "InputError", "Settings", "build_model", "evaluate", "train"]
+__all__ = [
+    "METHODS",
+    "Batch",
+    "Evaluation",
+    "InputError",
+    "Settings",
+    "build_model",
+    "evaluate",
+    "export_model",
+    "load_model",
+    "train",
+]
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The command line: fastbat train | evaluate | list. Thin: it parses, calls, prints. eps is on the 0-255 scale here.
+"""The command line: fastbat train | evaluate | export | list. Thin: it parses, calls, prints. eps is on 0-255 here.
 
 Results go to stdout, progress and errors to stderr. Exit status: 0 done, 2 an error, 130 stopped by Ctrl-C.
 """
@@ -6,7 +6,7 @@ Results go to stdout, progress and errors to stderr. Exit status: 0 done, 2 an e
 import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from inspect import Parameter as Argument
 from inspect import Signature
@@ -19,15 +19,16 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
 from docstring_parser import parse_from_object
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fastbat.data import DATASETS
 from fastbat.errors import DivergedError, InputError, choose
 from fastbat.evaluation import ATTACKS, Evaluation
 from fastbat.methods import METHODS
-from fastbat.models import DEFAULT_WIDTH, MODELS
+from fastbat.models import FOREIGN, MODELS, Architecture, find_model
 from fastbat.progress import say
-from fastbat.training import Run, Settings, evaluate_run, read_toml, train
+from fastbat.training import Run, Settings, evaluate_run, export_model, read_toml, train
 
 DEFAULT_METHOD = "fast-bat"
 
@@ -79,6 +80,7 @@ def build_app(tokens: Sequence[str]) -> App:
     )
     app.command(train_command(method), name="train")
     app.command(evaluate_command, name="evaluate")
+    app.command(export_command, name="export")
     app.command(list_command, name="list")
     return app
 
@@ -103,10 +105,17 @@ def read_config(tokens: Sequence[str]) -> dict[str, Any]:
     return {}
 
 
-def refuse_stale(tokens: Sequence[str], config: Mapping[str, Any], method: str) -> None:
-    """Raise InputError where a flag changes what a configured number was resolved for, as lam was for its eps."""
+def refuse_stale(tokens: Sequence[str], config: dict[str, Any], method: str) -> None:
+    """Raise InputError where a flag changes what a configured number was resolved for, as lam was for its eps.
+
+    What another --model does not take is left out of `config`.
+    """
+    shape = ("width", "stem")
+    if (model := peek(tokens, "--model")) is not None:
+        for name in set(shape) - find_model(model).settings.keys():
+            config.pop(name, None)
     per_eps = tuple(f.name for f in fields(METHODS[method]) if "per_eps" in f.metadata)  # type: ignore[arg-type]
-    depend = {"eps": per_eps, "dataset": ("model", "width", "max_lr"), "model": ("width",)}
+    depend = {"eps": per_eps, "dataset": ("model", *shape, "max_lr"), "model": shape}
     for setting, names in depend.items():
         before, now = str(config.get(setting)).removesuffix(".0"), peek(tokens, f"--{setting}")
         if setting not in config or now is None or now.removesuffix(".0") == before:
@@ -229,6 +238,27 @@ def evaluate_command(
     print_json(result.record()) if json else Console().print(evaluation_table(result))
 
 
+def export_command(
+    target: Path,
+    file: Path,
+    /,
+    *,
+    checkpoint: Literal["best", "last"] = "best",
+) -> None:
+    """Write a trained model for other programs: images in [0, 1] in, logits out.
+
+    Parameters
+    ----------
+    target
+        A run directory, or one of its .safetensors files.
+    file
+        FILE.safetensors: weights and what they are of; FILE.pt2: a torch.export program for batches of any size.
+    checkpoint
+        Which weights of a run directory: those of the best epoch by robust validation accuracy, or of the last.
+    """
+    say(f"wrote {export_model(target, file, checkpoint)}")
+
+
 def evaluation_table(result: Evaluation) -> Table:
     """Return the table of one evaluation of a checkpoint."""
     about = result.settings
@@ -252,7 +282,7 @@ def list_command(what: Literal["methods", "models", "datasets", "attacks"], *, j
     """
     entries = {
         "methods": {name: parse_from_object(cls).short_description or "" for name, cls in METHODS.items()},
-        "models": {name: f"default width {DEFAULT_WIDTH[name]}" for name in MODELS},
+        "models": {name: describe_model(card) for name, card in MODELS.items()} | FOREIGN,
         "datasets": {name: card.source for name, card in DATASETS.items()},
         "attacks": ATTACKS,
     }[what]
@@ -261,8 +291,13 @@ def list_command(what: Literal["methods", "models", "datasets", "attacks"], *, j
         return
     table = Table("name", "what it is")
     for name, text in entries.items():
-        table.add_row(name, text)
+        table.add_row(name, escape(text))
     Console().print(table)
+
+
+def describe_model(card: Architecture) -> str:
+    """Return what a network is and the settings it takes."""
+    return f"{card.what}; {', '.join(f'{name} {value}' for name, value in card.settings.items())}"
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -20,7 +20,8 @@ def choose(what: str, name: str, known: Iterable[str]) -> str:
         return name
     near = get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise InputError(f"unknown {what} {name!r}; {hint}known: {', '.join(known)}")
+    listed = f"known: {', '.join(known)}" if len(known) <= 40 else f"{len(known)} others are known"
+    raise InputError(f"unknown {what} {name!r}; {hint}{listed}")
 
 
 def check_weight(name: str, weight: float) -> None:

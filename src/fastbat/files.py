@@ -48,6 +48,17 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises InputError where it is missing, truncated, altered, or not one of ours.
     """
+    tensors, meta = read_safetensors(path)
+    if "fastbat" not in meta:
+        raise InputError(f"{str(path)!r} has no fastbat metadata; only checkpoints written by fastbat say their model")
+    return tensors, json.loads(meta["fastbat"])
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and metadata of any safetensors file, on the CPU; one of ours must match its checksum.
+
+    Raises InputError where it is missing, truncated or altered.
+    """
     if not path.is_file():
         raise InputError(f"no file {str(path)!r}")
     try:
@@ -56,11 +67,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator of its own)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{str(path)!r} is not a whole safetensors file ({error}); copy it anew") from error
-    if "fastbat" not in meta:
-        raise InputError(f"{str(path)!r} has no fastbat metadata; only checkpoints written by fastbat say their model")
-    if meta.get("sha256") != _checksum(tensors, meta["fastbat"]):
+    if "fastbat" in meta and meta.get("sha256") != _checksum(tensors, meta["fastbat"]):
         raise InputError(f"{str(path)!r} does not match its checksum: it was altered or damaged; copy it anew")
-    return tensors, json.loads(meta["fastbat"])
+    return tensors, meta
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:

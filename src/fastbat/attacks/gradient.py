@@ -1,7 +1,10 @@
 """g(d) = grad_d of the summed objective = -grad_d l_atk; with the default, CE, l_atk = -l_tr (Sec. 3)."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fastbat.attacks.objective import Objective, cross_entropy
 
@@ -21,4 +24,11 @@ def input_gradient(
     the paper's size. With `create_graph` the result can be differentiated with respect to the weights.
     """
     delta = delta.detach().requires_grad_()
-    return torch.autograd.grad(objective(model(x + delta), y), delta, create_graph=create_graph)[0]
+    with twice_differentiable() if create_graph else nullcontext():
+        value = objective(model(x + delta), y)
+    return torch.autograd.grad(value, delta, create_graph=create_graph)[0]
+
+
+def twice_differentiable() -> AbstractContextManager[None]:
+    """Keep attention within the block off its fused kernels, which have no second derivative."""
+    return sdpa_kernel(SDPBackend.MATH)

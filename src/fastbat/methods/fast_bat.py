@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastbat.attacks.gradient import input_gradient
+from fastbat.attacks.gradient import input_gradient, twice_differentiable
 from fastbat.attacks.objective import Objective, cross_entropy, dlr, kl_from
 from fastbat.errors import InputError, choose
 from fastbat.geometry import Box, check_eps
@@ -96,7 +96,8 @@ class FastBAT:
     ) -> Tensor:
         """Return mean CE(x + d*) with the gradient of Eq. 4 through Eq. 23: c lambda grad_theta <g(d*), w> is added."""
         x, y, delta = batch.x, batch.y, delta.detach().requires_grad_()
-        logits = model(x + delta)
+        with twice_differentiable():
+            logits = model(x + delta)
         loss = training_loss(logits, batch)
         (g,) = torch.autograd.grad(objective(logits, y), delta, create_graph=True)
         (v,) = torch.autograd.grad(loss, delta, retain_graph=True)

@@ -1,8 +1,10 @@
 """A network by name, behind its normalisation."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,18 +12,52 @@ from torch import Tensor, nn
 from fastbat.errors import InputError, choose
 from fastbat.models.activation import ACTIVATIONS
 from fastbat.models.cnn import cnn
-from fastbat.models.preact_resnet import preactresnet18
+from fastbat.models.foreign import FOREIGN, foreign, resnet50
+from fastbat.models.preact_resnet import PreActBlock, PreActBottleneck, preact_resnet
+from fastbat.models.wide_resnet import wide_resnet
 
 
-class Architecture(Protocol):
-    """A function that builds a network without normalisation."""
+@dataclass(frozen=True)
+class Architecture:
+    """A network that `build_model` makes."""
 
-    def __call__(self, *, num_classes: int, width: int, channels: int, activation: type[nn.Module]) -> nn.Module:
-        """Build it: `channels` of the images, `width` channels after the first layer."""
+    what: str  # for people
+    build: Callable[..., nn.Module]  # build(num_classes=, channels=, **settings), without normalisation
+    settings: Mapping[str, Any]  # those it takes, with their published values
 
 
-MODELS: dict[str, Architecture] = {"cnn": cnn, "preactresnet18": preactresnet18}
-DEFAULT_WIDTH = {"cnn": 32, "preactresnet18": 64}
+RELU = {"activation": "relu"}
+PREACT = {"width": 64, "stem": 3, **RELU}
+WIDE = {"width": 16, "stem": 3, "dropout": 0.0, **RELU}
+BASIC, BOTTLENECK = partial(preact_resnet, PreActBlock), partial(preact_resnet, PreActBottleneck)
+
+MODELS = {
+    "cnn": Architecture("three convolutions and two linear layers, for small images", cnn, {"width": 32, **RELU}),
+    "preactresnet18": Architecture("PreActResNet-18 (He et al., 2016)", partial(BASIC, (2, 2, 2, 2)), PREACT),
+    "preactresnet34": Architecture("PreActResNet-34", partial(BASIC, (3, 4, 6, 3)), PREACT),
+    "preactresnet50": Architecture("PreActResNet-50, bottlenecks", partial(BOTTLENECK, (3, 4, 6, 3)), PREACT),
+    "wideresnet-16-8": Architecture("WRN-16-8 (Zagoruyko & Komodakis, 2016)", partial(wide_resnet, 16, 8), WIDE),
+    "wideresnet-28-10": Architecture("WRN-28-10", partial(wide_resnet, 28, 10), WIDE),
+    "wideresnet-34-10": Architecture("WRN-34-10", partial(wide_resnet, 34, 10), WIDE),
+    "resnet50": Architecture("ResNet-50 for ImageNet, torchvision's", resnet50, RELU),
+}
+NOT_GIVEN = {"width": None, "stem": None, "dropout": 0.0, "activation": "relu"}
+
+
+def find_model(name: str) -> Architecture:
+    """Return the network `name` of MODELS or of FOREIGN's forms; InputError for an unknown name, with the nearest."""
+    if name not in MODELS and (build := foreign(name)) is not None:
+        return Architecture(name, build, {})
+    return MODELS[choose("model", name, [*MODELS, *FOREIGN])]
+
+
+def resolve_model(name: str, **given: Any) -> dict[str, Any]:
+    """Return the settings `given`, None replaced by the network's own; InputError for one that it does not take."""
+    takes = find_model(name).settings
+    for setting, value in given.items():
+        if setting not in takes and value != NOT_GIVEN[setting]:
+            raise InputError(f"{setting} is {value}, but {name} has no such setting; leave it out")
+    return {setting: takes.get(setting) if value is None else value for setting, value in given.items()}
 
 
 class Normalize(nn.Module):
@@ -48,20 +84,28 @@ def build_model(
     num_classes: int = 10,
     width: int | None = None,
     activation: str = "relu",
+    stem: int | None = None,
+    dropout: float = 0.0,
     mean: Sequence[float] = (0.0, 0.0, 0.0),
     std: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> nn.Sequential:
-    """Return the network `name` of MODELS behind its normalisation: (B, C, H, W) in [0, 1] -> (B, num_classes).
+    """Return the network `name` behind its normalisation: (B, C, H, W) in [0, 1] -> (B, num_classes).
 
-    `width` is the number of channels of the first layer (the paper's PreActResNet-18: 64), `activation` one of
-    relu, softplus (beta 10), swish; `mean` and `std` have a number per channel and so fix C. Weights come from torch's
-    global generator. Raises InputError for an unknown name or a size below 1.
+    `name` is one of MODELS, or torchvision/NAME, timm/NAME, or module:function, which runs that code. `width` is the
+    number of channels of the first layer (published: 64 for PreActResNets, 16 for WideResNets), `activation` one of
+    relu, softplus (beta 10), swish, `stem` the first kernel's size (3, 7, 15: strides 1, 2, 3), `dropout` in [0, 1) a
+    WideResNet's; `mean` and `std` have a number per channel and so fix C. Weights come from torch's global generator.
+    Raises InputError for an unknown name, a setting the network does not take, or one out of its range.
     """
-    build = MODELS[choose("model", name, MODELS)]
-    act = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
-    width = DEFAULT_WIDTH[name] if width is None else width
-    for what, size in {"width": width, "num_classes": num_classes}.items():
-        if size < 1:
+    settings = resolve_model(name, width=width, activation=activation, stem=stem, dropout=dropout)
+    for what, size in {"width": settings["width"], "num_classes": num_classes}.items():
+        if size is not None and size < 1:
             raise InputError(f"{what} is {size}; a network needs at least 1")
-    network = build(num_classes=num_classes, width=width, channels=len(mean), activation=act)
+    if not 0 <= dropout < 1:
+        raise InputError(f"dropout is {dropout:g}; it must lie in [0, 1)")
+    settings["activation"] = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
+    card = find_model(name)
+    network = card.build(
+        num_classes=num_classes, channels=len(mean), **{setting: settings[setting] for setting in card.settings}
+    )
     return nn.Sequential(OrderedDict(normalize=Normalize(mean, std), network=network))

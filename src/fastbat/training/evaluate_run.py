@@ -11,7 +11,7 @@ from fastbat.evaluation import Evaluation, evaluate
 from fastbat.files import append_record
 from fastbat.models import load_model
 from fastbat.training.machine import pick_device
-from fastbat.training.run import Run
+from fastbat.training.run import Run, weights_of
 
 
 def evaluate_run(
@@ -29,8 +29,7 @@ def evaluate_run(
     arguments of `fastbat.evaluate`. In a run directory the record is added to evaluation.jsonl. Raises InputError as
     `evaluate` does, and where target, weights or data are not to be had.
     """
-    target = Path(target)
-    file = Run(target).weights(checkpoint) if target.is_dir() else target
+    file = weights_of(target, checkpoint)
     model, about = load_model(file)
     try:
         config, dataset, epoch = about["config"], about["dataset"], about["epoch"]

@@ -99,6 +99,12 @@ class Run:
             ) from error
 
 
+def weights_of(target: Path | str, checkpoint: str) -> Path:
+    """Return the `checkpoint`, best or last, of a run directory; a file is itself."""
+    target = Path(target)
+    return Run(target).weights(checkpoint) if target.is_dir() else target
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the table of a TOML file; raises InputError where it is missing or not TOML."""
     try:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from fastbat.data import DATASETS
 from fastbat.errors import InputError, choose
 from fastbat.methods import METHODS, Method
-from fastbat.models import DEFAULT_WIDTH, MODELS
+from fastbat.models import resolve_model
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,17 @@ class Settings:
     train_limit: int | None = None
     """Train on the first N images of the training split."""
     model: str | None = None
-    """Network by name (`fastbat list models`); the data set's own unless given."""
+    """Network by name (`fastbat list models`); the data set's own unless given. MODULE:FUNCTION runs that code."""
     width: int | None = None
-    """Channels of the first layer; the network's own unless given (the paper's PreActResNet-18: 64)."""
+    """Channels of the first layer; the network's own unless given (PreActResNet: 64, WideResNet: 16)."""
     activation: str = "relu"
     """relu, softplus (beta 10) or swish."""
+    stem: int | None = None
+    """Kernel of the first convolution: 3, 7 or 15, with stride 1, 2 or 3; 3 unless given (not for other networks)."""
+    dropout: float = 0.0
+    """Dropout in the blocks of a WideResNet."""
+    init_from: Path | None = None
+    """Start from these weights: a run directory, a .safetensors file, or a .pt or .pth state_dict."""
     epochs: int | None = None
     """Passes over the training images; 20 unless given (FREE-AT: 10, each of 8 replays)."""
     batch_size: int = 128
@@ -94,11 +100,11 @@ class Settings:
     def resolved(self, method: Method) -> "Settings":
         """Return these settings with what depends on the data set, the network and the method filled in."""
         card, budget = DATASETS[self.dataset], getattr(method, "budget", {})
-        model = choose("model", self.model or card.model, MODELS)
-        width = DEFAULT_WIDTH[model] if self.width is None else self.width
+        model = self.model or card.model
+        shape = resolve_model(model, width=self.width, activation=self.activation, stem=self.stem, dropout=self.dropout)
         max_lr = card.max_lr * budget.get("lr_scale", 1) if self.max_lr is None else self.max_lr
         epochs = budget.get("epochs", 20) if self.epochs is None else self.epochs
-        return replace(self, model=model, width=width, max_lr=max_lr, epochs=epochs)
+        return replace(self, model=model, **shape, max_lr=max_lr, epochs=epochs)
 
 
 def describe(method: Method, settings: Settings) -> dict[str, Any]:
@@ -108,6 +114,7 @@ def describe(method: Method, settings: Settings) -> dict[str, Any]:
     for part in (method, settings):
         table |= {f.name: getattr(part, f.name) for f in fields(part) if f.init}  # type: ignore[arg-type]
     table["eps"] = round(method.eps * 255, 9)
-    if settings.data_dir is not None:
-        table["data_dir"] = str(Path(settings.data_dir).resolve())
+    for name in {"data_dir", "init_from"}:
+        if table[name] is not None:
+            table[name] = str(Path(table[name]).resolve())
     return {name: value for name, value in table.items() if value is not None}

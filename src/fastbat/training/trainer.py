@@ -23,13 +23,14 @@ from fastbat.errors import DivergedError
 from fastbat.evaluation import gradient_alignment
 from fastbat.files import append_record, read_records, write_records
 from fastbat.methods import Method
-from fastbat.models import build_model, save_model
+from fastbat.models import MODELS, build_model, save_model, start_from
 from fastbat.progress import bar, say
 from fastbat.randomness import seed_torch
 from fastbat.training.average import Average
 from fastbat.training.collapse import has_collapsed, pgd_at, remedy
 from fastbat.training.machine import peak_memory_mib, pick_device, synchronize
 from fastbat.training.precision import Autocast
+from fastbat.training.rehearsal import rehearse
 from fastbat.training.run import Run
 from fastbat.training.schedule import triangular
 from fastbat.training.selection import Best, Candidate, judge
@@ -76,6 +77,8 @@ class Trainer:
             "num_classes": len(splits.train.classes),
             "width": settings.width,
             "activation": settings.activation,
+            "stem": settings.stem,
+            "dropout": settings.dropout,
             "mean": card.mean,
             "std": card.std,
         }
@@ -86,6 +89,8 @@ class Trainer:
         }
         seed_torch(settings.seed, "weights")
         self.model = build_model(**self.model_args).to(device)
+        if settings.init_from is not None and not run.state.exists():
+            start_from(self.model, Path(settings.init_from))
         self.average = None if settings.ema is None else Average(self.model, settings.ema)
         self.candidates = {"model": self.candidate(self.model, "")}
         if self.average:
@@ -98,6 +103,9 @@ class Trainer:
         self.max_lr, self.epochs, self.epoch = settings.max_lr, settings.epochs, 0
         self.discarded: dict[str, Any] | None = None  # the record of an epoch that was rolled back
         self.stopped = False
+        if settings.model not in MODELS:
+            net = self.candidates["model"].net
+            rehearse(net, method, next(iter(self.loader.epoch(0))), len(splits.train.classes))
 
     def candidate(self, model: nn.Module, name: str) -> Candidate:
         """Return `model` as weights to be judged and saved under `name`."""
@@ -238,10 +246,11 @@ class Trainer:
 
     def about(self) -> dict[str, Any]:
         """Return what the weights say of themselves; no folder of this machine is in it, for weights travel."""
-        config = {k: v for k, v in describe(self.given, self.settings).items() if k != "data_dir"}
+        config = {k: v for k, v in describe(self.given, self.settings).items() if k not in ("data_dir", "init_from")}
         about = {
             "model": self.model_args,
             "dataset": self.dataset,
+            "image_size": list(self.validation[0].shape[2:]),
             "config": config,
             "epoch": self.epoch,
             "fastbat": version("fastbat"),

@@ -1,0 +1,72 @@
+"""Networks of others, with random weights: torchvision's and timm's classifiers by name, the user's own code."""
+
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from torch import nn
+
+from fastbat.errors import InputError, choose
+from fastbat.progress import say
+
+FOREIGN = {
+    "torchvision/NAME": "any classifier of torchvision, such as torchvision/resnet18; random weights",
+    "timm/NAME": "any classifier of timm, such as timm/convnext_atto (pip install fastbat[timm]); random weights",
+    "MODULE:FUNCTION": "your own code, run as FUNCTION(num_classes=N): a torch.nn.Module from images to logits",
+}
+
+
+def foreign(name: str) -> Callable[..., nn.Module] | None:
+    """Return build(num_classes=, channels=) of a foreign network, None where `name` is not of FOREIGN's forms.
+
+    Raises InputError for a name that torchvision or timm does not know, or where timm is not installed.
+    """
+    library, slash, rest = name.partition("/")
+    if slash and library == "torchvision":
+        models = import_module("torchvision.models")  # here, for it takes a second
+        return partial(from_torchvision, choose("torchvision model", rest, models.list_models(module=models)))
+    if slash and library == "timm":
+        try:
+            timm = import_module("timm")
+        except ImportError as error:
+            raise InputError(f"{name} needs timm: pip install fastbat[timm]") from error
+        build = partial(timm.create_model, choose("timm model", rest, timm.list_models()))
+        return lambda *, num_classes, channels: build(num_classes=num_classes, in_chans=channels)
+    module, colon, function = name.partition(":")
+    return partial(from_code, module, function) if module and colon and function else None
+
+
+def from_torchvision(name: str, *, num_classes: int, channels: int) -> nn.Module:
+    """Return torchvision's classifier `name`, which takes colour images."""
+    if channels != 3:
+        raise InputError(f"torchvision's {name} takes images of 3 channels, not {channels}")
+    network: nn.Module = import_module("torchvision.models").get_model(name, weights=None, num_classes=num_classes)
+    return network
+
+
+def from_code(module: str, function: str, *, num_classes: int, channels: int) -> nn.Module:
+    """Return what `function` of `module` returns; the module may lie in the working folder. This runs that code."""
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
+    try:
+        code = import_module(module)
+        say(f"model {module}:{function} runs {code.__file__}")
+        network: Any = getattr(code, function)(num_classes=num_classes)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise InputError(f"model {module}:{function} with num_classes={num_classes}: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise InputError(f"model {module}:{function} returned {type(network).__name__}, not a torch.nn.Module")
+    return network
+
+
+def resnet50(*, num_classes: int, channels: int, activation: type[nn.Module]) -> nn.Module:
+    """Return torchvision's ResNet-50 with every ReLU replaced by `activation`."""
+    network = from_torchvision("resnet50", num_classes=num_classes, channels=channels)
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(module, name, activation())
+    return network

@@ -1,0 +1,40 @@
+"""A trained model for other programs: weights that say what they are of, or a program that needs no fastbat."""
+
+from pathlib import Path
+
+import torch
+
+from fastbat.errors import InputError
+from fastbat.files import replacing
+from fastbat.models import load_model, save_model
+from fastbat.training.run import weights_of
+
+
+def export_model(target: Path | str, file: Path | str, checkpoint: str = "best") -> Path:
+    """Write the model of a run directory (its `checkpoint`: best or last) or a .safetensors file to `file`; return it.
+
+    FILE.safetensors holds weights and metadata, as best.safetensors does. FILE.pt2 is a `torch.export` program in eval
+    mode: images (B, C, H, W) float32 in [0, 1] in, logits (B, classes) out, for any B and the size trained on. Raises
+    InputError for another ending, a file that exists, or a model without such a program.
+    """
+    file = Path(file)
+    if file.suffix not in (".safetensors", ".pt2"):
+        raise InputError(f"{str(file)!r} ends in neither .safetensors (weights) nor .pt2 (a torch.export program)")
+    if file.exists():
+        raise InputError(f"{str(file)!r} exists already; name another file")
+    model, about = load_model(weights_of(target, checkpoint))
+    if file.suffix == ".safetensors":
+        save_model(file, model, about)
+        return file
+    try:
+        images = torch.zeros(2, len(about["model"]["mean"]), *about["image_size"])
+        program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    except KeyError as error:
+        raise InputError(f"{str(target)!r} does not say its {error.args[0]}; train it with this fastbat") from error
+    except Exception as error:  # what a network of others raises there is not documented
+        why = str(error).strip().partition("\n")[0]
+        raise InputError(f"{str(target)!r} has no torch.export program ({why}); write .safetensors") from error
+    program.example_inputs = None  # they would be stored as a pickle
+    with replacing(file) as out:
+        torch.export.save(program, out)
+    return file

@@ -1,0 +1,29 @@
+"""One update on a copy, before anything is written: not every network of others suits the images and the method."""
+
+from copy import deepcopy
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from fastbat.data import Batch
+from fastbat.errors import InputError
+from fastbat.methods import Method
+
+
+def rehearse(model: nn.Module, method: Method, batch: Batch, classes: int) -> None:
+    """Raise InputError unless `method` can train `model` on images like those of `batch`; both stay as they are."""
+    model, method = deepcopy(model).train(), replace(method)  # type: ignore[type-var]
+    try:
+        shape = tuple(model(batch.x).shape)
+        if shape != (len(batch.x), classes):
+            raise ValueError(f"the model's output has shape {shape}, expected {(len(batch.x), classes)}")
+        for loss in method.losses(model, batch):
+            loss.backward()
+    except (InputError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever a network of others raises
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise InputError(
+            f"{type(method).__name__} cannot train this model on {tuple(batch.x.shape)}: {what}"
+        ) from error
