@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -16,6 +17,14 @@ from fastbat.errors import InputError
 CIFAR10 = {
     "train": "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
     "test": "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04",
+}
+
+
+# SHA-256 over images, labels and places of the first three batches of an epoch, as the first version of the loader made them
+BATCHES = {
+    ("digits", 0, False): "b4210cc838c1ca917251ca9c3272526bed161384eabc3a6db056346f42a37411",
+    ("digits", 2, True): "ac6729048c4553b17cda58a0cd4f85d1eb1f3409e4353a46bc69a87ae56ef1ce",
+    ("cifar10", 4, True): "735f5965d92054adcc4c3ac8174eb5eee5f60e23e5f07352460f1aa1de10cc34",
 }
 
 
@@ -47,6 +56,16 @@ def test_cifar10_is_decoded_once(real_data, tmp_path, monkeypatch):
     again = load("cifar10", folder)
     assert torch.equal(first.test.pixels, again.test.pixels)
     assert first.test.fingerprint == again.test.fingerprint
+
+
+@pytest.mark.parametrize(("name", "pad", "flip"), BATCHES)
+def test_the_batches_are_those_of_the_first_version_bit_for_bit(name, pad, flip, request):
+    folder = None if name == "digits" else request.getfixturevalue("real_data")
+    loader, digest = Loader(load(name, folder).train, 128, seed=0, pad=pad, flip=flip), hashlib.sha256()
+    for batch in islice(loader.epoch(1), 3):
+        for part in (batch.x, batch.y, batch.index):
+            digest.update(part.numpy().tobytes())
+    assert digest.hexdigest() == BATCHES[name, pad, flip]
 
 
 def test_digits_are_split_in_order():
