@@ -44,9 +44,9 @@ def unit(pixels: Tensor) -> Tensor:
 def mean_and_std(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation per channel of bytes (N, C, H, W) in [0, 1]; 1 for the std of a constant."""
     levels = torch.arange(256, dtype=torch.float64) / 255
-    shares = [torch.bincount(channel.flatten(), minlength=256) / channel.numel() for channel in pixels.unbind(1)]
-    means = [float(share.double() @ levels) for share in shares]
-    stds = [float(share.double() @ (levels - m) ** 2) ** 0.5 for share, m in zip(shares, means, strict=True)]
+    counts = [torch.bincount(channel.flatten(), minlength=256).double() for channel in pixels.unbind(1)]
+    means = [float(count @ levels / count.sum()) for count in counts]
+    stds = [float(n @ (levels - mean) ** 2 / n.sum()) ** 0.5 for n, mean in zip(counts, means, strict=True)]
     return tuple(round(mean, 6) for mean in means), tuple(round(std, 6) or 1.0 for std in stds)
 
 

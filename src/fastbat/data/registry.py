@@ -109,7 +109,6 @@ def load(
         if value:
             how = "streamed" if card.phases else "embedded"
             raise InputError(f"{what} is {str(value)!r}, but {name} is {how}; leave it out")
-
     if name == "digits":
         splits: tuple[ImageSet, ...] = load_digits()
     else:
@@ -127,7 +126,6 @@ def load(
 def _found(name: str, card: DatasetCard, data_dir: Path | None) -> list[Source]:
     """Return the training split and the test split; the former alone where a user's data set has no other."""
     known = name if card.mean else None
-
     if data_dir is None and card.hub is None:
         raise InputError(f"{name} is read from a folder of yours; name it with --data-dir")
     hub = on_hub(card.hub, card.mixed) if data_dir is None and card.hub else {}

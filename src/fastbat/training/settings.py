@@ -31,7 +31,7 @@ class Settings:
     pad: int | None = None
     """Random crops after padding by so many pixels; the data set's own unless given (an eighth of the size)."""
     flip: bool | None = None
-    """Random horizontal flips; the data set's own unless given."""
+    """Random horizontal flips; the data set's own unless given (--flip=false: none)."""
     rotation: float | None = None
     """Random rotations by up to so many degrees; the data set's own unless given (CIFAR-100: 15)."""
     workers: int = 4
