@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from fastbat.data import Images, Loader, View, hub, load
+from fastbat.data import Images, Loader, View, cache, load
 from fastbat.data.images import fingerprint
 from fastbat.errors import InputError
 
@@ -16,6 +17,14 @@ from fastbat.errors import InputError
 CIFAR10 = {
     "train": "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
     "test": "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04",
+}
+
+
+# SHA-256 over images, labels and places of the first three batches of an epoch, as the first loader made them
+BATCHES = {
+    ("digits", 0, False): "b4210cc838c1ca917251ca9c3272526bed161384eabc3a6db056346f42a37411",
+    ("digits", 2, True): "ac6729048c4553b17cda58a0cd4f85d1eb1f3409e4353a46bc69a87ae56ef1ce",
+    ("cifar10", 4, True): "735f5965d92054adcc4c3ac8174eb5eee5f60e23e5f07352460f1aa1de10cc34",
 }
 
 
@@ -43,10 +52,20 @@ def test_cifar10_is_decoded_once(real_data, tmp_path, monkeypatch):
     for split in CIFAR10:
         (folder / f"cifar10-{split}.parquet").symlink_to(real_data / "cifar10-test.parquet")
     first = load("cifar10", folder)
-    monkeypatch.setattr("fastbat.data.hub._decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("fastbat.data.cache._decode", lambda *_: pytest.fail("decoded again"))
     again = load("cifar10", folder)
     assert torch.equal(first.test.pixels, again.test.pixels)
     assert first.test.fingerprint == again.test.fingerprint
+
+
+@pytest.mark.parametrize(("name", "pad", "flip"), BATCHES)
+def test_the_batches_are_those_of_the_first_version_bit_for_bit(name, pad, flip, request):
+    folder = None if name == "digits" else request.getfixturevalue("real_data")
+    loader, digest = Loader(load(name, folder).train, 128, seed=0, pad=pad, flip=flip), hashlib.sha256()
+    for batch in islice(loader.epoch(1), 3):
+        for part in (batch.x, batch.y, batch.index):
+            digest.update(part.numpy().tobytes())
+    assert digest.hexdigest() == BATCHES[name, pad, flip]
 
 
 def test_digits_are_split_in_order():
@@ -112,13 +131,13 @@ def test_a_damaged_cache_is_decoded_anew(tmp_path, monkeypatch):
         about = {"classes": ["a", "b"], "fingerprint": fingerprint(torch.from_numpy(pixels), torch.from_numpy(labels))}
         (folder / "images.json").write_text(json.dumps(about))
 
-    monkeypatch.setattr(hub, "_decode", decode)
+    monkeypatch.setattr(cache, "_decode", decode)
     for damage in (None, None, b"", b"\x93NUMPY", "flip"):
         if damage == "flip":
             np.save(decoded[0] / "pixels.npy", pixels + 1)
         elif damage is not None:
             (decoded[0] / "pixels.npy").write_bytes(damage)
-        assert torch.equal(hub._cached("key", lambda: None, None, "label").pixels, torch.from_numpy(pixels))
+        assert torch.equal(cache.cached("key", None, None).pixels, torch.from_numpy(pixels))
     assert len(decoded) == 4  # once, and once for each damage
 
 
@@ -133,7 +152,7 @@ def test_augmentation_belongs_to_seed_and_step():
     [
         ("digits", "here", "digits is embedded; leave it out"),
         ("cifar10", "nowhere", r"is not a folder; it should hold cifar10-train.parquet"),
-        ("cifar10", "here", r"no cifar10-train\*.parquet or train-\*.parquet in"),
+        ("cifar10", "here", r"no cifar10-train\*.parquet and no train/CLASS/\*.jpg in"),
         ("cifar", "here", "unknown data set 'cifar'; did you mean 'cifar10'?"),
     ],
 )
@@ -145,6 +164,7 @@ def test_data_that_are_not_to_be_had_are_an_input_error(name, folder, message, t
 
 def test_a_truncated_parquet_file_is_an_input_error(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTBAT_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "cifar10-train.parquet").write_bytes(b"PAR1 and then nothing")
-    with pytest.raises(InputError, match=r"cifar10-train.parquet cannot be read as parquet .* copy it anew"):
+    for split in ("train", "test"):
+        (tmp_path / f"cifar10-{split}.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(InputError, match=r"cifar10-train.parquet cannot be read .* copy it anew"):
         load("cifar10", tmp_path)

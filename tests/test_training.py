@@ -365,7 +365,7 @@ def test_a_resume_on_other_images_is_refused(tmp_path, monkeypatch):
     run = small_run(tmp_path)
     splits = load("digits")
     changed = replace(splits, train=replace(splits.train, fingerprint="other"))
-    monkeypatch.setattr(trainer_module(), "load", lambda *_: changed)
+    monkeypatch.setattr(trainer_module(), "load", lambda *_, **__: changed)
     with pytest.raises(InputError, match="was written with another dataset"):
         train(METHODS["fast-at"](eps=EPS), Settings(**{**vars(SMALL), "epochs": 1}), run.path, resume=True)
 

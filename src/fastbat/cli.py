@@ -216,7 +216,7 @@ def evaluate_command(
     seed
         Of the attacks' random starts.
     data_dir
-        Folder with the data set's parquet files; the one trained from unless given.
+        Folder with the data set; the one trained from unless given.
     device
         cpu, cuda, or auto: cuda where there is one.
     json

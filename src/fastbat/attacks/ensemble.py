@@ -14,6 +14,7 @@ from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
 from fastbat.attacks.survivors import survivors
+from fastbat.data import unit
 from fastbat.progress import Show
 
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
@@ -29,7 +30,7 @@ def standard_parts(num_classes: int) -> tuple[str, ...]:
 
 def autoattack(
     model: nn.Module,  # eval mode, weights frozen
-    x: Tensor,  # (N, C, H, W) in [0, 1]
+    x: Tensor,  # (N, C, H, W) in [0, 1], or bytes
     y: Tensor,  # (N,)
     correct: Tensor,  # (N,) bool: the images still classified correctly
     *,
@@ -47,7 +48,7 @@ def autoattack(
     attack = AutoAttack(model, eps=eps, seed=seed, device=device)
     attack.verbose = False
     attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = min(9, num_classes - 1)
-    x_adv, robust = x.clone(), correct.clone()
+    x_adv, robust = unit(x).clone(), correct.clone()
     with _collected_warnings() as warnings:
         parts = standard_parts(num_classes)
         if parts != STANDARD:
@@ -63,7 +64,7 @@ def autoattack(
                     (i + j / len(batches)) / len(parts),
                     f"AutoAttack {part}: {int(robust.sum())} of {len(y)} robust",
                 )
-                found_x, found_y = attack.run_standard_evaluation(x[batch], y[batch], batch_size=len(batch))
+                found_x, found_y = attack.run_standard_evaluation(unit(x[batch]), y[batch], batch_size=len(batch))
                 broken = batch[found_y != y[batch]]
                 x_adv[broken] = found_x[found_y != y[batch]]
                 robust[broken] = False

@@ -1,8 +1,12 @@
-"""Data sets -> Batch(x, y, index, view): decoded once, kept as bytes, augmented in batches."""
+"""Data sets -> Batch(x, y, index, view): decoded once and kept as bytes, or streamed; augmented in batches."""
 
 from fastbat.data.batch import Batch, View
-from fastbat.data.images import Images, Splits
+from fastbat.data.images import Images, unit
 from fastbat.data.loader import Loader
-from fastbat.data.registry import DATASETS, DatasetCard, load
+from fastbat.data.registry import DATASETS, DatasetCard, Splits, dataset_card, load
+from fastbat.data.stream import ImageSet, Phase, Stream
 
-__all__ = ["DATASETS", "Batch", "DatasetCard", "Images", "Loader", "Splits", "View", "load"]
+__all__ = [
+    "DATASETS", "Batch", "DatasetCard", "ImageSet", "Images", "Loader", "Phase", "Splits", "Stream", "View",
+    "dataset_card", "load", "unit",
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A batch, and the crop and flip that make it from the stored images."""
+"""A batch, and the crop, flip and rotation that make it from the stored images."""
 
 from dataclasses import dataclass
 
@@ -7,29 +7,34 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fastbat.errors import InputError
+
 
 @dataclass(frozen=True)
 class View:
-    """One random crop and flip per image of a canvas, the image padded by `pad` on each side."""
+    """One random crop and flip per image of a canvas, the image padded by `pad` on each side; then a rotation."""
 
     top: Tensor  # (B,) in 0..2 pad
     left: Tensor  # (B,) in 0..2 pad
     flip: Tensor  # (B,) bool
     pad: int
+    angle: Tensor | None = None  # (B,) float64, degrees counterclockwise
 
     @staticmethod
-    def draw(rng: np.random.Generator, size: int, pad: int, flip: bool) -> "View":
-        """Draw `size` views, uniform over the crops and, where `flip`, over both orientations."""
+    def draw(rng: np.random.Generator, size: int, pad: int, flip: bool, rotation: float = 0.0) -> "View":
+        """Draw `size` views: uniform crops, where `flip` both orientations, angles uniform in -rotation..rotation."""
         return View(
             top=torch.from_numpy(rng.integers(0, 2 * pad + 1, size)),
             left=torch.from_numpy(rng.integers(0, 2 * pad + 1, size)),
             flip=torch.from_numpy(rng.random(size) < 0.5 if flip else np.zeros(size, dtype=bool)),
             pad=pad,
+            angle=torch.from_numpy(rng.uniform(-rotation, rotation, size)) if rotation else None,
         )
 
     def apply(self, images: Tensor) -> Tensor:
         """Return the views of `images` (B, C, H, W) padded by zeros; same shape and type."""
-        return self.window(F.pad(images, (self.pad,) * 4))
+        windows = self.window(F.pad(images, (self.pad,) * 4))
+        return windows if self.angle is None else rotated(windows, self.angle)
 
     def window(self, canvas: Tensor) -> Tensor:
         """Return the windows (B, C, H, W) of canvases (B, C, H + 2 pad, W + 2 pad)."""
@@ -37,6 +42,8 @@ class View:
 
     def put(self, canvas: Tensor, windows: Tensor) -> None:
         """Write `windows` to their places in the canvases: the inverse of `window`; nothing else is touched."""
+        if self.angle is not None:
+            raise InputError("a rotated view has no inverse; train with --rotation 0")
         canvas[self._places(canvas)] = windows.permute(0, 2, 3, 1)
 
     def _places(self, canvas: Tensor) -> tuple[Tensor, slice, Tensor, Tensor]:
@@ -48,6 +55,23 @@ class View:
         return each[:, None, None], slice(None), rows[:, :, None], columns[:, None, :]
 
 
+def rotated(images: Tensor, angle: Tensor) -> Tensor:
+    """Return `images` (B, C, H, W) turned about their centres by `angle` (B,), degrees counterclockwise.
+
+    The nearest pixel is taken, and 0 from outside, as torchvision's RandomRotation does (PIL's fixed point aside).
+    """
+    height, width = images.shape[2:]
+    cos, sin = (f(angle.deg2rad())[:, None, None] for f in (torch.cos, torch.sin))
+    y, x = (torch.arange(side, dtype=torch.float64) + 0.5 - side / 2 for side in (height, width))
+    row = (sin * x + cos * y[:, None] + height / 2).floor().long()
+    column = (cos * x - sin * y[:, None] + width / 2).floor().long()
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    each, device = torch.arange(len(images))[:, None, None], images.device
+    places = (index.to(device) for index in (each, row.clamp(0, height - 1), column.clamp(0, width - 1)))
+    each, row, column = places
+    return (images[each, :, row, column] * inside.to(device)[..., None]).permute(0, 3, 1, 2).contiguous()
+
+
 @dataclass(frozen=True)
 class Batch:
     """What a method trains on."""
@@ -55,5 +79,5 @@ class Batch:
     x: Tensor  # images (B, C, H, W) in [0, 1]
     y: Tensor  # labels (B,), int64
     index: Tensor | None = None  # (B,) int64, each image's place in the data set
-    view: View | None = None  # the crop and flip that made x
+    view: View | None = None  # the crop, flip and rotation that made x
     label_smoothing: float = 0.0  # of the training loss: this share of each label is spread over all classes

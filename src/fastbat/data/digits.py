@@ -1,21 +1,16 @@
 """scikit-learn's digits: 1,797 grey 8x8 images of handwritten digits, inside the installed package."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from sklearn import datasets
 
 from fastbat.data.images import Images, fingerprint
-from fastbat.errors import InputError
 
 TEST_SIZE = 397  # the last 397 images are the test set, so that their writers are mostly others than the training set's
 
 
-def load_digits(data_dir: Path | None) -> tuple[Images, Images]:
+def load_digits() -> tuple[Images, Images]:
     """Return the first 1,400 images and the last 397; grey levels 0..16 are stored as 0..255."""
-    if data_dir is not None:
-        raise InputError(f"data_dir is {str(data_dir)!r}, but digits is embedded; leave it out")
     digits = datasets.load_digits()
     pixels = torch.from_numpy(np.round(digits.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
     labels = torch.from_numpy(digits.target.astype(np.int64))

@@ -27,24 +27,27 @@ class Images:
         """Return the same images on `device`."""
         return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device))
 
+    def decoded(self) -> "Images":
+        """Return these images themselves; a streamed set gives its own, decoded."""
+        return self
+
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Return x (N, C, H, W) float32 in [0, 1] and y (N,) int64."""
-        return self.pixels.float() / 255, self.labels
+        return unit(self.pixels), self.labels
 
 
-@dataclass(frozen=True)
-class Splits:
-    """A data set, cut: the last 10 % of the training images are the validation images."""
-
-    train: Images
-    validation: Images
-    test: Images
+def unit(pixels: Tensor) -> Tensor:
+    """Return bytes as float32 in [0, 1], and anything else as it is."""
+    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
 
 
-def split(train: Images, test: Images) -> Splits:
-    """Cut the validation images off the end of `train`: its last tenth, rounded down."""
-    cut = len(train) - len(train) // 10
-    return Splits(train.slice(0, cut), train.slice(cut, None), test)
+def mean_and_std(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation per channel of bytes (N, C, H, W) in [0, 1]; 1 for the std of a constant."""
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    counts = [torch.bincount(channel.flatten(), minlength=256).double() for channel in pixels.unbind(1)]
+    means = [float(count @ levels / count.sum()) for count in counts]
+    stds = [float(n @ (levels - mean) ** 2 / n.sum()) ** 0.5 for n, mean in zip(counts, means, strict=True)]
+    return tuple(round(mean, 6) for mean in means), tuple(round(std, 6) or 1.0 for std in stds)
 
 
 def fingerprint(pixels: Tensor, labels: Tensor) -> str:

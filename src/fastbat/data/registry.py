@@ -1,61 +1,175 @@
-"""The data sets by name. `digits` is embedded; the others come from the Hugging Face hub or a local folder."""
+"""The data sets by name, and loading them. `digits` is embedded; the others are on the hub, or in a folder."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from fastbat.data.cache import cached
 from fastbat.data.digits import load_digits
-from fastbat.data.hub import load_hub
-from fastbat.data.images import Images, Splits, split
+from fastbat.data.encoded import Encoded, Source, on_disk, on_hub
+from fastbat.data.images import Images, mean_and_std
+from fastbat.data.stream import CROP, ImageSet, Phase, Stream
 from fastbat.errors import InputError, choose
+
+ANY_HUB = "owner/name"
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
 class DatasetCard:
-    """What the trainer needs to know of a data set beside its images."""
+    """What the trainer needs to know of a data set beside its images; `load` fills in what it finds."""
 
     source: str  # where the images come from, for people
-    load: Callable[[Path | None], tuple[Images, Images]]  # data_dir -> train, test
-    model: str  # the model it is trained with unless another is named
-    mean: tuple[float, ...]  # per channel, of the training images in [0, 1]
-    std: tuple[float, ...]
-    pad: int  # random crop after padding by this much
-    flip: bool  # random horizontal flip
-    max_lr: float  # peak learning rate, unless another is set
+    hub: str | None = None  # its name on the Hugging Face hub
+    model: str = "preactresnet18"  # the model it is trained with unless another is named
+    mean: tuple[float, ...] | None = None  # per channel, of the training images in [0, 1]; None: whatever the user has
+    std: tuple[float, ...] | None = None
+    size: int | None = None  # shorter side of the images in pixels; None: found
+    pad: int | None = None  # random crop after padding by this much; None: an eighth of the size
+    flip: bool = True  # random horizontal flip
+    rotation: float = 0.0  # random rotation after crop and flip, by up to this many degrees either way
+    max_lr: float = 0.2  # peak learning rate, unless another is set
+    tests: tuple[str, ...] = ("test", "val", "valid", "validation")  # names of the test split; the first there is
+    mixed: bool = True  # put into one fixed random order, for the one on disk may follow the classes
+    rates: tuple[tuple[float, float], ...] = ()  # (share of all epochs, share of max_lr); empty: up and down again
+    phases: tuple[Phase, ...] = ()  # of a streamed data set
 
 
 DATASETS = {
     "digits": DatasetCard(
-        source="scikit-learn, embedded: 1,797 grey 8x8 images, 10 classes",
-        load=load_digits,
-        model="cnn",
-        mean=(0.305,),
-        std=(0.376,),
-        pad=0,
-        flip=False,
-        max_lr=0.1,
+        "scikit-learn, embedded: 1,797 grey 8x8 images, 10 classes",
+        model="cnn", mean=(0.305,), std=(0.376,), pad=0, flip=False, max_lr=0.1,
     ),
     "cifar10": DatasetCard(
-        source="hub uoft-cs/cifar10, or --data-dir: 60,000 colour 32x32 images, 10 classes",
-        load=load_hub("cifar10", "uoft-cs/cifar10", image="img", label="label"),
-        model="preactresnet18",
-        mean=(0.4914, 0.4822, 0.4465),
-        std=(0.2470, 0.2435, 0.2616),
-        pad=4,
-        flip=True,
-        max_lr=0.2,
+        "hub uoft-cs/cifar10, or --data-dir: 60,000 colour 32x32 images, 10 classes", "uoft-cs/cifar10",
+        mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616), pad=4, mixed=False,
     ),
-}
+    "cifar100": DatasetCard(
+        "hub uoft-cs/cifar100, or --data-dir: 60,000 colour 32x32 images, 100 classes; rotated", "uoft-cs/cifar100",
+        mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762), pad=4, rotation=15.0, mixed=False,
+    ),
+    # mean, std and pad as in FAST-BAT's released code
+    "tiny-imagenet": DatasetCard(
+        "hub zh-plus/tiny-imagenet, or --data-dir: 110,000 colour 64x64 images, 200 classes", "zh-plus/tiny-imagenet",
+        mean=IMAGENET_MEAN, std=IMAGENET_STD, pad=4, tests=("valid", "val", "validation"),
+    ),
+    # FAST-AT's published recipe (Wong et al., 2020): 15 epochs in three phases, with batches of 512, 224 and 128 images
+    "imagenet": DatasetCard(
+        "--data-dir, or hub ILSVRC/imagenet-1k: 1,331,167 photographs, 1,000 classes; streamed", "ILSVRC/imagenet-1k",
+        mean=IMAGENET_MEAN, std=IMAGENET_STD, pad=0, model="resnet50", tests=("val", "validation"), max_lr=0.4,
+        rates=((0, 0), (1 / 15, 1), (6 / 15, 0.1), (12 / 15, 0.01), (1, 0.001)),
+        phases=(Phase(6 / 15, 160, 128, 4), Phase(12 / 15, 352, 224, 1.75), Phase(1, None, 288, 1)),
+    ),
+    "folder": DatasetCard("--data-dir: train/CLASS/*.jpg and test/CLASS/*.jpg, or other image files"),
+    "parquet": DatasetCard("--data-dir: train*.parquet and test*.parquet with an image and a label column"),
+    ANY_HUB: DatasetCard("any data set of labelled images of the hub, by its name there", ANY_HUB),
+}  # fmt: skip
 
 
-def load(name: str, data_dir: Path | None = None) -> Splits:
-    """Return the data set `name` of DATASETS, cut into train, validation and test.
+@dataclass(frozen=True)
+class Splits:
+    """A data set, cut: the last 10 % of the training images are the validation images."""
 
-    With `data_dir` its parquet files are read and nothing is downloaded. Raises InputError where the images are
-    not to be had, with what was looked for.
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet
+    card: DatasetCard  # filled in
+
+
+def dataset_card(name: str) -> DatasetCard:
+    """Return the card of the data set `name`: one of DATASETS, or OWNER/NAME on the hub."""
+    if "/" in name:
+        return replace(DATASETS[ANY_HUB], hub=name)
+    return DATASETS[choose("data set", name, DATASETS)]
+
+
+def load(
+    name: str,
+    data_dir: Path | None = None,
+    *,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    image_size: int | None = None,
+    workers: int = 0,
+    **augmentation: Any,
+) -> Splits:
+    """Return the data set `name`, cut into train, validation and test, and its card filled in.
+
+    With `data_dir` its files are read and nothing is downloaded. `image_size` resizes the shorter side to so many
+    pixels and cuts out the middle; `augmentation` are pad, flip and rotation, where they are not to be the card's. A
+    user's own data set without a test split gives up its last tenth for one. Raises InputError where the images are
+    not to be had or do not fit each other, with what was looked for.
     """
-    card = DATASETS[choose("data set", name, DATASETS)]
-    train, test = card.load(data_dir)
-    if train.pixels.shape[1] != len(card.mean):
-        raise InputError(f"{name} has images of {train.pixels.shape[1]} channels, expected {len(card.mean)}")
-    return split(train, test)
+    card = dataset_card(name)
+    card = replace(card, **{what: value for what, value in augmentation.items() if value is not None})
+    own = {"data_dir": data_dir, "image_column": image_column, "label_column": label_column, "image_size": image_size}
+    streamed = {"image_size": image_size, "pad": card.pad, "rotation": card.rotation}
+    for what, value in (own if name == "digits" else streamed if card.phases else {}).items():
+        if value:
+            how = "streamed" if card.phases else "embedded"
+            raise InputError(f"{what} is {str(value)!r}, but {name} is {how}; leave it out")
+    if name == "digits":
+        splits: tuple[ImageSet, ...] = load_digits()
+    else:
+        found = _found(name, card, data_dir)
+        splits = tuple(_images(source, card, image_column, label_column, image_size, workers) for source in found)
+    train, test = _agreed(name, *(splits if len(splits) == 2 else _tenth_off(*splits)))
+    train, validation = _tenth_off(train)
+    if isinstance(train, Images):
+        size, (mean, std) = min(train.pixels.shape[2:]), (card.mean, card.std)
+        mean, std = (mean, std) if mean else mean_and_std(train.pixels)
+        card = replace(card, mean=mean, std=std, size=size, pad=size // 8 if card.pad is None else card.pad)
+    return Splits(train, validation, test, replace(card, size=card.size or CROP))
+
+
+def _found(name: str, card: DatasetCard, data_dir: Path | None) -> list[Source]:
+    """Return the training split and the test split; the former alone where a user's data set has no other."""
+    known = name if card.mean else None
+    if data_dir is None and card.hub is None:
+        raise InputError(f"{name} is read from a folder of yours; name it with --data-dir")
+    hub = on_hub(card.hub, card.mixed) if data_dir is None and card.hub else {}
+
+    def find(split: str) -> Source | None:
+        in_memory = not card.phases
+        return hub.get(split) if data_dir is None else on_disk(data_dir, known, split, card.mixed, in_memory)
+
+    train, test = find("train"), next(filter(None, map(find, card.tests)), None)
+    if train is None or (known and test is None):
+        missing, where = card.tests[0] if train else "train", str(data_dir or card.hub)
+        files = f"{known}-{missing}*.parquet" if known else f"{missing}*.parquet"
+        hint = ", or leave data_dir out to download it" if card.hub and data_dir else ""
+        raise InputError(f"no {files} and no {missing}/CLASS/*.jpg in {where!r}; put the data set's files there{hint}")
+    return [train, test] if test else [train]
+
+
+def _images(
+    source: Source, card: DatasetCard, image: str | None, label: str | None, size: int | None, workers: int
+) -> ImageSet:
+    encoded = Encoded.of(source, image, label)
+    if card.phases:
+        return Stream.of(encoded, source.key(contents=False), workers)
+    about = (source.key(contents=True), image, label, size)
+    return cached("-".join(str(part) for part in about if part), encoded, size)
+
+
+def _tenth_off(images: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """Cut the last tenth off, rounded down."""
+    cut = len(images) - len(images) // 10
+    if cut == len(images):
+        raise InputError(f"{len(images)} images are too few to set a tenth of them aside; give at least 20")
+    return images.slice(0, cut), images.slice(cut, None)
+
+
+def _agreed(name: str, train: ImageSet, test: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """Return both with the same class names; raise InputError unless labels and sizes fit."""
+    classes = train.classes or tuple(str(label) for label in range(len(train.labels.unique())))
+    for part, of in ((train, "training"), (test, "test")):
+        low, high = int(part.labels.min()), int(part.labels.max())
+        if low < 0 or high >= len(classes):
+            raise InputError(f"{name} has {of} labels {low}..{high} for {len(classes)} classes; number them from 0 on")
+        if part.classes not in ((), classes):
+            raise InputError(f"training and test images of {name} have other class names; give them the same")
+    if isinstance(train, Images) and isinstance(test, Images) and train.pixels.shape[1:] != test.pixels.shape[1:]:
+        (_, *size), (_, *other) = train.pixels.shape[1:], test.pixels.shape[1:]
+        raise InputError(f"training images are {size}, test images {other}; give both one size: --image-size 64")
+    return replace(train, classes=classes), replace(test, classes=classes)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastbat.data import ImageSet, unit
 from fastbat.errors import InputError, choose
 from fastbat.geometry import check_eps
 
@@ -31,8 +32,14 @@ def check_request(eps: float, attacks: Sequence[str], counts: Mapping[str, int],
         raise InputError(f"seed is {seed}; it must be a whole number from 0 to 2^63 - 1")
 
 
-def gather(data: tuple[Tensor, Tensor] | Iterable[Any], limit: int | None) -> tuple[Tensor, Tensor]:
-    """Return images (N, C, H, W) and labels (N,) of (x, y), or of a loader of such pairs or of objects with x and y."""
+def gather(data: tuple[Tensor, Tensor] | ImageSet | Iterable[Any], limit: int | None) -> tuple[Tensor, Tensor]:
+    """Return images (N, C, H, W) and labels (N,) of (x, y), or of a loader of such pairs or of objects with x and y.
+
+    Those of an ImageSet stay bytes.
+    """
+    if isinstance(data, ImageSet):
+        images = data.slice(0, limit).decoded()
+        return images.pixels, images.labels
     if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
         x, y = data
     else:
@@ -86,12 +93,14 @@ def _check_data(x: Tensor, y: Tensor) -> None:
 
 def check_fit(model: nn.Module, x: Tensor, y: Tensor, device: torch.device) -> int:
     """Return the number of classes; raise InputError where one forward pass shows that model and data do not fit."""
-    probe = x[:2].to(device).requires_grad_()
+    probe = unit(x[:2].to(device)).requires_grad_()
     try:
         logits = model(probe)
     except (RuntimeError, ValueError, TypeError) as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
-        raise InputError(f"the model does not take {x.dtype} images of shape {tuple(x.shape[1:])}: {reason}") from error
+        raise InputError(
+            f"the model does not take {probe.dtype} images of shape {tuple(x.shape[1:])}: {reason}"
+        ) from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x[:2]):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(f"the model returns {found} for {len(x[:2])} images; expected logits (N, classes)")

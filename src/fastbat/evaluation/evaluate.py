@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fastbat.attacks import autoattack
 from fastbat.attacks.ensemble import standard_parts
+from fastbat.data import ImageSet, unit
 from fastbat.evaluation.check import check_fit, check_request, first_device, gather
 from fastbat.evaluation.frozen import frozen
 from fastbat.evaluation.measures import adversarial, correct, robust_to_pgd
@@ -18,7 +19,7 @@ from fastbat.progress import bar
 
 def evaluate(
     model: nn.Module,
-    data: tuple[Tensor, Tensor] | Iterable[Any],
+    data: tuple[Tensor, Tensor] | ImageSet | Iterable[Any],
     *,
     eps: float,
     attacks: Sequence[str] = ("clean", "pgd"),
@@ -32,9 +33,9 @@ def evaluate(
 
     `model` maps images (B, C, H, W) in [0, 1] to logits (B, K), its normalisation inside; it is evaluated where its
     weights are, in eval mode and their own precision, and put back as it was. `data` is (x, y), or a loader of (x, y)
-    or of objects with x and y; `limit` takes the first N images. Every attack starts from the images classified
-    correctly. PGD's step is eps / 4 and its starts depend on (seed, restart, image) alone; AutoAttack's depend on
-    `batch_size` too, as in its authors' code.
+    or of objects with x and y, or an image set of `fastbat.data`; `limit` takes the first N images. Every attack starts
+    from the images classified correctly. PGD's step is eps / 4 and its starts depend on (seed, restart, image) alone;
+    AutoAttack's depend on `batch_size` too, as in its authors' code.
 
     Raises InputError before any attack: images not finite or outside [0, 1], labels outside the classes, a model that
     does not take the images, eps outside (0, 1], an unknown attack, counts below 1.
@@ -70,7 +71,7 @@ def evaluate(
     settings: dict[str, Any] = {
         "seed": seed,
         "batch_size": batch_size,
-        "precision": str(x.dtype).removeprefix("torch."),
+        "precision": str(unit(x[:1]).dtype).removeprefix("torch."),
         "device": str(device),
     }
     if "pgd" in attacks:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fastbat.attacks import pgd, survivors
+from fastbat.data import unit
 from fastbat.evaluation.check import first_device
 from fastbat.progress import Show
 from fastbat.randomness import uniform_starts
@@ -24,19 +25,20 @@ def correct(model: nn.Module, x: Tensor, y: Tensor, batch_size: int = 250) -> Te
 @torch.no_grad()
 def adversarial(model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor, eps: float, batch_size: int = 250) -> Tensor:
     """Return a mask (N,): x_adv is misclassified, within eps of x and within [0, 1], both to 1e-6."""
+    x = unit(x)
     inside = ((x_adv - x).abs() <= eps + SLACK) & (x_adv >= -SLACK) & (x_adv <= 1 + SLACK)
     return inside.flatten(1).all(1) & ~correct(model, x_adv, y, batch_size)
 
 
 def _right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    logits = model(x.to(first_device(model, x)))
+    logits = model(unit(x.to(first_device(model, x))))
     right: Tensor = (logits.argmax(1) == y.to(logits.device)) & logits.isfinite().all(1)
     return right.to(y.device)
 
 
 def robust_to_pgd(
     model: nn.Module,  # eval mode, weights frozen
-    x: Tensor,  # (N, C, H, W) in [0, 1]
+    x: Tensor,  # (N, C, H, W) in [0, 1], or bytes
     y: Tensor,  # (N,)
     candidates: Tensor,  # (N,) bool: the images to attack; the others stay False
     *,
@@ -60,7 +62,7 @@ def robust_to_pgd(
         for i, index in enumerate(batches):
             share = (restart + i / len(batches)) / restarts
             show(share, f"PGD-{steps}-{restarts} restart {restart + 1}: {int(robust.sum())} of {len(y)} robust")
-            xb, yb = x[index].to(device), y[index].to(device)
+            xb, yb = unit(x[index].to(device)), y[index].to(device)
             start = eps * (2 * uniform_starts(xb, index, seed, "pgd", restart) - 1)
             delta = pgd(model, xb, yb, start, eps=eps, steps=steps, step=step)
             robust[index[adversarial(model, xb, xb + delta, yb, eps).to(index.device)]] = False

@@ -10,7 +10,7 @@ The canvas of the clean image is padded with 0.5. Perturbations start, and start
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,10 @@ class Atta:
     """Every so many epochs the perturbations start again."""
     memory: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    needs: ClassVar = {
+        "view": "ATTA carries attacks through crop and flip and back; train it with --rotation 0, and not on a stream"
+    }
 
     def __post_init__(self) -> None:
         check_eps(self.eps)

@@ -26,6 +26,7 @@ class FreeAT:
     memory: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    needs: ClassVar = {"size": "FREE-AT carries one perturbation from batch to batch; images that change size lose it"}
     budget: ClassVar = {"epochs": 10, "lr_scale": 0.2}  # 10 passes of 8 replays; a peak rate of 0.04 for 0.2
 
     def __post_init__(self) -> None:

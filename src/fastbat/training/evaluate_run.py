@@ -42,12 +42,13 @@ def evaluate_run(
     run = Run(file.parent)
     if data_dir is None and run.config.exists() and "data_dir" in (trained_with := run.read_config()):
         data_dir = Path(trained_with["data_dir"])
-    test = load(dataset["name"], data_dir).test
+    table = {name: config.get(name) for name in ("image_column", "label_column", "image_size")}
+    test = load(dataset["name"], data_dir, **table, workers=config.get("workers", 0)).test
     if list(test.classes) != list(dataset["classes"]):
         raise InputError(f"{str(file)!r} was trained on other classes than those of {dataset['name']} in {data_dir}")
     if run.config.exists():
         run.evaluations.touch()  # a folder that cannot be written shows before the attacks, not after
-    result = evaluate(model.to(pick_device(device)), test.tensors(), eps=eps, **how)
+    result = evaluate(model.to(pick_device(device)), test, eps=eps, **how)
     source = {
         "checkpoint": file.name,
         "epoch": epoch,

@@ -24,7 +24,7 @@ from fastbat.errors import InputError, choose
 from fastbat.files import read_records, replacing
 
 CHECKPOINTS = ("best", "last", "best-ema", "last-ema")
-MAY_DIFFER_ON_RESUME = {"device", "data_dir"}
+MAY_DIFFER_ON_RESUME = {"device", "data_dir", "workers"}
 
 
 @dataclass(frozen=True)

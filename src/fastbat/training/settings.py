@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from fastbat.data import DATASETS
+from fastbat.data import dataset_card
 from fastbat.errors import InputError, choose
 from fastbat.methods import METHODS, Method
 from fastbat.models import resolve_model
@@ -19,9 +19,23 @@ class Settings:
     """
 
     dataset: str = "digits"
-    """Data set by name; `fastbat list datasets` names them."""
+    """Data set by name (`fastbat list datasets`), or OWNER/NAME of the Hugging Face hub."""
     data_dir: Path | None = None
-    """Folder with the data set's parquet files; without it the data set is downloaded."""
+    """Folder with its image folders or parquet files; without it the data set is downloaded."""
+    image_column: str | None = None
+    """Column of a table that holds the images; the first with images unless given."""
+    label_column: str | None = None
+    """Column of a table that holds the labels; label, labels or fine_label unless given."""
+    image_size: int | None = None
+    """Resize the shorter side to so many pixels and cut out the middle; needed where images differ in size."""
+    pad: int | None = None
+    """Random crops after padding by so many pixels; the data set's own unless given (an eighth of the size)."""
+    flip: bool | None = None
+    """Random horizontal flips; the data set's own unless given (--flip=false: none)."""
+    rotation: float | None = None
+    """Random rotations by up to so many degrees; the data set's own unless given (CIFAR-100: 15)."""
+    workers: int = 4
+    """Processes that decode the images of a streamed data set; their number changes no image."""
     train_limit: int | None = None
     """Train on the first N images of the training split."""
     model: str | None = None
@@ -39,7 +53,7 @@ class Settings:
     epochs: int | None = None
     """Passes over the training images; 20 unless given (FREE-AT: 10, each of 8 replays)."""
     batch_size: int = 128
-    """Images a step."""
+    """Images a step; on imagenet in the last of its phases."""
     max_lr: float | None = None
     """Peak of the triangular learning rate; the data set's own unless given (CIFAR-10: 0.2), scaled by some methods."""
     momentum: float = 0.9
@@ -70,8 +84,12 @@ class Settings:
     """cpu, cuda, or auto: cuda where there is one."""
 
     def __post_init__(self) -> None:
-        choose("data set", self.dataset, DATASETS)
+        dataset_card(self.dataset)
         least = {
+            "image_size": 1,
+            "pad": 0,
+            "rotation": 0,
+            "workers": 0,
             "epochs": 1,
             "batch_size": 1,
             "select_steps": 1,
@@ -99,7 +117,7 @@ class Settings:
 
     def resolved(self, method: Method) -> "Settings":
         """Return these settings with what depends on the data set, the network and the method filled in."""
-        card, budget = DATASETS[self.dataset], getattr(method, "budget", {})
+        card, budget = dataset_card(self.dataset), getattr(method, "budget", {})
         model = self.model or card.model
         shape = resolve_model(model, width=self.width, activation=self.activation, stem=self.stem, dropout=self.dropout)
         max_lr = card.max_lr * budget.get("lr_scale", 1) if self.max_lr is None else self.max_lr

@@ -15,7 +15,7 @@ from fastbat.errors import InputError
 from fastbat.files import load_tensors, save_tensors
 from fastbat.methods import Method
 
-IGNORED = {"device": None}  # may differ from the run that is gone on with
+IGNORED = {"device": None, "workers": None}  # may differ from the run that is gone on with
 
 
 def save_state(

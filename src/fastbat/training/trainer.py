@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from fastbat.data import DATASETS, Loader, Splits, load
-from fastbat.errors import DivergedError
+from fastbat.data import Loader, Splits, load
+from fastbat.errors import DivergedError, InputError
 from fastbat.evaluation import gradient_alignment
 from fastbat.files import append_record, read_records, write_records
 from fastbat.methods import Method
@@ -32,7 +32,7 @@ from fastbat.training.machine import peak_memory_mib, pick_device, synchronize
 from fastbat.training.precision import Autocast
 from fastbat.training.rehearsal import rehearse
 from fastbat.training.run import Run
-from fastbat.training.schedule import triangular
+from fastbat.training.schedule import piecewise, triangular
 from fastbat.training.selection import Best, Candidate, judge
 from fastbat.training.settings import Settings, describe
 from fastbat.training.state import read_state, restore, save_state
@@ -50,7 +50,8 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
     check = run.check_same if resume else run.check_free
     check(config)
     device = pick_device(settings.device)
-    splits = load(settings.dataset, settings.data_dir)
+    how = ("image_column", "label_column", "image_size", "pad", "flip", "rotation", "workers")
+    splits = load(settings.dataset, settings.data_dir, **{name: getattr(settings, name) for name in how})
     if settings.train_limit is not None:
         splits = replace(splits, train=splits.train.slice(0, settings.train_limit))
     method = replace(method)  # type: ignore[type-var]  # a new one, for the memory of another run is not this run's
@@ -68,8 +69,14 @@ class Trainer:
     def __init__(self, run: Run, method: Method, settings: Settings, splits: Splits, device: torch.device) -> None:
         self.run, self.settings, self.device = run, settings, device
         self.given = self.method = method  # as configured, and the one in charge
-        card = DATASETS[settings.dataset]
-        self.loader = Loader(splits.train.to(device), settings.batch_size, settings.seed, card.pad, card.flip)
+        self.card = card = splits.card
+        self.loader = Loader(
+            splits.train.to(device), settings.batch_size, settings.seed, card.pad or 0, card.flip, card.rotation,
+            card.phases, settings.epochs or 0,
+        )  # fmt: skip
+        for need, reason in getattr(method, "needs", {}).items():
+            if need not in self.loader.keeps:
+                raise InputError(reason)
         self.validation = splits.validation.slice(0, settings.select_limit).to(device).tensors()
         self.ga_images = splits.test.slice(0, settings.ga_images).to(device).tensors()
         self.model_args: dict[str, Any] = {
@@ -138,11 +145,12 @@ class Trainer:
         start = time.perf_counter()
         sums: dict[str, Tensor] = {}
         name = f"epoch {self.epoch + 1} of {self.epochs}"
+        first, end = self.loader.steps(self.epoch), self.loader.steps(self.epoch + 1)
         with bar(name) as show:
             for i, batch in enumerate(self.loader.epoch(self.epoch)):
-                show(i / len(self.loader), name)
+                show(i / (end - first), name)
                 for replay in range(self.replays):
-                    step = (self.epoch * len(self.loader) + i) * self.replays + replay
+                    step = (first + i) * self.replays + replay
                     for k, v in self.update(batch, step).items():
                         sums[k] = sums.get(k, torch.zeros_like(v)) + v * len(batch.y)
         synchronize(self.device)
@@ -178,7 +186,8 @@ class Trainer:
     def schedule(self, step: int) -> None:
         """Set learning rate and momentum of update `step`."""
         group, momentum, low = self.optimizer.param_groups[0], self.settings.momentum, self.settings.momentum_at_peak
-        height = triangular(step, self.epochs * len(self.loader) * self.replays)
+        knots = [(self.loader.steps(round(when * self.epochs)) * self.replays, rate) for when, rate in self.card.rates]
+        height = piecewise(step, knots) if knots else triangular(step, self.loader.steps(self.epochs) * self.replays)
         group["lr"] = self.max_lr * height
         group["momentum"] = momentum if low is None else momentum + (low - momentum) * height
 
