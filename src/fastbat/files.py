@@ -6,6 +6,7 @@ Nothing is pickled: weights and optimizer state are safetensors, everything else
 import hashlib
 import json
 import os
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from tempfile import NamedTemporaryFile
 from typing import IO, Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -70,6 +72,28 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if "fastbat" in meta and meta.get("sha256") != _checksum(tensors, meta["fastbat"]):
         raise InputError(f"{str(path)!r} does not match its checksum: it was altered or damaged; copy it anew")
     return tensors, meta
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the table of a TOML file; raises InputError where it is missing or not TOML."""
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} is not TOML: {error}") from error
+
+
+@contextmanager
+def locked(folder: Path, doing: str) -> Iterator[None]:
+    """Make `folder` and hold it for this process alone; raises InputError where another process is `doing` in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        with lock:
+            yield
+    except Timeout as error:
+        raise InputError(f"another process is {doing} in {str(folder)!r}; wait for it or name another --out") from error
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:

@@ -2,8 +2,8 @@
 
 from fastbat.training.evaluate_run import evaluate_run
 from fastbat.training.export import export_model
-from fastbat.training.run import Run, read_toml
+from fastbat.training.run import Run
 from fastbat.training.settings import Settings
 from fastbat.training.trainer import train
 
-__all__ = ["Run", "Settings", "evaluate_run", "export_model", "read_toml", "train"]
+__all__ = ["Run", "Settings", "evaluate_run", "export_model", "train"]

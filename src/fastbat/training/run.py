@@ -10,18 +10,16 @@ RUN/
   evaluation.jsonl   one record an evaluation
 """
 
-import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tomli_w
-from filelock import FileLock, Timeout
 
 from fastbat.errors import InputError, choose
-from fastbat.files import read_records, replacing
+from fastbat.files import locked, read_records, read_toml, replacing
 
 CHECKPOINTS = ("best", "last", "best-ema", "last-ema")
 MAY_DIFFER_ON_RESUME = {"device", "data_dir", "workers"}
@@ -85,31 +83,12 @@ class Run:
         """Return the settings; raises InputError where there are none or they are not TOML."""
         return read_toml(self.config)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the run for this process alone; raises InputError where another process trains in it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock", timeout=0)
-        try:
-            with lock:
-                yield
-        except Timeout as error:
-            raise InputError(
-                f"another process is training in {str(self.path)!r}; wait for it or name another --out"
-            ) from error
+        return locked(self.path, "training")
 
 
 def weights_of(target: Path | str, checkpoint: str) -> Path:
     """Return the `checkpoint`, best or last, of a run directory; a file is itself."""
     target = Path(target)
     return Run(target).weights(checkpoint) if target.is_dir() else target
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return the table of a TOML file; raises InputError where it is missing or not TOML."""
-    try:
-        return tomllib.loads(path.read_text())
-    except OSError as error:
-        raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{str(path)!r} is not TOML: {error}") from error

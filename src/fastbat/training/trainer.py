@@ -49,18 +49,24 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
     config = describe(method, settings)
     check = run.check_same if resume else run.check_free
     check(config)
-    device = pick_device(settings.device)
-    how = ("image_column", "label_column", "image_size", "pad", "flip", "rotation", "workers")
-    splits = load(settings.dataset, settings.data_dir, **{name: getattr(settings, name) for name in how})
-    if settings.train_limit is not None:
-        splits = replace(splits, train=splits.train.slice(0, settings.train_limit))
-    method = replace(method)  # type: ignore[type-var]  # a new one, for the memory of another run is not this run's
-    trainer = Trainer(run, method, settings, splits, device)
+    trainer = prepare(method, settings, run.path)
     with run.locked():
         check(config)  # again: another process may have been here while the data were read
         run.write_config(config)
         trainer.train()
     return run
+
+
+def prepare(method: Method, settings: Settings, out: Path | str) -> "Trainer":
+    """Return a trainer with model and data for the run directory `out`, where nothing is written yet."""
+    settings = settings.resolved(method)
+    how = ("image_column", "label_column", "image_size", "pad", "flip", "rotation", "workers")
+    device = pick_device(settings.device)
+    splits = load(settings.dataset, settings.data_dir, **{name: getattr(settings, name) for name in how})
+    if settings.train_limit is not None:
+        splits = replace(splits, train=splits.train.slice(0, settings.train_limit))
+    method = replace(method)  # type: ignore[type-var]  # a new one, for the memory of another run is not this run's
+    return Trainer(Run(Path(out)), method, settings, splits, device)
 
 
 class Trainer:

@@ -1,0 +1,104 @@
+"""fastbat suite: tables of trials, run, looked at, and estimated before they are run."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from fastbat.cli.listing import print_json
+from fastbat.methods import Method
+from fastbat.suite import Row, estimate, read_trials, run_suite, status
+from fastbat.training import Settings
+
+Configure = Callable[[Sequence[str]], tuple[Method, Settings]]
+
+
+def suite_app(configure: Configure, check: Callable[[Sequence[str]], None]) -> App:
+    """Return `fastbat suite`; `check` refuses a bad command line, `configure` parses one of `fastbat train`."""
+    app = App(
+        name="suite", help="Tables of trials: run, looked at, estimated.", default_parameter=Parameter(negative=())
+    )
+
+    @app.command(name="run")
+    def run_command(
+        file: Path, /, *, out: Path, data_dir: Path | None = None, device: str | None = None, json: bool = False
+    ) -> None:
+        """Run the trials of a table, each in its own process; those that are finished are not run again.
+
+        Parameters
+        ----------
+        file
+            TOML table: [train] and [evaluate] hold settings of those commands, a list is a dimension; [[arm]] is a row.
+        out
+            Folder of the suite: a run directory a trial, results.jsonl, logs. The same command goes on after any stop.
+        data_dir
+            Folder with the data set on this machine, for all trials.
+        device
+            cpu, cuda or auto, for all trials.
+        json
+            Print one JSON object instead of a table.
+        """
+        machine = {"data_dir": data_dir and data_dir.resolve(), "device": device}
+        records = run_suite(file, out, check, {name: value for name, value in machine.items() if value is not None})
+        show(status(out), json)
+        if any(record["status"] == "failed" for record in records):
+            sys.exit(1)
+
+    @app.command(name="status")
+    def status_command(out: Path, /, *, json: bool = False) -> None:
+        """Say how far a suite is.
+
+        Parameters
+        ----------
+        out
+            Folder of the suite.
+        json
+            Print one JSON object instead of a table.
+        """
+        show(status(out), json)
+
+    @app.command(name="estimate")
+    def estimate_command(file: Path, /, *, data_dir: Path | None = None, json: bool = False) -> None:
+        """Estimate what training the trials of a table takes here: a few steps of each kind, timed; nothing is kept.
+
+        Parameters
+        ----------
+        file
+            TOML table of trials.
+        data_dir
+            Folder with the data set on this machine.
+        json
+            Print one JSON object instead of a table.
+        """
+        extra = [] if data_dir is None else [f"--data-dir={data_dir}"]
+        costs = estimate(read_trials(file), lambda flags: configure(["train", *flags, *extra]))
+        hours = sum(cost.hours for cost in costs)
+        if json:
+            print_json({"trials": [asdict(cost) | {"hours": cost.hours} for cost in costs], "hours": hours})
+            return
+        table = Table("trial", "steps", "ms a step", "hours", caption=f"{hours:.1f} hours, evaluation not counted")
+        for cost in costs:
+            table.add_row(cost.trial, f"{cost.steps}", f"{1000 * cost.seconds_per_step:.0f}", f"{cost.hours:.2f}")
+        Console().print(table)
+
+    return app
+
+
+def show(found: list[Row], json: bool) -> None:
+    """Print the rows of a suite."""
+    if json:
+        print_json({"trials": [asdict(row) for row in found]})
+        return
+    table = Table("trial", "state", "weights", "SA", "RA-PGD", "RA-AA", "n", "s an epoch")
+    for row in found:
+        shares = ["" if share is None else f"{share:.1f}" for share in (row.sa, row.ra_pgd, row.ra_aa)]
+        seconds = "" if row.seconds_per_epoch is None else f"{row.seconds_per_epoch:.1f}"
+        table.add_row(row.trial, row.state, row.checkpoint, *shares, str(row.n or ""), seconds)
+    Console().print(table)
+    for row in found:
+        if row.error:
+            print(f"{row.trial} failed: {row.error}")

@@ -1,0 +1,134 @@
+"""Running a table of trials: each in its own process, finished ones never again, a failure stopping no other.
+
+DIR/
+  suite.toml        the table as it was run last
+  results.jsonl     one record a finished or failed trial
+  TRIAL/            its run directory
+  TRIAL.log         what it printed, with its commands
+"""
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fastbat.errors import InputError
+from fastbat.files import append_record, locked, read_records
+from fastbat.progress import say
+from fastbat.suite.trials import Trial, flags, read_trials
+from fastbat.training import Run
+
+Check = Callable[[Sequence[str]], None]
+Record = dict[str, Any]
+
+TABLE, RESULTS = "suite.toml", "results.jsonl"
+ACCURACIES = ("sa", "ra_pgd", "ra_aa")
+
+
+def run_suite(file: Path, out: Path, check: Check, extra: Mapping[str, Any]) -> list[Record]:
+    """Run the trials of `file` that `out` has not finished; return the last record of each.
+
+    `check` raises InputError where a command of `fastbat` would be refused: all are checked before the first trial is
+    started. `extra` are settings of this machine, such as the data folder, for all trials; they belong to no table.
+    """
+    trials = read_trials(file)
+    check_all(trials, out, check, extra)
+    with locked(out, "running trials"):
+        if file.resolve() != (out / TABLE).resolve():
+            shutil.copyfile(file, out / TABLE)
+        records = []
+        for i, trial in enumerate(trials):
+            record = finished(trial, out)
+            say(f"trial {i + 1} of {len(trials)}, {trial.name}: {'finished before' if record else 'running'}")
+            if record is None:
+                record = run_trial(trial, out, extra)
+                append_record(out / RESULTS, record)
+                say(f"  {outcome(record)}")
+            records.append(record)
+    return records
+
+
+def check_all(trials: Sequence[Trial], out: Path, check: Check, extra: Mapping[str, Any]) -> None:
+    """Raise InputError, naming the trial, where one of its commands would be refused."""
+    for trial in trials:
+        try:
+            check(["train", *flags({**trial.train, **extra}), f"--out={out / trial.name}"])
+            for evaluation in trial.evaluations:
+                check(evaluate_command(trial, out, evaluation, extra))
+        except InputError as error:
+            raise InputError(f"trial {trial.name!r}: {error}") from error
+
+
+def finished(trial: Trial, out: Path) -> Record | None:
+    """Return the record of `trial` if it was finished with just these settings and evaluations."""
+    now = description(trial)
+    for record in reversed(read_records(out / RESULTS)):
+        if record["status"] == "finished" and all(record[key] == value for key, value in now.items()):
+            return dict(record)
+    return None
+
+
+def description(trial: Trial) -> Record:
+    """Return what identifies a trial in its records."""
+    return {
+        "trial": trial.name,
+        "train": dict(trial.train),
+        "evaluate": [dict(evaluation) for evaluation in trial.evaluations],
+    }
+
+
+def evaluate_command(trial: Trial, out: Path, evaluation: Mapping[str, Any], extra: Mapping[str, Any]) -> list[str]:
+    """Return the arguments of `fastbat` that measure `trial`, at its training's budget unless another is set."""
+    budget = {"eps": trial.train["eps"]} if "eps" in trial.train else {}
+    return ["evaluate", str(out / trial.name), *flags({**budget, **evaluation, **extra}), "--json"]
+
+
+def run_trial(trial: Trial, out: Path, extra: Mapping[str, Any]) -> Record:
+    """Train, going on where it was begun, and evaluate, in processes of their own; return whatever became of it."""
+    record: Record = {**description(trial), "status": "finished", "started": now()}
+    run, log = Run(out / trial.name), out / f"{trial.name}.log"
+    resume = ["--resume"] if run.config.exists() else []
+    try:
+        execute(["train", *flags({**trial.train, **extra}), f"--out={run.path}", *resume], log)
+        commands = [evaluate_command(trial, out, evaluation, extra) for evaluation in trial.evaluations]
+        record["results"] = [json.loads(execute(command, log)) for command in commands]
+        record["epochs"] = read_records(run.metrics)
+    except ChildError as error:
+        record |= {"status": "failed", "error": str(error)}
+    return {**record, "ended": now()}
+
+
+def outcome(record: Record) -> str:
+    """Return in one line what became of a trial."""
+    if record["status"] == "failed":
+        return f"failed: {record['error']}"
+    found = [f"{key} {result[key]:.1f}" for result in record["results"] for key in ACCURACIES if key in result]
+    return ", ".join(["finished", *found])
+
+
+class ChildError(RuntimeError):
+    """A trial's process ended with an error; its text is the last line that it printed."""
+
+
+def execute(arguments: Sequence[str], log: Path) -> str:
+    """Run `fastbat` with `arguments`, its stderr added to `log`; return its stdout, or raise ChildError."""
+    with log.open("a+") as file:
+        file.write(f"$ fastbat {shlex.join(arguments)}\n")
+        file.flush()
+        command = [sys.executable, "-m", "fastbat.cli", *arguments]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=file, text=True, check=False)
+        file.seek(0)
+        last = (file.read().strip().splitlines() or [""])[-1]
+    if done.returncode:
+        raise ChildError(f"{last.removeprefix('fastbat: ')} (exit status {done.returncode}; {log.name})")
+    return done.stdout
+
+
+def now() -> str:
+    """Return the time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

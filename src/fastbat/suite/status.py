@@ -1,0 +1,59 @@
+"""How far a suite is: a row for each trial and evaluation, from what lies on disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from fastbat.errors import InputError
+from fastbat.files import read_records
+from fastbat.suite.runner import RESULTS, TABLE, finished
+from fastbat.suite.trials import Trial, read_trials
+from fastbat.training import Run
+
+
+@dataclass(frozen=True)
+class Row:
+    """A trial, and one of its evaluations where it is finished."""
+
+    trial: str
+    state: str  # waiting, N epochs trained, failed, finished
+    checkpoint: str = ""
+    sa: float | None = None  # percent
+    ra_pgd: float | None = None
+    ra_aa: float | None = None
+    n: int | None = None
+    seconds_per_epoch: float | None = None  # median over the epochs, of training alone
+    error: str = ""
+
+
+def status(out: Path) -> list[Row]:
+    """Return the rows of the suite in folder `out`; InputError where no suite was run in it."""
+    if not (out / TABLE).exists():
+        raise InputError(f"no suite in {str(out)!r}; start one with: fastbat suite run FILE.toml --out {out}")
+    return [row for trial in read_trials(out / TABLE) for row in rows(trial, out)]
+
+
+def rows(trial: Trial, out: Path) -> list[Row]:
+    """Return what is known of a trial."""
+    record = finished(trial, out)
+    if record is None:
+        return [unfinished(trial, out)]
+    seconds = median(epoch["seconds"] for epoch in record["epochs"])
+    results: list[dict[str, Any]] = record["results"] or [{}]
+    return [
+        Row(
+            trial.name, "finished", result.get("checkpoint", "").removesuffix(".safetensors"),
+            result.get("sa"), result.get("ra_pgd"), result.get("ra_aa"), result.get("n"), seconds,
+        )
+        for result in results
+    ]  # fmt: skip
+
+
+def unfinished(trial: Trial, out: Path) -> Row:
+    """Return how far an unfinished trial is, or why its last attempt failed."""
+    attempts = [record for record in read_records(out / RESULTS) if record["trial"] == trial.name]
+    if attempts and attempts[-1]["status"] == "failed":
+        return Row(trial.name, "failed", error=attempts[-1]["error"])
+    epochs = len(read_records(Run(out / trial.name).metrics))
+    return Row(trial.name, f"{epochs} epochs trained" if epochs else "waiting")

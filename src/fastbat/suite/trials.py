@@ -1,0 +1,84 @@
+"""A table of trials as data.
+
+    [train]                             # settings of `fastbat train`; a list is a dimension of the table
+    dataset = "cifar10"
+    method = ["fast-at", "fast-bat"]
+    eps = [8, 16]
+    seed = [0, 1, 2]
+
+    [[arm]]                             # where there are arms, each is a row of its own over the whole table
+    name = "no-ig"
+    method = "fast-bat"
+    ig_mode = "none"
+
+    [evaluate]                          # settings of `fastbat evaluate`; a list is a dimension here too
+    attacks = "clean,pgd"
+    checkpoint = ["best", "last"]
+
+A trial is one training run and its evaluations; its name is its arm or method with the values of the dimensions.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from fastbat.errors import InputError, choose
+from fastbat.files import read_toml
+
+PARTS = ("train", "arm", "evaluate")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training run and its evaluations, each as the settings of its command."""
+
+    name: str
+    train: Mapping[str, Any]
+    evaluations: tuple[Mapping[str, Any], ...]
+
+
+def read_trials(path: Path) -> list[Trial]:
+    """Return the trials of the TOML file `path`, in the order in which they are run.
+
+    Raises InputError where it is no TOML, has other parts than `train`, `arm` and `evaluate`, or names a trial twice.
+    """
+    table = read_toml(path)
+    for part in table:
+        choose(f"part of {str(path)!r}", part, PARTS)
+    shared, arms = table.get("train", {}), table.get("arm", [{}])
+    parts = [shared, table.get("evaluate", {}), *(arms if isinstance(arms, list) else [None])]
+    if not all(isinstance(part, dict) for part in parts):
+        raise InputError(f"{str(path)!r} should hold tables: [train], [[arm]], [evaluate]")
+    evaluations = tuple(combinations(table["evaluate"])) if "evaluate" in table else ()
+    trials: dict[str, Trial] = {}
+    for arm in arms:
+        settings = shared | {name: value for name, value in arm.items() if name != "name"}
+        for chosen in combinations(settings):
+            name = trial_name(arm.get("name"), settings, chosen)
+            if name in trials:
+                raise InputError(f"{str(path)!r} has two trials {name!r}; give each arm a name of its own")
+            trials[name] = Trial(name, chosen, evaluations)
+    return list(trials.values())
+
+
+def combinations(settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the settings with each list replaced by one of its values, the last list fastest."""
+    lists = [value if isinstance(value, list) else [value] for value in settings.values()]
+    for values in product(*lists):
+        yield dict(zip(settings, values, strict=True))
+
+
+def trial_name(arm: str | None, settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> str:
+    """Return the arm's name, or the method's, followed by what the trial has chosen from the lists of `settings`."""
+    varied = [name for name, value in settings.items() if isinstance(value, list) and name != "method"]
+    method = [str(chosen.get("method", "fast-bat"))] if arm is None or isinstance(settings.get("method"), list) else []
+    words = [*([arm] if arm else []), *method, *(f"{name}{chosen[name]}" for name in varied)]
+    return "-".join(words).replace("/", "_").replace(" ", "_")
+
+
+def flags(settings: Mapping[str, Any]) -> list[str]:
+    """Return `settings` as the flags of a command."""
+    values = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in settings.items()}
+    return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]

@@ -1,0 +1,193 @@
+"""Suites: a table becomes trials, all are checked before the first, finished ones stay, failures stop nothing."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fastbat.cli import main
+from fastbat.errors import InputError
+from fastbat.files import locked, read_records
+from fastbat.suite import read_trials, run_suite
+from fastbat.suite.trials import flags
+from fastbat.training import Run
+
+TINY = """
+[train]
+dataset = "digits"
+width = 2
+epochs = 2
+train_limit = 300
+select_limit = 20
+select_steps = 1
+method = "fast-at"
+eps = 30
+"""
+EVALUATE = """
+[evaluate]
+attacks = "clean,pgd"
+pgd_steps = 2
+pgd_restarts = 1
+limit = 20
+checkpoint = ["best", "last"]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def table(tmp_path, text):
+    file = tmp_path / "table.toml"
+    file.write_text(text)
+    return file
+
+
+def fastbat(*arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    return stopped.value.code
+
+
+def test_lists_are_dimensions_and_arms_are_rows(tmp_path):
+    trials = read_trials(
+        table(
+            tmp_path,
+            """
+            [train]
+            dataset = "digits"
+            eps = [8, 16]
+            seed = [0, 1]
+            [[arm]]
+            method = ["fast-at", "n-fgsm"]
+            [[arm]]
+            name = "no ig"
+            method = "fast-bat"
+            ig_mode = "none"
+            seed = 7
+            [evaluate]
+            attacks = "clean"
+            checkpoint = ["best", "last"]
+            """,
+        )
+    )
+    names = [trial.name for trial in trials]
+    assert names[:5] == ["fast-at-eps8-seed0", "n-fgsm-eps8-seed0", "fast-at-eps8-seed1", "n-fgsm-eps8-seed1",
+                         "fast-at-eps16-seed0"]  # fmt: skip
+    assert names[8:] == ["no_ig-eps8", "no_ig-eps16"]
+    assert trials[-1].train == {
+        "dataset": "digits", "eps": 16, "seed": 7, "method": "fast-bat", "ig_mode": "none",
+    }  # fmt: skip
+    assert [evaluation["checkpoint"] for evaluation in trials[0].evaluations] == ["best", "last"]
+    assert flags({"train_limit": 5, "flip": False, "lam": 0.1}) == ["--train-limit=5", "--flip=false", "--lam=0.1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[train]\nmethod = 'fast-bta'", "trial 'fast-bta': unknown method 'fast-bta'; did you mean 'fast-bat'"),
+        ("[train]\nepohcs = 3", r"trial 'fast-bat': Unknown option: --epohcs. Did you mean --epochs\?"),
+        ("[train]\nepochs = 2.5", "epochs is 2.5; it must be a whole number"),
+        ("[train]\nepochs = [2, 0]", "trial 'fast-bat-epochs0': epochs is 0; it must be at least 1"),
+        ("[train]\nwidth = 4\nmodel = 'timm/resnet18'", "width is 4, but timm/resnet18 has no such setting"),
+        ("[train]\nlam = -1", "lam is -1"),
+        ("[train]\n[evaluate]\nattacks = 'clean,apgd'", "unknown attack 'apgd'"),
+        ("[train]\n[evaluate]\nsteps = 3", "Unknown option"),
+        ("[trian]\nepochs = 2", "unknown part of .* 'trian'; did you mean 'train'"),
+        ("[train]\n[[arm]]\n[[arm]]", "has two trials 'fast-bat'; give each arm a name of its own"),
+        ("train = 3", r"should hold tables: \[train\], \[\[arm\]\], \[evaluate\]"),
+        ("[train", "is not TOML"),
+    ],
+)
+def test_a_bad_table_is_one_line_and_nothing_is_started(text, message, tmp_path, capsys):
+    assert fastbat("suite", "run", table(tmp_path, text), "--out", tmp_path / "out") == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert re.search(message, line)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_suite_runs_each_trial_once_and_reports_a_failure_without_stopping(tmp_path, capsys):
+    out = tmp_path / "a suite"
+    text = TINY + "[[arm]]\nname = 'wild'\nmax_lr = 1e6\nmethod = 'standard'\n[[arm]]\nseed = [0, 1]\n" + EVALUATE
+    assert fastbat("suite", "run", table(tmp_path, text), "--out", out) == 1
+    said = capsys.readouterr().err
+    assert "trial 1 of 3, wild: running" in said
+    assert "failed: training diverged in epoch" in said
+    records = {record["trial"]: record for record in read_records(out / "results.jsonl")}
+    assert {name: record["status"] for name, record in records.items()} == {
+        "wild": "failed", "fast-at-seed0": "finished", "fast-at-seed1": "finished",
+    }  # fmt: skip
+    assert [result["checkpoint"] for result in records["fast-at-seed1"]["results"]] == [
+        "best.safetensors", "last.safetensors",
+    ]  # fmt: skip
+    assert records["fast-at-seed1"]["results"][0]["n"] == 20
+    assert [epoch["epoch"] for epoch in records["fast-at-seed1"]["epochs"]] == [1, 2]
+    written = {path: path.stat().st_mtime_ns for path in (out / "fast-at-seed0").iterdir()}
+    fastbat("suite", "run", out / "suite.toml", "--out", out)  # only the failed one again
+    assert "fast-at-seed0: finished before" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in (out / "fast-at-seed0").iterdir()} == written
+    assert [record["trial"] for record in read_records(out / "results.jsonl")].count("wild") == 2
+    main(["suite", "status", str(out), "--json"])
+    rows = json.loads(capsys.readouterr().out)["trials"]
+    assert [row["trial"] for row in rows] == ["wild", *["fast-at-seed0"] * 2, *["fast-at-seed1"] * 2]
+    assert rows[0]["state"] == "failed"
+    assert rows[0]["error"].startswith("training diverged")
+    assert rows[1]["sa"] == records["fast-at-seed0"]["results"][0]["sa"]
+    main(["suite", "status", str(out)])
+    assert "fast-at-seed0" in capsys.readouterr().out
+
+
+def test_a_killed_suite_goes_on_where_it_was(tmp_path):
+    text = TINY.replace("epochs = 2", "epochs = 40") + "seed = [0, 1]\n"
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "fastbat.cli", "suite", "run", str(table(tmp_path, text)), "--out", str(out)]
+    child = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    first = Run(out / "fast-at-seed0")
+    while len(read_records(first.metrics)) < 3:
+        assert child.poll() is None
+        time.sleep(0.02)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    assert not read_records(out / "results.jsonl")
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    assert "--resume" in (out / "fast-at-seed0.log").read_text().split("$ fastbat")[-1]
+    assert [record["status"] for record in read_records(out / "results.jsonl")] == ["finished"] * 2
+    whole = subprocess.run(
+        [*command[:3], "train", *flags(read_trials(out / "suite.toml")[0].train), f"--out={tmp_path / 'whole'}"],
+        check=True, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert whole.returncode == 0
+    assert Run(tmp_path / "whole").weights("last").read_bytes() == first.weights("last").read_bytes()
+
+
+def test_two_suites_cannot_run_in_one_folder(tmp_path):
+    file = table(tmp_path, TINY)
+    with (
+        locked(tmp_path / "out", "running trials"),
+        pytest.raises(InputError, match="another process is running trials"),
+    ):
+        run_suite(file, tmp_path / "out", lambda tokens: None, {})
+
+
+def test_status_of_a_folder_without_a_suite_says_how_to_start_one(tmp_path, capsys):
+    assert fastbat("suite", "status", tmp_path) == 2
+    assert "start one with: fastbat suite run FILE.toml" in capsys.readouterr().err
+
+
+def test_the_estimate_counts_the_steps_and_writes_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = TINY + "seed = [0, 1]\n[[arm]]\n[[arm]]\nmethod = 'free-at'\n"
+    main(["suite", "estimate", str(table(tmp_path, text)), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    steps = {cost["trial"]: cost["steps"] for cost in found["trials"]}
+    assert steps == {"fast-at-seed0": 6, "fast-at-seed1": 6, "free-at-seed0": 48, "free-at-seed1": 48}
+    assert found["hours"] == pytest.approx(sum(cost["hours"] for cost in found["trials"]))
+    assert found["hours"] > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["table.toml"]
