@@ -110,7 +110,7 @@ MISTAKES = {
     "an empty run": ("evaluate .", "no file 'best.safetensors'"),
     "another checkpoint": (
         "evaluate . --checkpoint first",
-        'Invalid value "first" for --checkpoint. Choose from: "best", "last".',
+        'Invalid value "first" for --checkpoint. Choose from: "best", "last", "best-ema", "last-ema".',
     ),
     "an unknown attack": ("evaluate . --attacks clean,pdg", "unknown attack 'pdg'; did you mean 'pgd'?"),
     "no target": ("evaluate", "parameter TARGET requires an argument"),
@@ -199,7 +199,7 @@ def test_a_killed_run_goes_on_after_its_last_finished_epoch(kill, capsys, tmp_pa
     flags.remove("--epochs")
     command = [sys.executable, "-m", "fastbat.cli", *flags, "--out", str(tmp_path / "killed")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    while not (tmp_path / "killed" / "last.ckpt").exists() and process.poll() is None:
+    while not read_records(tmp_path / "killed" / "metrics.jsonl") and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(kill)
     err = process.communicate()[1]

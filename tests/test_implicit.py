@@ -291,7 +291,7 @@ def top_curvature(model: nn.Module, batch: Batch, delta: Tensor) -> float:
 def gradient_at(method: FastBAT, model: nn.Module, batch: Batch, delta: Tensor) -> Tensor:
     """Return the gradient that the method gives at a perturbation, flat."""
     mask = free(batch.x, delta, EPS)
-    loss = method.hessian_aware(model, batch.x, batch.y, delta.clone(), mask, cross_entropy)
+    loss = method.hessian_aware(model, batch, delta.clone(), mask, cross_entropy)
     return flat(torch.autograd.grad(loss, list(model.parameters())))
 
 
@@ -439,7 +439,7 @@ def test_with_an_attack_that_does_not_curve_it_is_the_hessian_free_term(lam: flo
     delta = uniform(batch, EPS)
     mask = free(x, delta, EPS)
     method = FastBAT(EPS, lam=lam, ig_weight=0.7, ig_mode="hessian-aware")
-    loss = method.hessian_aware(model, x, y, delta.clone(), mask, objective)
+    loss = method.hessian_aware(model, Batch(x, y), delta.clone(), mask, objective)
     found = flat(torch.autograd.grad(loss, list(model.parameters())))
     delta.requires_grad_()
     plain = F.cross_entropy(model(x + delta), y)
@@ -483,7 +483,7 @@ def test_hessian_aware_is_at_delta_wherever_mixed_at_says_and_leaves_its_delta_a
     assert torch.equal(updates[0][1], updates[1][1])
     delta = torch.zeros_like(batch.x)
     method = FastBAT(EPS, ig_mode="hessian-aware")
-    method.hessian_aware(smooth_net(0), batch.x, batch.y, delta, torch.ones_like(delta), cross_entropy)
+    method.hessian_aware(smooth_net(0), batch, delta, torch.ones_like(delta), cross_entropy)
     assert not delta.requires_grad
 
 

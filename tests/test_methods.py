@@ -233,10 +233,11 @@ def test_smoothed_labels_enter_the_training_loss_and_no_attack(name: str) -> Non
     plain_batch = batch_of("cnn")
     (plain, seen), (smooth, seen_too) = first(plain_batch), first(replace(plain_batch, label_smoothing=0.3))
     assert torch.equal(seen, seen_too)  # up to the first loss, also FREE-AT's and YOPO's attacks
-    model, y = model_of("cnn"), plain_batch.y
-    added = [F.cross_entropy(z, y, label_smoothing=0.3) - F.cross_entropy(z, y) for z in map(model, seen)]
-    assert min(abs(smooth - plain - more.item()) for more in added) < 1e-6
     assert abs(smooth - plain) > 1e-4
+    if name in ("fast-bat", "fast-at", "trades"):  # whose CE has weight 1
+        model, y = model_of("cnn"), plain_batch.y
+        added = [F.cross_entropy(z, y, label_smoothing=0.3) - F.cross_entropy(z, y) for z in map(model, seen)]
+        assert min(abs(smooth - plain - more.item()) for more in added) < 1e-6
 
 
 def two_epochs(network: str) -> list[Batch]:

@@ -10,7 +10,6 @@ from torchvision import models as torchvision_models
 
 from fastbat import METHODS, Batch
 from fastbat.errors import InputError
-from fastbat.methods.yopo import first_layer
 from fastbat.models import MODELS, build_model
 from fastbat.models.activation import ACTIVATIONS
 from fastbat.models.preact_resnet import PreActBlock, PreActBottleneck
@@ -155,18 +154,6 @@ def test_attention_has_its_second_derivatives_when_a_method_needs_them():
         for loss in method.losses(model, batch):
             loss.backward()
         assert loss.isfinite()
-
-
-@pytest.mark.parametrize("name", [*MODELS, *FOREIGN_SMALL])
-def test_yopo_splits_every_network_at_the_layer_that_sees_the_image(name):
-    model = on_paper(name)
-    assert [part for part, _ in model.named_children()] == ["normalize", "network"]
-    ran = []
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(lambda module, *_: ran.append(module))
-    model(torch.rand(2, 3, 32, 32, device="meta"))
-    assert ran[0] is first_layer(model)
 
 
 def test_the_normalisation_is_inside():

@@ -80,7 +80,9 @@ def suite_app(configure: Configure, check: Callable[[Sequence[str]], None]) -> A
         if json:
             print_json({"trials": [asdict(cost) | {"hours": cost.hours} for cost in costs], "hours": hours})
             return
-        table = Table("trial", "steps", "ms a step", "hours", caption=f"{hours:.1f} hours, evaluation not counted")
+        table = Table(
+            "trial", "steps", "ms a step", "hours", caption=f"{hours:.1f} hours at most, evaluation not counted"
+        )
         for cost in costs:
             table.add_row(cost.trial, f"{cost.steps}", f"{1000 * cost.seconds_per_step:.0f}", f"{cost.hours:.2f}")
         Console().print(table)

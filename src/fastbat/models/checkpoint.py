@@ -16,11 +16,12 @@ def save_model(path: Path, model: nn.Module, about: Mapping[str, Any]) -> None:
     save_tensors(path, model.state_dict(), about)
 
 
-def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_model(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
     """Return the model in eval mode on the CPU, and its metadata.
 
     Raises InputError where the file is not whole, or its weights are not those of the model it names.
     """
+    path = Path(path)
     tensors, about = load_tensors(path)
     if about.get("kind") == "training state":
         raise InputError(

@@ -7,22 +7,26 @@ from itertools import islice
 from statistics import median
 from tempfile import TemporaryDirectory
 
+import torch
+
+from fastbat.attacks import pgd
+from fastbat.evaluation import frozen
 from fastbat.methods import Method
 from fastbat.suite.trials import Trial, flags
 from fastbat.training import Settings
-from fastbat.training.trainer import prepare
+from fastbat.training.trainer import Trainer, prepare
 
 STEPS = 5  # the first is not counted
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one trial's training takes."""
+    """What one trial's training takes, at most: an image that PGD breaks is attacked no more."""
 
     trial: str
     steps: int
     seconds_per_step: float  # median of 4
-    selection: float  # seconds to judge one epoch
+    selection: float  # seconds to judge one epoch, if no image leaves
     epochs: int
 
     @property
@@ -52,6 +56,19 @@ def measure(name: str, method: Method, settings: Settings) -> Cost:
             start = time.perf_counter()
             trainer.update(batch, step)["loss"].item()
             seconds.append(time.perf_counter() - start)
-        selection = trainer.select()["select_seconds"]
+        selection = selection_seconds(trainer)
     steps = trainer.loader.steps(trainer.epochs) * trainer.replays
     return Cost(name, steps, median(seconds[1:] or seconds), selection, trainer.epochs)
+
+
+def selection_seconds(trainer: Trainer) -> float:
+    """Return the time of two PGD steps on some validation images, scaled to all steps, restarts and images."""
+    (x, y), settings = trainer.validation, trainer.settings
+    some = min(len(y), settings.batch_size)
+    net, eps = trainer.candidates["model"].net, trainer.method.eps or 1 / 255
+    with frozen(net):
+        start = time.perf_counter()
+        pgd(net, x[:some], y[:some], torch.zeros_like(x[:some]), eps=eps, steps=2, step=eps)[0].sum().item()
+        seconds = (time.perf_counter() - start) / (2 * some)
+    share = 1 if trainer.method.eps else 1 / settings.select_steps / settings.select_restarts  # SA alone
+    return seconds * len(y) * settings.select_steps * settings.select_restarts * share
