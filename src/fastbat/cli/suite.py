@@ -25,7 +25,14 @@ def suite_app(configure: Configure, check: Callable[[Sequence[str]], None]) -> A
 
     @app.command(name="run")
     def run_command(
-        file: Path, /, *, out: Path, data_dir: Path | None = None, device: str | None = None, json: bool = False
+        file: Path,
+        /,
+        *,
+        out: Path,
+        jobs: int = 1,
+        data_dir: Path | None = None,
+        device: str | None = None,
+        json: bool = False,
     ) -> None:
         """Run the trials of a table, each in its own process; those that are finished are not run again.
 
@@ -35,6 +42,8 @@ def suite_app(configure: Configure, check: Callable[[Sequence[str]], None]) -> A
             TOML table: [train] and [evaluate] hold settings of those commands, a list is a dimension; [[arm]] is a row.
         out
             Folder of the suite: a run directory a trial, results.jsonl, logs. The same command goes on after any stop.
+        jobs
+            Trials that run at a time; they share the threads.
         data_dir
             Folder with the data set on this machine, for all trials.
         device
@@ -43,7 +52,8 @@ def suite_app(configure: Configure, check: Callable[[Sequence[str]], None]) -> A
             Print one JSON object instead of a table.
         """
         machine = {"data_dir": data_dir and data_dir.resolve(), "device": device}
-        records = run_suite(file, out, check, {name: value for name, value in machine.items() if value is not None})
+        extra = {name: value for name, value in machine.items() if value is not None}
+        records = run_suite(file, out, check, extra, jobs)
         show(status(out), json)
         if any(record["status"] == "failed" for record in records):
             sys.exit(1)

@@ -8,14 +8,19 @@ DIR/
 """
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from fastbat.errors import InputError
 from fastbat.files import append_record, locked, read_records
@@ -30,27 +35,70 @@ TABLE, RESULTS = "suite.toml", "results.jsonl"
 ACCURACIES = ("sa", "ra_pgd", "ra_aa")
 
 
-def run_suite(file: Path, out: Path, check: Check, extra: Mapping[str, Any]) -> list[Record]:
-    """Run the trials of `file` that `out` has not finished; return the last record of each.
+class ChildError(RuntimeError):
+    """A trial's process ended with an error; its text is the last line that it printed."""
+
+
+class Children:
+    """The processes of trials that run now, each with its share of the threads, lest they wait for each other."""
+
+    def __init__(self, jobs: int) -> None:
+        self.running: set[subprocess.Popen[str]] = set()
+        self.environment = os.environ | {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))}
+
+    def execute(self, arguments: Sequence[str], log: Path) -> str:
+        """Run `fastbat` with `arguments`, its stderr added to `log`; return its stdout, or raise ChildError."""
+        with log.open("a+") as file:
+            file.write(f"$ fastbat {shlex.join(arguments)}\n")
+            file.flush()
+            command = [sys.executable, "-m", "fastbat.cli", *arguments]
+            with subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=file, text=True, env=self.environment
+            ) as child:
+                self.running.add(child)
+                printed = child.communicate()[0]
+                self.running.remove(child)
+            file.seek(0)
+            last = (file.read().strip().splitlines() or [""])[-1]
+        if child.returncode:
+            raise ChildError(f"{last.removeprefix('fastbat: ')} (exit status {child.returncode}; {log.name})")
+        return printed
+
+    @contextmanager
+    def ended_with(self, pool: ThreadPoolExecutor) -> Iterator["Children"]:
+        """Where the block ends early, as by Ctrl-C, end the trials too; they go on from their last finished epoch."""
+        try:
+            yield self
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in list(self.running):
+                child.terminate()
+            raise
+
+
+def run_suite(file: Path, out: Path, check: Check, extra: Mapping[str, Any], jobs: int = 1) -> list[Record]:
+    """Run the trials of `file` that `out` has not finished, `jobs` at a time; return the last record of each.
 
     `check` raises InputError where a command of `fastbat` would be refused: all are checked before the first trial is
     started. `extra` are settings of this machine, such as the data folder, for all trials; they belong to no table.
     """
     trials = read_trials(file)
     check_all(trials, out, check, extra)
+    if jobs < 1:
+        raise InputError(f"jobs is {jobs}; at least one trial runs at a time")
     with locked(out, "running trials"):
         if file.resolve() != (out / TABLE).resolve():
             shutil.copyfile(file, out / TABLE)
-        records = []
-        for i, trial in enumerate(trials):
-            record = finished(trial, out)
-            say(f"trial {i + 1} of {len(trials)}, {trial.name}: {'finished before' if record else 'running'}")
-            if record is None:
-                record = run_trial(trial, out, extra)
+        records = {trial.name: record for trial in trials if (record := finished(trial, out))}
+        left = [trial for trial in trials if trial.name not in records]
+        say(f"{len(trials)} trials, {len(records)} of them finished before")
+        with ThreadPoolExecutor(jobs) as pool, Children(jobs).ended_with(pool) as children:
+            for future in as_completed([pool.submit(run_trial, trial, out, extra, children) for trial in left]):
+                record = future.result()
                 append_record(out / RESULTS, record)
-                say(f"  {outcome(record)}")
-            records.append(record)
-    return records
+                records[record["trial"]] = record
+                say(f"{record['trial']}: {outcome(record)}; {len(records)} of {len(trials)} done")
+    return [records[trial.name] for trial in trials]
 
 
 def check_all(trials: Sequence[Trial], out: Path, check: Check, extra: Mapping[str, Any]) -> None:
@@ -88,15 +136,16 @@ def evaluate_command(trial: Trial, out: Path, evaluation: Mapping[str, Any], ext
     return ["evaluate", str(out / trial.name), *flags({**budget, **evaluation, **extra}), "--json"]
 
 
-def run_trial(trial: Trial, out: Path, extra: Mapping[str, Any]) -> Record:
+def run_trial(trial: Trial, out: Path, extra: Mapping[str, Any], children: Children) -> Record:
     """Train, going on where it was begun, and evaluate, in processes of their own; return whatever became of it."""
     record: Record = {**description(trial), "status": "finished", "started": now()}
     run, log = Run(out / trial.name), out / f"{trial.name}.log"
     resume = ["--resume"] if run.config.exists() else []
+    say(f"{trial.name}: running, with its output in {log.name}")
     try:
-        execute(["train", *flags({**trial.train, **extra}), f"--out={run.path}", *resume], log)
+        children.execute(["train", *flags({**trial.train, **extra}), f"--out={run.path}", *resume], log)
         commands = [evaluate_command(trial, out, evaluation, extra) for evaluation in trial.evaluations]
-        record["results"] = [json.loads(execute(command, log)) for command in commands]
+        record["results"] = [json.loads(children.execute(command, log)) for command in commands]
         record["epochs"] = read_records(run.metrics)
     except ChildError as error:
         record |= {"status": "failed", "error": str(error)}
@@ -109,24 +158,6 @@ def outcome(record: Record) -> str:
         return f"failed: {record['error']}"
     found = [f"{key} {result[key]:.1f}" for result in record["results"] for key in ACCURACIES if key in result]
     return ", ".join(["finished", *found])
-
-
-class ChildError(RuntimeError):
-    """A trial's process ended with an error; its text is the last line that it printed."""
-
-
-def execute(arguments: Sequence[str], log: Path) -> str:
-    """Run `fastbat` with `arguments`, its stderr added to `log`; return its stdout, or raise ChildError."""
-    with log.open("a+") as file:
-        file.write(f"$ fastbat {shlex.join(arguments)}\n")
-        file.flush()
-        command = [sys.executable, "-m", "fastbat.cli", *arguments]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=file, text=True, check=False)
-        file.seek(0)
-        last = (file.read().strip().splitlines() or [""])[-1]
-    if done.returncode:
-        raise ChildError(f"{last.removeprefix('fastbat: ')} (exit status {done.returncode}; {log.name})")
-    return done.stdout
 
 
 def now() -> str:
