@@ -198,7 +198,10 @@ def test_a_killed_run_goes_on_after_its_last_finished_epoch(kill, capsys, tmp_pa
     flags.remove("2")
     flags.remove("--epochs")
     command = [sys.executable, "-m", "fastbat.cli", *flags, "--out", str(tmp_path / "killed")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs the tests may ignore it
+    )  # fmt: skip
     while not read_records(tmp_path / "killed" / "metrics.jsonl") and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(kill)

@@ -147,8 +147,10 @@ def test_add_a_method_works_to_the_letter(tmp_path: Path) -> None:
     ((_, commands),) = blocks("sh")
     space = os.environ | {"PYTHONPATH": str(tmp_path / "src"), "OMP_NUM_THREADS": "1"}
     for command in commands.splitlines():
-        command = command.replace(".venv/bin/python", sys.executable)
-        command = command.replace(".venv/bin/fastbat", f"{sys.executable} -m fastbat.cli")
-        done = subprocess.run(command.split(), cwd=tmp_path, env=space, capture_output=True, text=True)
+        program, *arguments = command.split()
+        python = {".venv/bin/python": [sys.executable], ".venv/bin/fastbat": [sys.executable, "-m", "fastbat.cli"]}[
+            program
+        ]
+        done = subprocess.run([*python, *arguments], cwd=tmp_path, env=space, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     assert (tmp_path / "runs" / "first" / "evaluation.jsonl").exists()
