@@ -12,7 +12,7 @@ from importlib.metadata import version
 import pytest
 
 from fastbat.cli import main
-from fastbat.files import load_tensors, read_records
+from fastbat.files import load_tensors, read_records, read_toml
 from fastbat.methods import METHODS
 from fastbat.training import evaluate_run
 
@@ -104,7 +104,10 @@ MISTAKES = {
     "eps below 0": ("train --eps -8", "eps is -8/255"),
     "eps above the range": ("train --eps 300", "eps is 300/255"),
     "no such configuration": ("train --config nowhere.toml", "cannot read 'nowhere.toml': No such file or directory"),
-    "nothing to resume": ("train --out nowhere --resume", "cannot read 'nowhere/config.toml'"),
+    "nothing to resume": (
+        "train --out nowhere --resume",
+        "no run to go on with: 'nowhere/config.toml' does not exist; name the run with --out",
+    ),
     "no such folder": ("train --dataset cifar10 --data-dir nowhere", "data_dir 'nowhere' is not a folder"),
     "no such run": ("evaluate nowhere", "no file 'nowhere'"),
     "an empty run": ("evaluate .", "no file 'best.safetensors'"),
@@ -216,3 +219,23 @@ def test_a_killed_run_goes_on_after_its_last_finished_epoch(kill, capsys, tmp_pa
     assert status == 0
     assert err.count("epoch") in (40 - done, 41 - done)
     assert [r["epoch"] for r in read_records(tmp_path / "killed" / "metrics.jsonl")] == list(range(1, 41))
+
+
+def test_a_run_is_repeated_with_another_method(capsys, tmp_path):
+    assert call(capsys, *TRAIN, "--eps", 38, "--out", tmp_path / "first")[0] == 0  # fast-bat, with its lam
+    again = (
+        "train",
+        "--config",
+        tmp_path / "first" / "config.toml",
+        "--out",
+        tmp_path / "second",
+        "--method",
+        "fast-at",
+    )
+    status, _, err = call(capsys, *again)
+    assert status == 0, err
+    first, second = (read_toml(tmp_path / run / "config.toml") for run in ("first", "second"))
+    assert second["method"] == "fast-at"
+    assert "lam" in first
+    assert "lam" not in second
+    assert second["width"] == first["width"]

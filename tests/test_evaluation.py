@@ -338,3 +338,8 @@ def test_bad_input_is_one_line_before_any_attack(case, monkeypatch):
     with pytest.raises(InputError, match=message) as caught:
         fastbat.evaluate(make(), data, **call)
     assert "\n" not in str(caught.value)
+
+
+def test_an_evaluation_without_attacks_is_refused():
+    with pytest.raises(InputError, match="no attacks are named; known: clean, pgd, aa"):
+        fastbat.evaluate(torch.nn.Flatten(), (torch.rand(2, 1, 1, 2), torch.tensor([0, 1])), eps=0.1, attacks=())

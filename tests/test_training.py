@@ -431,7 +431,7 @@ def test_a_model_trained_against_no_budget_asks_for_one(tmp_path):
     [
         ({"epochs": 0}, "epochs is 0; it must be at least 1"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"train_limit": 0}, "train_limit is 0; leave it out"),
+        ({"train_limit": 0}, "train_limit is 0; it must be at least 1; leave it out"),
         ({"seed": -1}, "seed is -1"),
         ({"max_lr": 0.0}, "max_lr is 0; it must be above 0 and at most a million"),
         ({"precision": "fp16"}, "unknown precision 'fp16'; did you mean 'bf16'"),

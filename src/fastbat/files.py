@@ -62,7 +62,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises InputError where it is missing, truncated or altered.
     """
     if not path.is_file():
-        raise InputError(f"no file {str(path)!r}")
+        raise InputError(f"no file {str(path)!r}; name a run directory or a file of weights")
     try:
         with safe_open(path, framework="pt") as file:
             meta = file.metadata() or {}

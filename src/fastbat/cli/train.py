@@ -53,8 +53,12 @@ def refuse_fractions(tokens: Sequence[str], config: Mapping[str, Any], hints: Ma
 def refuse_stale(tokens: Sequence[str], config: dict[str, Any], method: str) -> None:
     """Raise InputError where a flag changes what a configured number was resolved for, as lam was for its eps.
 
-    What another --model does not take is left out of `config`.
+    What another --model does not take, and what belongs to another --method, is left out of `config`.
     """
+    if (before := config.get("method", method)) in METHODS and before != method:
+        own, others = (method_settings(each) for each in (method, before))
+        for name in others - own:
+            config.pop(name, None)
     shape = ("width", "stem")
     if (model := peek(tokens, "--model")) is not None:
         for name in set(shape) - find_model(model).settings.keys():
@@ -71,6 +75,11 @@ def refuse_stale(tokens: Sequence[str], config: dict[str, Any], method: str) -> 
                 raise InputError(
                     f"{name} = {config[name]} belongs to {setting} {before}; for {setting} {now} give {flag} too"
                 )
+
+
+def method_settings(name: str) -> set[str]:
+    """Return the names of a method's own settings."""
+    return {f.name for f in fields(METHODS[name]) if f.init}  # type: ignore[arg-type]
 
 
 def train_command(name: str) -> Callable[..., None]:

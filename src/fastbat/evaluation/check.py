@@ -23,6 +23,8 @@ def check_request(eps: float, attacks: Sequence[str], counts: Mapping[str, int],
     if not isinstance(eps, float | int):
         raise InputError(f"eps is a {type(eps).__name__}; it must be a number on the [0, 1] scale, such as 8/255")
     check_eps(eps)
+    if not attacks:
+        raise InputError(f"no attacks are named; known: {', '.join(ATTACKS)}")
     for attack in attacks:
         choose("attack", attack, ATTACKS)
     for name, count in counts.items():

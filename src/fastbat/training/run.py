@@ -81,6 +81,8 @@ class Run:
 
     def read_config(self) -> dict[str, Any]:
         """Return the settings; raises InputError where there are none or they are not TOML."""
+        if not self.config.exists():
+            raise InputError(f"no run to go on with: {str(self.config)!r} does not exist; name the run with --out")
         return read_toml(self.config)
 
     def locked(self) -> AbstractContextManager[None]:

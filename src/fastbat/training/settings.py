@@ -102,7 +102,7 @@ class Settings:
             if getattr(self, name) is not None and getattr(self, name) < minimum:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least {minimum}")
         if self.train_limit is not None and self.train_limit < 1:
-            raise InputError(f"train_limit is {self.train_limit}; leave it out to train on all images")
+            raise InputError(f"train_limit is {self.train_limit}; it must be at least 1; leave it out for all images")
         if self.max_lr is not None and not 0 < self.max_lr <= 1e6:
             raise InputError(f"max_lr is {self.max_lr:g}; it must be above 0 and at most a million")
         for name in ("momentum", "momentum_at_peak", "label_smoothing"):
