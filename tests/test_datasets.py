@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from torchvision import transforms
 
 from fastbat import evaluate
 from fastbat.cli import main
@@ -179,7 +180,6 @@ def test_a_folder_of_jpegs_of_all_sizes(tmp_path):
 
 
 def test_the_middle_of_the_resized_image_is_what_torchvision_cuts_out(tmp_path):
-    transforms = pytest.importorskip("torchvision.transforms")
     folder = image_folder(tmp_path / "animals", {"train": 10, "test": 3})
     cut = transforms.Compose([transforms.Resize(20), transforms.CenterCrop(20)])
     files = [folder / "test" / name / f"{i:03}.JPEG" for name in ("ant", "bee", "cat") for i in range(3)]
@@ -433,7 +433,6 @@ def test_another_epoch_and_another_seed_cut_other_crops(photographs):
 
 
 def test_streamed_images_are_evaluated_as_torchvision_would(photographs):
-    transforms = pytest.importorskip("torchvision.transforms")
     cut = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224)])
     test = load("imagenet", photographs, workers=1).test
     files = [photographs / "val" / name / f"{i:03}.JPEG" for name in ("ant", "bee", "cat") for i in range(3)]

@@ -169,6 +169,26 @@ def test_a_killed_suite_goes_on_where_it_was(tmp_path):
     assert all(torch.equal(once[name], resumed[name]) for name in once)
 
 
+def test_ctrl_c_ends_the_trials_too_and_says_how_to_go_on(tmp_path):
+    out, text = tmp_path / "out", TINY.replace("epochs = 2", "epochs = 5000")
+    command = [sys.executable, "-m", "fastbat.cli", "suite", "run", str(table(tmp_path, text)), "--out", str(out)]
+    child = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    run = Run(out / "fast-at")
+    while not read_records(run.metrics):
+        assert child.poll() is None
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)  # to the suite alone, as a process manager would
+    err = child.communicate(timeout=60)[1]
+    assert child.returncode == 130
+    assert err.strip().endswith("stopped; the same command goes on where it stopped")
+    with run.locked():  # nobody trains in it any more
+        pass
+    assert len(read_records(run.metrics)) < 5000
+
+
 def test_two_suites_cannot_run_in_one_folder(tmp_path):
     file = table(tmp_path, TINY)
     with (

@@ -47,7 +47,7 @@ def main(tokens: Sequence[str] | None = None) -> None:
 
 def how_to_go_on(tokens: Sequence[str]) -> str:
     """Return what to do after Ctrl-C, behind a semicolon, where there is something to go on with."""
-    if tokens[0] == "suite":
+    if tokens[:1] == ["suite"]:
         return "; the same command goes on where it stopped"
     out = peek(tokens, "--out")
     return f"; go on after the last finished epoch with: fastbat train --out {shlex.quote(out)} --resume" if out else ""

@@ -44,10 +44,13 @@ class Children:
 
     def __init__(self, jobs: int) -> None:
         self.running: set[subprocess.Popen[str]] = set()
+        self.ended = False
         self.environment = os.environ | {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))}
 
     def execute(self, arguments: Sequence[str], log: Path) -> str:
         """Run `fastbat` with `arguments`, its stderr added to `log`; return its stdout, or raise ChildError."""
+        if self.ended:
+            raise ChildError("stopped before its next command")
         with log.open("a+") as file:
             file.write(f"$ fastbat {shlex.join(arguments)}\n")
             file.flush()
@@ -70,6 +73,7 @@ class Children:
         try:
             yield self
         except BaseException:
+            self.ended = True
             pool.shutdown(wait=False, cancel_futures=True)
             for child in list(self.running):
                 child.terminate()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -62,20 +63,8 @@ def judge(net: nn.Module, x: Tensor, y: Tensor, eps: float, settings: Settings) 
         clean = correct(net, x, y, size)
         masks = {"sa": clean}
         if eps:
-            masks["ra"] = robust_to_pgd(
-                net, x, y, clean, eps=eps, step=eps / 4, steps=settings.select_steps,
-                restarts=settings.select_restarts, seed=settings.seed, batch_size=size, show=show,
-            )  # fmt: skip
-            masks["one_step"] = robust_to_pgd(
-                net,
-                x,
-                y,
-                clean,
-                eps=eps,
-                step=STEP_RATIO * eps,
-                steps=1,
-                restarts=1,
-                seed=settings.seed,
-                batch_size=size,
-            )
+            attacked = partial(robust_to_pgd, net, x, y, clean, eps=eps, seed=settings.seed, batch_size=size)
+            steps, restarts = settings.select_steps, settings.select_restarts
+            masks["ra"] = attacked(step=eps / 4, steps=steps, restarts=restarts, show=show)
+            masks["one_step"] = attacked(step=STEP_RATIO * eps, steps=1, restarts=1)
     return {name: 100 * mask.float().mean().item() for name, mask in masks.items()}
