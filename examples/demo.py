@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fastbat import METHODS, Evaluation, Settings, train
+from fastbat.audit import evaluate_target
 from fastbat.progress import say
-from fastbat.training import evaluate_run
 
 EPS = 51 / 255
 RUNS = Path("runs/demo")
@@ -35,7 +35,7 @@ def train_and_evaluate(name: str) -> tuple[float, Evaluation]:
     start = time.perf_counter()
     run = train(METHODS[name](eps=EPS), Settings(dataset="digits", epochs=30), RUNS / name)
     seconds = time.perf_counter() - start
-    return seconds, evaluate_run(run.path, eps=EPS, attacks=("clean", "pgd", "aa"), limit=200)
+    return seconds, evaluate_target(run.path, eps=EPS, attacks=("clean", "pgd", "aa"), limit=200)
 
 
 def table(rows: dict[str, tuple[float, Evaluation]]) -> Table:
@@ -44,7 +44,7 @@ def table(rows: dict[str, tuple[float, Evaluation]]) -> Table:
     title = f"digits, eps 51/255, {n} test images, accuracies in %"
     result = Table("method", "SA", "RA-PGD-50-10", "RA-AA", "time", title=title)
     for name, (seconds, measured) in rows.items():
-        result.add_row(name, *(str(accuracy) for accuracy in measured.accuracies.values()), f"{seconds:.0f} s")
+        result.add_row(name, *(str(accuracy) for accuracy in measured.accuracies), f"{seconds:.0f} s")
     result.caption = r"\[low, high]: 95 % interval over the draw of the images. One seed each."
     return result
 

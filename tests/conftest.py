@@ -4,6 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
+
+from fastbat.data import load
+from fastbat.models import build_model
 
 torch.set_num_threads(1)  # the networks of the tests are small: threads would wait for each other
 
@@ -21,3 +25,22 @@ def real_data() -> Path:
     if not (REAL_DATA / "cifar10-test.parquet").exists():
         pytest.skip("no ../shared/data with CIFAR-10 as parquet files beside the checkout")
     return REAL_DATA
+
+
+def percent(record: dict, attack: str) -> float:
+    """The accuracy under `attack` in the record of an evaluation."""
+    (found,) = [each["percent"] for each in record["accuracies"] if each["attack"] == attack]
+    return found
+
+
+def trained_cnn(classes=10, steps=60):
+    """A small network that knows its digits, and the images it knows them from."""
+    x, y = load("digits").train.tensors()
+    x, y = x[y < classes], y[y < classes]
+    model = build_model("cnn", width=8, num_classes=classes, mean=[0.3], std=[0.4])
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    return model.eval(), x, y

@@ -11,10 +11,10 @@ from importlib.metadata import version
 
 import pytest
 
+from fastbat.audit import evaluate_target
 from fastbat.cli import main
 from fastbat.files import load_tensors, read_records, read_toml
 from fastbat.methods import METHODS
-from fastbat.training import evaluate_run
 
 TRAIN = ["train", "--epochs", "2", "--width", "4", "--train-limit", "200", "--select-limit", "20"]
 MEASURE = ["--attacks", "clean,pgd", "--pgd-steps", "3", "--pgd-restarts", "2", "--limit", "30"]
@@ -38,11 +38,11 @@ def test_train_then_evaluate_prints_one_json_object(capsys, tmp_path):
     assert "epoch 2/2" in err
     status, out, _ = call(capsys, "evaluate", run, "--checkpoint", "last", *MEASURE, "--eps", 51, "--json")
     record = json.loads(out)
-    assert (status, record["n"], record["eps_255"], record["pgd_steps"], record["pgd_restarts"]) == (0, 30, 51, 3, 2)
-    assert 0 <= record["ra_pgd"] <= record["sa"] <= 100
-    assert set(record["seconds"]) == {"clean", "pgd"}
-    assert record["versions"]["fastbat"] == version("fastbat")
-    assert read_records(run / "evaluation.jsonl")[0]["sa"] == record["sa"]
+    clean, pgd = record["accuracies"]
+    assert (status, record["n"], clean["eps_255"], pgd["eps_255"], pgd["label"]) == (0, 30, 0, 51, "RA-PGD-3-2")
+    assert 0 <= pgd["percent"] <= clean["percent"] <= 100
+    assert record["settings"]["versions"]["fastbat"] == version("fastbat")
+    assert read_records(run / "evaluation.jsonl")[0]["accuracies"] == record["accuracies"]
 
 
 def test_evaluate_prints_a_table_with_n_and_intervals(capsys, tmp_path):
@@ -50,7 +50,8 @@ def test_evaluate_prints_a_table_with_n_and_intervals(capsys, tmp_path):
     status, out, _ = call(capsys, "evaluate", tmp_path / "run", *MEASURE)
     assert status == 0
     assert "RA-PGD-3-2" in out
-    assert "eps 38/255, 30 images" in out
+    assert "30 images of digits" in out
+    assert "38/255" in out
 
 
 def test_the_written_configuration_repeats_the_run_and_flags_override_it(capsys, tmp_path):
@@ -109,7 +110,7 @@ MISTAKES = {
         "no run to go on with: 'nowhere/config.toml' does not exist; name the run with --out",
     ),
     "no such folder": ("train --dataset cifar10 --data-dir nowhere", "data_dir 'nowhere' is not a folder"),
-    "no such run": ("evaluate nowhere", "no file 'nowhere'"),
+    "no such run": ("evaluate nowhere", "no model 'nowhere'; name a run directory"),
     "an empty run": ("evaluate .", "no file 'best.safetensors'"),
     "another checkpoint": (
         "evaluate . --checkpoint first",
@@ -181,7 +182,7 @@ def refuse(path):
 
 def test_an_evaluation_that_cannot_be_recorded_does_not_start(capsys, tmp_path, monkeypatch):
     call(capsys, *TRAIN, "--eps", 38, "--out", tmp_path / "run")
-    monkeypatch.setitem(evaluate_run.__globals__, "evaluate", lambda *_, **__: pytest.fail("an attack started"))
+    monkeypatch.setitem(evaluate_target.__globals__, "evaluate", lambda *_, **__: pytest.fail("an attack started"))
     monkeypatch.setattr("pathlib.Path.touch", refuse)
     status, _, err = call(capsys, "evaluate", tmp_path / "run")
     assert status == 2

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from fastbat import METHODS, InputError, Settings, export_model, load_model, train
+from fastbat.audit import evaluate_target
 from fastbat.cli import main
 from fastbat.files import load_tensors, save_tensors
-from fastbat.training import evaluate_run
 
 SMALL = Settings(epochs=1, width=3, train_limit=60, select_limit=20, batch_size=30, select_steps=1)
 OWN = """
@@ -67,7 +67,7 @@ def test_exported_weights_are_the_checkpoint_and_can_be_evaluated_and_exported_a
     assert there[1] == here[1]
     assert there[0].keys() == here[0].keys()
     assert all(torch.equal(there[0][name], tensor) for name, tensor in here[0].items())
-    one, other = (evaluate_run(target, limit=20, pgd_steps=1) for target in (run.path, tmp_path / "m.safetensors"))
+    one, other = (evaluate_target(target, limit=20, pgd_steps=1) for target in (run.path, tmp_path / "m.safetensors"))
     assert one.sa.hits == other.sa.hits
     export_model(tmp_path / "m.safetensors", tmp_path / "m.pt2")
     assert (tmp_path / "m.pt2").stat().st_size > 0

@@ -57,7 +57,7 @@ def test_from_a_folder_of_photographs_to_an_exported_robust_model(photos, monkey
     assert "RA-PGD-20-2" in said.out
     (record,) = read_records(Path("robust/evaluation.jsonl"))
     assert record["n"] == 30
-    assert record["eps_255"] == 4
+    assert record["accuracies"][-1]["eps_255"] == 4
     (code,) = blocks("python")
     exec(code)
     assert "('cat', 'dog', 'fish')" in (printed := capsys.readouterr().out) or "['cat', 'dog', 'fish']" in printed

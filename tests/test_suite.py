@@ -11,6 +11,7 @@ import time
 import pytest
 import torch
 
+from conftest import percent
 from fastbat.cli import main
 from fastbat.errors import InputError
 from fastbat.files import load_tensors, locked, read_records
@@ -125,7 +126,7 @@ def test_a_suite_runs_each_trial_once_and_reports_a_failure_without_stopping(tmp
     assert {name: record["status"] for name, record in records.items()} == {
         "wild": "failed", "fast-at-seed0": "finished", "fast-at-seed1": "finished",
     }  # fmt: skip
-    assert [result["checkpoint"] for result in records["fast-at-seed1"]["results"]] == [
+    assert [result["settings"]["target"] for result in records["fast-at-seed1"]["results"]] == [
         "best.safetensors", "last.safetensors",
     ]  # fmt: skip
     assert records["fast-at-seed1"]["results"][0]["n"] == 20
@@ -140,7 +141,7 @@ def test_a_suite_runs_each_trial_once_and_reports_a_failure_without_stopping(tmp
     assert [row["trial"] for row in rows] == ["wild", *["fast-at-seed0"] * 2, *["fast-at-seed1"] * 2]
     assert rows[0]["state"] == "failed"
     assert rows[0]["error"].startswith("training diverged")
-    assert rows[1]["sa"] == records["fast-at-seed0"]["results"][0]["sa"]
+    assert rows[1]["sa"] == percent(records["fast-at-seed0"]["results"][0], "clean")
     main(["suite", "status", str(out)])
     assert "fast-at-seed0" in capsys.readouterr().out
 

@@ -9,13 +9,15 @@ from itertools import pairwise
 import pytest
 import torch
 
+from conftest import percent
+from fastbat.audit import evaluate_target
 from fastbat.data import DATASETS, Batch, load
 from fastbat.errors import DivergedError, InputError
 from fastbat.files import load_tensors, read_records, save_tensors
 from fastbat.methods import METHODS
 from fastbat.models import build_model, load_model
 from fastbat.randomness import generator, seed_torch
-from fastbat.training import Run, Settings, evaluate_run, train
+from fastbat.training import Run, Settings, train
 from fastbat.training.average import Average
 from fastbat.training.run import CHECKPOINTS
 from fastbat.training.schedule import triangular
@@ -231,8 +233,8 @@ def test_the_average_is_judged_saved_resumed_and_evaluated_beside_the_weights(tm
     best = max(records, key=lambda r: (r["val_ema_ra"], r["val_ema_sa"], -r["epoch"]))
     assert load_tensors(whole.weights("best-ema"))[1]["epoch"] == best["epoch"]
     assert [r["epoch"] for r in records if r["best-ema"]][-1] == best["epoch"]
-    found = evaluate_run(whole.path, "best-ema", attacks=("clean",), limit=20)
-    assert found.settings["checkpoint"] == "best-ema.safetensors"
+    found = evaluate_target(whole.path, "best-ema", attacks=("clean",), limit=20)
+    assert found.settings["target"] == "best-ema.safetensors"
 
 
 def test_bf16_trains_other_weights_but_keeps_them_float32(tmp_path):
@@ -306,15 +308,15 @@ def test_the_trainer_shows_augmented_images(tmp_path, monkeypatch):
 def test_selection_takes_its_steps_restarts_and_images_from_the_settings(tmp_path, monkeypatch):
     calls = []
 
-    def spy(model, x, y, candidates, **how):
-        calls.append((len(y), how))
-        return candidates
+    def spy(model, x, y, start, **how):
+        calls.append((len(y), how["steps"], how["step"], how["eps"]))
+        return torch.zeros_like(x)
 
-    monkeypatch.setattr("fastbat.training.selection.robust_to_pgd", spy)
+    monkeypatch.setattr("fastbat.evaluation.rounds.pgd", spy)
+    monkeypatch.setattr("fastbat.training.selection.correct", lambda net, x, y, size: torch.ones_like(y) == 1)
+    monkeypatch.setattr("fastbat.evaluation.measures.correct", lambda net, x, y, size=0: torch.ones_like(y) == 1)
     small_run(tmp_path, select_steps=7, select_restarts=3, select_limit=33)
-    (n, pgd), (_, one_step), *_ = calls
-    assert (n, pgd["steps"], pgd["restarts"], pgd["step"], pgd["eps"]) == (33, 7, 3, EPS / 4, EPS)
-    assert (one_step["steps"], one_step["restarts"], one_step["step"]) == (1, 1, 1.25 * EPS)  # FAST-AT's
+    assert calls[:4] == [(33, 7, EPS / 4, EPS)] * 3 + [(33, 1, 1.25 * EPS, EPS)]  # the last is FAST-AT's one step
 
 
 def test_under_bf16_only_the_forward_pass_is_low(tmp_path, monkeypatch):
@@ -333,12 +335,13 @@ def test_under_bf16_only_the_forward_pass_is_low(tmp_path, monkeypatch):
 
 def test_an_evaluation_is_written_beside_the_run(tmp_path):
     run = train(METHODS["fast-at"](eps=EPS), SMALL, tmp_path / "run")
-    result = evaluate_run(run.path, "last", pgd_steps=2, pgd_restarts=1, limit=30)
+    result = evaluate_target(run.path, "last", pgd_steps=2, pgd_restarts=1, limit=30)
     (record,) = read_records(run.evaluations)
-    assert record["sa"] == pytest.approx(result.sa.percent, abs=1e-4)
-    assert (record["checkpoint"], record["epoch"], record["n"]) == ("last.safetensors", 3, 30)
-    assert record["fingerprint"] == load("digits").test.fingerprint
-    assert evaluate_run(run.weights("last"), pgd_steps=2, pgd_restarts=1, limit=30).ra_pgd.hits == result.ra_pgd.hits
+    assert percent(record, "clean") == pytest.approx(result.sa.percent, abs=1e-4)
+    about = record["settings"]
+    assert (about["target"], about["epoch"], record["n"]) == ("last.safetensors", 3, 30)
+    assert about["fingerprint"] == load("digits").test.fingerprint
+    assert evaluate_target(run.weights("last"), pgd_steps=2, pgd_restarts=1, limit=30).ra_pgd.hits == result.ra_pgd.hits
 
 
 def small_run(tmp_path, **changes):
@@ -396,7 +399,7 @@ def test_a_truncated_checkpoint_is_refused(which, tmp_path):
     run = small_run(tmp_path)
     run.weights(which).write_bytes(run.weights(which).read_bytes()[:-100])
     with pytest.raises(InputError, match=r"is not a whole safetensors file .* copy it anew"):
-        evaluate_run(run.path, which)
+        evaluate_target(run.path, which)
     assert not run.evaluations.exists()
 
 
@@ -406,7 +409,7 @@ def test_an_altered_checkpoint_is_refused(tmp_path):
     data[-3] ^= 1
     run.weights("best").write_bytes(data)
     with pytest.raises(InputError, match="does not match its checksum: it was altered or damaged"):
-        evaluate_run(run.path)
+        evaluate_target(run.path)
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
@@ -417,13 +420,13 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
     with pytest.raises(
         InputError, match=r"holds weights of another architecture than cnn: size mismatch for network.0.weight"
     ):
-        evaluate_run(run.path)
+        evaluate_target(run.path)
 
 
 def test_a_model_trained_against_no_budget_asks_for_one(tmp_path):
     run = train(METHODS["standard"](eps=EPS), Settings(**{**vars(SMALL), "epochs": 1}), tmp_path / "run")
     with pytest.raises(InputError, match="was trained against no budget; say which one to attack it with: --eps 8"):
-        evaluate_run(run.path)
+        evaluate_target(run.path)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
     stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(about, sort_keys=True)
     with replacing(path) as file:
-        file.write(save(stored, {"fastbat": text, "sha256": _checksum(stored, text)}))
+        file.write(save(stored, {"fastbat": text, "sha256": checksum(stored, text)}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -69,7 +69,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator of its own)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{str(path)!r} is not a whole safetensors file ({error}); copy it anew") from error
-    if "fastbat" in meta and meta.get("sha256") != _checksum(tensors, meta["fastbat"]):
+    if "fastbat" in meta and meta.get("sha256") != checksum(tensors, meta["fastbat"]):
         raise InputError(f"{str(path)!r} does not match its checksum: it was altered or damaged; copy it anew")
     return tensors, meta
 
@@ -82,6 +82,17 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from error
     except ValueError as error:
         raise InputError(f"{str(path)!r} is not TOML: {error}") from error
+
+
+def check_writable(folder: Path) -> None:
+    """Raise InputError where `folder` is not one, or could not be made or written; make nothing."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(
+            f"cannot write into {str(folder)!r}; name another folder, or mend the rights of {str(place)!r}"
+        )
 
 
 @contextmanager
@@ -126,7 +137,8 @@ def _parse(line: str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
+def checksum(tensors: Mapping[str, Tensor], text: str) -> str:
+    """Return the SHA-256 over names, types, shapes and bytes of `tensors` and over `text`, in hexadecimal."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]

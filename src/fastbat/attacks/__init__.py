@@ -1,8 +1,7 @@
-"""Attacks on an Linf budget: the input gradient they climb, PGD, and AutoAttack."""
+"""Attacks on an Linf budget: the input gradient they climb, PGD, and the parts of AutoAttack."""
 
-from fastbat.attacks.ensemble import autoattack
+from fastbat.attacks.ensemble import PARTS, autoattack_part, standard_parts
 from fastbat.attacks.gradient import input_gradient
 from fastbat.attacks.pgd import pgd
-from fastbat.attacks.survivors import survivors
 
-__all__ = ["autoattack", "input_gradient", "pgd", "survivors"]
+__all__ = ["PARTS", "autoattack_part", "input_gradient", "pgd", "standard_parts"]

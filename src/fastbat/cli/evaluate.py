@@ -1,56 +1,78 @@
 """fastbat evaluate and fastbat export: what a run left behind, measured, or written for other programs."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+from cyclopts import Parameter
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from fastbat.audit import Origin, diagnose_target, evaluate_target
+from fastbat.audit.target import numbers
 from fastbat.cli.listing import print_json
-from fastbat.errors import choose
+from fastbat.errors import InputError, choose
 from fastbat.evaluation import ATTACKS, Evaluation
+from fastbat.processes import rank, start_processes
 from fastbat.progress import say
-from fastbat.training import evaluate_run, export_model
+from fastbat.training import export_model
 
 
 def evaluate_command(
-    target: Path,
+    target: str,
     /,
     *,
     checkpoint: Literal["best", "last", "best-ema", "last-ema"] = "best",
     attacks: str = "clean,pgd",
-    eps: float | None = None,
+    eps: str | None = None,
     pgd_steps: int = 50,
     pgd_restarts: int = 10,
+    surrogates: str | None = None,
+    eot: int = 1,
+    precision: Literal["auto", "float32", "bf16"] = "auto",
     limit: int | None = None,
     batch_size: int = 250,
     seed: int = 0,
+    out: Path | None = None,
+    save_adversarial: Path | None = None,
     data_dir: Path | None = None,
     device: str = "auto",
     json: bool = False,
+    origin: Annotated[Origin, Parameter(name="*", group="A model that was not trained here")] = Origin(),  # noqa: B008
 ) -> None:
-    """Measure how robust a trained model is, on the test images of its data set.
+    """Measure how robust a model is, whoever trained it. Under torchrun the images are shared out.
 
     Parameters
     ----------
     target
-        A run directory, or one of its .safetensors files.
+        A run directory; a .safetensors, .pt, .pt2 (torch.export) or .onnx file; timm/NAME; or module:function.
     checkpoint
         Which weights of a run directory: of the best epoch by robust validation accuracy or the last, raw or averaged.
     attacks
-        Comma-separated: clean, pgd, aa (AutoAttack standard).
+        Comma-separated: clean, noise, fgsm, pgd, aa, square, transfer, ... (`fastbat list attacks`).
     eps
-        Linf budget of the attacks on the 0-255 scale; the one trained against unless given.
+        Linf budgets of the attacks on the 0-255 scale, comma-separated; the one trained against unless given.
     pgd_steps
         Steps of PGD, each of eps / 4.
     pgd_restarts
         Random starts of PGD.
+    surrogates
+        For transfer: models to attack first, comma-separated, each given as a target is.
+    eot
+        Climb the mean of so many passes, for a model that is random.
+    precision
+        Of the search: bf16 where the device has it, or float32 throughout. Examples are verified in float32 either way.
     limit
         Only the first N test images.
     batch_size
         Images attacked at a time.
     seed
         Of the attacks' random starts.
+    out
+        Folder for evaluation.jsonl and for what an interrupted evaluation goes on from; the run directory unless given.
+    save_adversarial
+        Write the verified adversarial examples to this .safetensors file.
     data_dir
         Folder with the data set; the one trained from unless given.
     device
@@ -58,20 +80,28 @@ def evaluate_command(
     json
         Print one JSON object instead of a table.
     """
-    result = evaluate_run(
+    start_processes()
+    result = evaluate_target(
         target,
         checkpoint,
-        eps=None if eps is None else eps / 255,
+        origin=origin,
+        eps=None if eps is None else [number / 255 for number in numbers("eps", eps)],
         attacks=attack_names(attacks),
         pgd_steps=pgd_steps,
         pgd_restarts=pgd_restarts,
+        surrogates=named(surrogates),
+        eot=eot,
+        precision=precision,
         limit=limit,
         batch_size=batch_size,
         seed=seed,
+        out=out,
+        save_adversarial=save_adversarial,
         data_dir=data_dir,
         device=device,
     )
-    print_json(result.record()) if json else Console().print(evaluation_table(result))
+    if rank() == 0:
+        print_json(result.record()) if json else show(result)
 
 
 def attack_names(text: str) -> list[str]:
@@ -79,14 +109,88 @@ def attack_names(text: str) -> list[str]:
     return [choose("attack", name.strip(), ATTACKS) for name in text.split(",")]
 
 
-def evaluation_table(result: Evaluation) -> Table:
-    """Return the table of one evaluation of a checkpoint."""
+def named(targets: str | None) -> dict[str, str]:
+    """Return comma-separated targets by their last names; InputError where two have the same."""
+    listed = [each.strip() for each in targets.split(",")] if targets else []
+    names = [Path(each).stem if Path(each).is_file() else Path(each).name for each in listed]
+    if len(set(names)) < len(names):
+        raise InputError(f"surrogates {targets} have the same name twice; their results could not be told apart")
+    return dict(zip(names, listed, strict=True))
+
+
+def show(result: Evaluation) -> None:
+    """Print one evaluation of a target: its table, then flags and notes, a line each."""
     about = result.settings
-    title = f"{about['checkpoint']}, epoch {about['epoch']}: eps {result.eps * 255:g}/255, {result.n} images"
-    table = Table("attack", "accuracy, %", "seconds", title=title, min_width=len(title))
-    for attack, accuracy in result.accuracies.items():
-        table.add_row(result.label(attack), str(accuracy), f"{accuracy.seconds:.1f}")
-    table.caption = "\n".join([r"\[low, high]: 95 % interval over the draw of the images", *result.warnings])
+    epoch = "" if about["epoch"] is None else f", epoch {about['epoch']}"
+    title = f"{about['target']}{epoch}: {result.n} images of {about['dataset']}"
+    table = Table("", "eps", "accuracy, %", "seconds", title=title, min_width=len(title))
+    for row in result.rows():
+        table.add_row(*map(escape, row))
+    console = Console(highlight=False)
+    console.print(table)
+    for line in ["[low, high]: 95 % interval over the draw of the images", *result.remarks()]:
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def diagnose_command(
+    target: str,
+    /,
+    *,
+    out: Path,
+    checkpoint: Literal["best", "last", "best-ema", "last-ema"] = "best",
+    eps: float | None = None,
+    limit: int = 500,
+    image: int | None = None,
+    examples: int = 8,
+    seed: int = 0,
+    data_dir: Path | None = None,
+    device: str = "auto",
+    origin: Annotated[Origin, Parameter(name="*", group="A model that was not trained here")] = Origin(),  # noqa: B008
+) -> None:
+    """Look closer at a model: gradient alignment and size, loss landscape, the images that break most easily.
+
+    Parameters
+    ----------
+    target
+        A model, as for `fastbat evaluate`.
+    out
+        Folder for diagnosis.json, landscape.npz and .png, smallest-eps.npz and easiest.png.
+    checkpoint
+        Which weights of a run directory.
+    eps
+        Linf budget to look around in, on the 0-255 scale; the one trained against unless given.
+    limit
+        The first N test images.
+    image
+        Test image of the loss landscape, from 0; the paper's 1456 unless given.
+    examples
+        How many of the images that break most easily are drawn.
+    seed
+        Of noise and random directions.
+    data_dir
+        Folder with the data set; the one trained from unless given.
+    device
+        cpu, cuda, or auto: cuda where there is one.
+    """
+    found = diagnose_target(
+        target, out, checkpoint, origin=origin, eps=None if eps is None else eps / 255, limit=limit, image=image,
+        examples=examples, data_dir=data_dir, device=device, seed=seed,
+    )  # fmt: skip
+    Console().print(diagnosis_table(found))
+    say(f"wrote {out}")
+
+
+def diagnosis_table(found: Mapping[str, Any]) -> Table:
+    """Return the table of a diagnosis."""
+    about = found["settings"]
+    table = Table("what", "value", title=f"{about['target']}: {found['n']} images of {about['dataset']}")
+    norms = ", ".join(f"{size:.2g}" for size in found["gradient_l2"].values())
+    zeros = f"{found['zero_gradients']:.1%}, {found['zero_margin_gradients']:.1%}"
+    table.add_row("gradient alignment (1: the loss is linear within the budget)", f"{found['ga']:.3f}")
+    table.add_row("L2 norm of the input gradient: 5 %, median, 95 %", norms)
+    table.add_row("images without a gradient of CE, of the margin", zeros)
+    for eps, share in found["robust_share"].items():
+        table.add_row(f"withstand PGD-20 at eps {eps}/255", f"{share:.1%}")
     return table
 
 

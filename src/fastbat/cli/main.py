@@ -9,7 +9,7 @@ import torch
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
 
-from fastbat.cli.evaluate import attack_names, evaluate_command, export_command
+from fastbat.cli.evaluate import attack_names, diagnose_command, evaluate_command, export_command
 from fastbat.cli.listing import list_command
 from fastbat.cli.suite import suite_app
 from fastbat.cli.train import (
@@ -78,6 +78,7 @@ def build_app(tokens: Sequence[str]) -> App:
     )
     app.command(train_command(method), name="train")
     app.command(evaluate_command, name="evaluate")
+    app.command(diagnose_command, name="diagnose")
     app.command(export_command, name="export")
     app.command(suite_app(configure_command, check_command))
     app.command(list_command, name="list")

@@ -1,12 +1,12 @@
 """Data sets -> Batch(x, y, index, view): decoded once and kept as bytes, or streamed; augmented in batches."""
 
 from fastbat.data.batch import Batch, View
-from fastbat.data.images import Images, unit
+from fastbat.data.images import Images, fingerprint, unit
 from fastbat.data.loader import Loader
-from fastbat.data.registry import DATASETS, DatasetCard, Splits, dataset_card, load
+from fastbat.data.registry import DATASETS, DatasetCard, Splits, dataset_card, load, load_test
 from fastbat.data.stream import ImageSet, Phase, Stream
 
 __all__ = [
     "DATASETS", "Batch", "DatasetCard", "ImageSet", "Images", "Loader", "Phase", "Splits", "Stream", "View",
-    "dataset_card", "load", "unit",
+    "dataset_card", "fingerprint", "load", "load_test", "unit",
 ]  # fmt: skip

@@ -19,6 +19,11 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def channels(self) -> int:
+        """1 for grey images, 3 for colour."""
+        return self.pixels.shape[1]
+
     def slice(self, start: int, stop: int | None) -> "Images":
         """Return images start..stop, in order; the fingerprint stays that of the whole set."""
         return replace(self, pixels=self.pixels[start:stop], labels=self.labels[start:stop])

@@ -1,5 +1,6 @@
 """The data sets by name, and loading them. `digits` is embedded; the others are on the hub, or in a folder."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -103,16 +104,15 @@ def load(
     card = dataset_card(name)
     card = replace(card, **{what: value for what, value in augmentation.items() if value is not None})
     own = {"data_dir": data_dir, "image_column": image_column, "label_column": label_column, "image_size": image_size}
-    streamed = {"image_size": image_size, "pad": card.pad, "rotation": card.rotation}
-    for what, value in (own if name == "digits" else streamed if card.phases else {}).items():
-        if value:
-            how = "streamed" if card.phases else "embedded"
-            raise InputError(f"{what} is {str(value)!r}, but {name} is {how}; leave it out")
+    _refuse(name, own if name == "digits" else {"image_size": image_size, "pad": card.pad, "rotation": card.rotation})
     if name == "digits":
         splits: tuple[ImageSet, ...] = load_digits()
     else:
         found = _found(name, card, data_dir)
-        splits = tuple(_images(source, card, image_column, label_column, image_size, workers) for source in found)
+        if found[0] is None or (found[1] is None and card.mean):
+            raise _missing(name, card, data_dir, card.tests[0] if found[0] else "train")
+        sources = filter(None, found)
+        splits = tuple(_images(source, card, image_column, label_column, image_size, workers) for source in sources)
     train, test = _agreed(name, *(splits if len(splits) == 2 else _tenth_off(*splits)))
     train, validation = _tenth_off(train)
     if isinstance(train, Images):
@@ -122,8 +122,41 @@ def load(
     return Splits(train, validation, test, replace(card, size=card.size or CROP))
 
 
-def _found(name: str, card: DatasetCard, data_dir: Path | None) -> list[Source]:
-    """Return the training split and the test split; the former alone where a user's data set has no other."""
+def load_test(
+    name: str,
+    data_dir: Path | None = None,
+    *,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    image_size: int | None = None,
+    workers: int = 0,
+) -> ImageSet:
+    """Return the test images of the data set `name`, as `load` does; the training images need not be there.
+
+    Without a test split they are the last tenth of the training images.
+    """
+    card = dataset_card(name)
+    test = None if name == "digits" else _found(name, card, data_dir)[1]
+    if test is None:
+        table = {"image_column": image_column, "label_column": label_column, "image_size": image_size}
+        return load(name, data_dir, **table, workers=workers).test  # type: ignore[arg-type]
+    if card.phases:
+        _refuse(name, {"image_size": image_size})
+    images = _images(test, card, image_column, label_column, image_size, workers)
+    return replace(images, classes=_classes(images))
+
+
+def _refuse(name: str, settings: Mapping[str, Any]) -> None:
+    """Raise InputError where an embedded or a streamed data set is given settings that it does not take."""
+    card = DATASETS.get(name)
+    for what, value in settings.items():
+        if value and card and (name == "digits" or card.phases):
+            how = "streamed" if card.phases else "embedded"
+            raise InputError(f"{what} is {str(value)!r}, but {name} is {how}; leave it out")
+
+
+def _found(name: str, card: DatasetCard, data_dir: Path | None) -> tuple[Source | None, Source | None]:
+    """Return the training split and the test split, None for one that is not there."""
     known = name if card.mean else None
     if data_dir is None and card.hub is None:
         raise InputError(f"{name} is read from a folder of yours; name it with --data-dir")
@@ -133,13 +166,14 @@ def _found(name: str, card: DatasetCard, data_dir: Path | None) -> list[Source]:
         in_memory = not card.phases
         return hub.get(split) if data_dir is None else on_disk(data_dir, known, split, card.mixed, in_memory)
 
-    train, test = find("train"), next(filter(None, map(find, card.tests)), None)
-    if train is None or (known and test is None):
-        missing, where = card.tests[0] if train else "train", str(data_dir or card.hub)
-        files = f"{known}-{missing}*.parquet" if known else f"{missing}*.parquet"
-        hint = ", or leave data_dir out to download it" if card.hub and data_dir else ""
-        raise InputError(f"no {files} and no {missing}/CLASS/*.jpg in {where!r}; put the data set's files there{hint}")
-    return [train, test] if test else [train]
+    return find("train"), next(filter(None, map(find, card.tests)), None)
+
+
+def _missing(name: str, card: DatasetCard, data_dir: Path | None, split: str) -> InputError:
+    files = f"{name}-{split}*.parquet" if card.mean else f"{split}*.parquet"
+    hint = ", or leave data_dir out to download it" if card.hub and data_dir else ""
+    where = str(data_dir or card.hub)
+    return InputError(f"no {files} and no {split}/CLASS/*.jpg in {where!r}; put the data set's files there{hint}")
 
 
 def _images(
@@ -160,9 +194,14 @@ def _tenth_off(images: ImageSet) -> tuple[ImageSet, ImageSet]:
     return images.slice(0, cut), images.slice(cut, None)
 
 
+def _classes(images: ImageSet) -> tuple[str, ...]:
+    """Return the names of the classes; numbers where they have none."""
+    return images.classes or tuple(str(label) for label in range(len(images.labels.unique())))
+
+
 def _agreed(name: str, train: ImageSet, test: ImageSet) -> tuple[ImageSet, ImageSet]:
     """Return both with the same class names; raise InputError unless labels and sizes fit."""
-    classes = train.classes or tuple(str(label) for label in range(len(train.labels.unique())))
+    classes = _classes(train)
     for part, of in ((train, "training"), (test, "test")):
         low, high = int(part.labels.min()), int(part.labels.max())
         if low < 0 or high >= len(classes):

@@ -82,6 +82,8 @@ class Stream:
         """Return all the images of `encoded`."""
         return Stream(encoded, torch.from_numpy(encoded.labels), encoded.classes, fingerprint, workers)
 
+    channels = 3
+
     def __len__(self) -> int:
         return len(self.labels)
 

@@ -1,20 +1,29 @@
-"""Evaluation: how robust any classifier is, with how much certainty."""
+"""Evaluation: how robust any classifier is, with how much certainty, and whether the number smells."""
 
 from fastbat.evaluation.alignment import gradient_alignment
-from fastbat.evaluation.check import ATTACKS
+from fastbat.evaluation.diagnose import Diagnosis, diagnose
 from fastbat.evaluation.evaluate import evaluate
+from fastbat.evaluation.flags import RedFlag
 from fastbat.evaluation.frozen import frozen
-from fastbat.evaluation.measures import correct, robust_to_pgd
-from fastbat.evaluation.record import Accuracy, Evaluation, wilson
+from fastbat.evaluation.interval import wilson
+from fastbat.evaluation.landscape import loss_landscape
+from fastbat.evaluation.measures import correct, robust
+from fastbat.evaluation.record import Accuracy, Evaluation
+from fastbat.evaluation.rounds import ATTACKS, Plan
 
 __all__ = [
     "ATTACKS",
     "Accuracy",
+    "Diagnosis",
     "Evaluation",
+    "Plan",
+    "RedFlag",
     "correct",
+    "diagnose",
     "evaluate",
     "frozen",
     "gradient_alignment",
-    "robust_to_pgd",
+    "loss_landscape",
+    "robust",
     "wilson",
 ]

@@ -2,27 +2,36 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fastbat.attacks.ensemble import MIN_CLASSES_TARGETED, TARGETED
 from fastbat.data import ImageSet, unit
 from fastbat.errors import InputError, choose
+from fastbat.evaluation.rounds import ATTACKS, BLACK_BOX
+from fastbat.files import check_writable
 from fastbat.geometry import check_eps
 
-ATTACKS = {
-    "clean": "SA: accuracy on the images as they are",
-    "pgd": "RA-PGD-K-R: K signed steps of eps / 4 from uniform starts, R restarts",
-    "aa": "RA-AA: AutoAttack standard (apgd-ce, apgd-t, fab-t, square)",
-}
 
-
-def check_request(eps: float, attacks: Sequence[str], counts: Mapping[str, int], seed: int) -> None:
+def check_request(
+    budgets: Sequence[float],
+    attacks: Sequence[str],
+    counts: Mapping[str, int],
+    seed: int,
+    surrogates: Mapping[str, nn.Module],
+) -> None:
     """Raise InputError unless 0 < eps <= 1, every attack is known, every count is at least 1, and 0 <= seed < 2^63."""
-    if not isinstance(eps, float | int):
-        raise InputError(f"eps is a {type(eps).__name__}; it must be a number on the [0, 1] scale, such as 8/255")
-    check_eps(eps)
+    if not budgets:
+        raise InputError("no eps is given; name at least one budget on the [0, 1] scale, such as 8/255")
+    for eps in budgets:
+        if not isinstance(eps, float | int):
+            raise InputError(f"eps is a {type(eps).__name__}; it must be a number on the [0, 1] scale, such as 8/255")
+        check_eps(eps)
+    if len(set(budgets)) < len(budgets):
+        raise InputError(f"eps holds the same budget twice: {', '.join(f'{255 * eps:g}/255' for eps in budgets)}")
     if not attacks:
         raise InputError(f"no attacks are named; known: {', '.join(ATTACKS)}")
     for attack in attacks:
@@ -32,6 +41,18 @@ def check_request(eps: float, attacks: Sequence[str], counts: Mapping[str, int],
             raise InputError(f"{name} is {count}; it must be a whole number of at least 1")
     if not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise InputError(f"seed is {seed}; it must be a whole number from 0 to 2^63 - 1")
+    if ("transfer" in attacks) != bool(surrogates):
+        have = "but no surrogates" if not surrogates else "but transfer is not among the attacks"
+        raise InputError(f"attacks are {', '.join(attacks)}, {have}; transfer needs networks to attack first")
+
+
+def check_new_file(file: Path) -> None:
+    """Raise InputError unless `file` can be written as safetensors over nothing."""
+    if file.suffix != ".safetensors":
+        raise InputError(f"{str(file)!r} must end in .safetensors, which is what adversarial examples are saved as")
+    if file.exists():
+        raise InputError(f"{str(file)!r} exists already; name another file")
+    check_writable(file.parent)
 
 
 def gather(data: tuple[Tensor, Tensor] | ImageSet | Iterable[Any], limit: int | None) -> tuple[Tensor, Tensor]:
@@ -93,9 +114,27 @@ def _check_data(x: Tensor, y: Tensor) -> None:
         )
 
 
-def check_fit(model: nn.Module, x: Tensor, y: Tensor, device: torch.device) -> int:
-    """Return the number of classes; raise InputError where one forward pass shows that model and data do not fit."""
-    probe = unit(x[:2].to(device)).requires_grad_()
+def check_models(
+    model: nn.Module, surrogates: Mapping[str, nn.Module], x: Tensor, y: Tensor, attacks: Sequence[str]
+) -> tuple[int, bool]:
+    """Return the number of classes, and whether the model's output has a gradient; InputError where it is missed."""
+    classes, white_box = check_fit(model, x, y)
+    if not white_box and (blind := [attack for attack in attacks if attack not in BLACK_BOX]):
+        raise InputError(
+            f"the model's output has no gradient with respect to the images, which {', '.join(blind)} would climb; "
+            f"without one there are {', '.join(BLACK_BOX)}"
+        )
+    if classes < MIN_CLASSES_TARGETED and (few := [attack for attack in attacks if attack in TARGETED]):
+        raise InputError(f"{', '.join(few)} needs at least {MIN_CLASSES_TARGETED} classes; the model has {classes}")
+    for name, surrogate in surrogates.items():
+        if not check_fit(surrogate, x, y)[1]:
+            raise InputError(f"the surrogate {name} has no gradient with respect to the images; PGD needs one")
+    return classes, white_box
+
+
+def check_fit(model: nn.Module, x: Tensor, y: Tensor) -> tuple[int, bool]:
+    """Return the number of classes, and whether there is a gradient; InputError where model and data do not fit."""
+    probe = unit(x[:2].to(first_device(model, x))).requires_grad_()
     try:
         logits = model(probe)
     except (RuntimeError, ValueError, TypeError) as error:
@@ -108,8 +147,6 @@ def check_fit(model: nn.Module, x: Tensor, y: Tensor, device: torch.device) -> i
         raise InputError(f"the model returns {found} for {len(x[:2])} images; expected logits (N, classes)")
     if not logits.is_floating_point() or logits.element_size() < 4:
         raise InputError(f"the model returns {logits.dtype}; robust accuracy is measured in float32: convert it first")
-    if not logits.requires_grad:
-        raise InputError("the model's output has no gradient with respect to the images; PGD and AutoAttack need one")
     classes = logits.shape[1]
     if classes < 2:
         raise InputError("the model has 1 output; an attack needs at least 2 classes")
@@ -117,7 +154,7 @@ def check_fit(model: nn.Module, x: Tensor, y: Tensor, device: torch.device) -> i
         raise InputError(
             f"labels lie in {int(y.min())}..{int(y.max())}, but the model has {classes} outputs; they must match"
         )
-    return classes
+    return classes, logits.requires_grad
 
 
 def first_device(model: nn.Module, x: Tensor) -> torch.device:

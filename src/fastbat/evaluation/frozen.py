@@ -9,15 +9,15 @@ from torch import nn
 
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Within the block `model` is in eval mode, its weights take no gradients, and float32 means float32.
+def frozen(*models: nn.Module) -> Iterator[None]:
+    """Within the block every model is in eval mode, their weights take no gradients, and float32 means float32.
 
     No autocast, no TF32 or bf16 inside matrix products, whatever the caller has set; gradients are on, also within
     the caller's no_grad. Afterwards each module's mode, each weight's requires_grad, the precision and torch's
     generators are as they were.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    gradients = [(weight, weight.requires_grad) for weight in model.parameters()]
+    modes = [(module, module.training) for model in models for module in model.modules()]
+    gradients = [(weight, weight.requires_grad) for model in models for weight in model.parameters()]
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
@@ -25,8 +25,9 @@ def frozen(model: nn.Module) -> Iterator[None]:
         stack.enter_context(_ieee_float32())
         for device in ("cpu", "cuda"):
             stack.enter_context(torch.autocast(device, enabled=False))
-        model.eval()
-        model.requires_grad_(False)
+        for model in models:
+            model.eval()
+            model.requires_grad_(False)
         try:
             yield
         finally:

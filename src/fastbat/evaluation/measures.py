@@ -1,17 +1,19 @@
-"""The measurements themselves, image by image: correct, robust to PGD, and the check that every example must pass.
+"""The measurements themselves, image by image: correct, withstanding an attack, and the check of every example.
 
-An adversarial example counts only if a fresh forward pass of the model misclassifies it and it lies in the eps ball and
-in [0, 1], to 1e-6. So an attack can understate how much it broke, never overstate.
+An adversarial example counts only if a fresh float32 forward pass of the model misclassifies it and it lies in the eps
+ball and in [0, 1], to 1e-6. So a search, in whatever precision, can understate how much it broke, never overstate.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from fastbat.attacks import pgd, survivors
 from fastbat.data import unit
 from fastbat.evaluation.check import first_device
+from fastbat.evaluation.rounds import Round
 from fastbat.progress import Show
-from fastbat.randomness import uniform_starts
 
 SLACK = 1e-6
 
@@ -36,34 +38,61 @@ def _right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return right.to(y.device)
 
 
-def robust_to_pgd(
+@dataclass(frozen=True)
+class Outcome:
+    """What an attack did to some images."""
+
+    broken: Tensor  # (B,) bool
+    x_adv: Tensor  # (B, C, H, W): verified where broken, the image itself elsewhere
+    rejected: int  # examples that fooled the search but failed their check
+
+
+def attack(
+    model: nn.Module,  # eval mode, weights frozen; decides
+    search: nn.Module,  # the same, or a faster copy of less precision; is climbed
+    x: Tensor,  # (B, C, H, W) in [0, 1], all classified correctly
+    y: Tensor,  # (B,)
+    index: Tensor,  # (B,) place of each image in the data set
+    rounds: Sequence[Round],
+    eps: float,
+) -> Outcome:
+    """Run the rounds on the images that are still robust, and check what they find.
+
+    What fools the search and not the model is searched for once more, in the model's own precision.
+    """
+    broken, x_adv, rejected = torch.zeros_like(y, dtype=torch.bool), x.clone(), 0
+    for find in rounds:
+        left = (~broken).nonzero().flatten()
+        if not len(left):
+            break
+        found = find(search, x[left], y[left], index[left.cpu()])
+        real = adversarial(model, x[left], found, y[left], eps)
+        false = ~real & ~correct(search, found, y[left])
+        rejected += int(false.sum())
+        if search is not model and false.any():
+            again = left[false]
+            found[false] = find(model, x[again], y[again], index[again.cpu()])
+            real[false] = adversarial(model, x[again], found[false], y[again], eps)
+        broken[left[real]] = True
+        x_adv[left[real]] = found[real]
+    return Outcome(broken, x_adv, rejected)
+
+
+def robust(
     model: nn.Module,  # eval mode, weights frozen
     x: Tensor,  # (N, C, H, W) in [0, 1], or bytes
     y: Tensor,  # (N,)
-    candidates: Tensor,  # (N,) bool: the images to attack; the others stay False
-    *,
+    candidates: Tensor,  # (N,) bool: the images to attack; the others are not robust
+    rounds: Sequence[Round],
     eps: float,
-    steps: int,
-    restarts: int,
-    step: float,
-    seed: int = 0,
     batch_size: int = 250,
     show: Show = lambda share, text: None,
 ) -> Tensor:
-    """Return a mask (N,): candidates that no restart's final iterate breaks (RA-PGD-steps-restarts).
-
-    An image leaves after the first restart that breaks it, which saves work and changes no count. Starts depend on
-    (seed, restart, image index) alone.
-    """
-    device = first_device(model, x)
-    robust = candidates.clone()
-    for restart in range(restarts):
-        batches = survivors(robust, batch_size)
-        for i, index in enumerate(batches):
-            share = (restart + i / len(batches)) / restarts
-            show(share, f"PGD-{steps}-{restarts} restart {restart + 1}: {int(robust.sum())} of {len(y)} robust")
-            xb, yb = unit(x[index].to(device)), y[index].to(device)
-            start = eps * (2 * uniform_starts(xb, index, seed, "pgd", restart) - 1)
-            delta = pgd(model, xb, yb, start, eps=eps, steps=steps, step=step)
-            robust[index[adversarial(model, xb, xb + delta, yb, eps).to(index.device)]] = False
-    return robust
+    """Return a mask (N,): candidates that withstand all rounds."""
+    found, device = candidates.clone(), first_device(model, x)
+    batches = candidates.nonzero().flatten().split(batch_size) if candidates.any() else ()
+    for i, index in enumerate(batches):
+        show(i / len(batches), f"{int(found.sum())} of {len(y)} robust")
+        outcome = attack(model, model, unit(x[index].to(device)), y[index].to(device), index, rounds, eps)
+        found[index[outcome.broken.to(index.device)]] = False
+    return found

@@ -1,33 +1,41 @@
-"""What an evaluation says: every accuracy with its n, its interval and its seconds."""
+"""What an evaluation says: every accuracy with its n, its interval and its seconds; the record's schema.
 
-import math
+The schema is described in docs/evaluation.md; SCHEMA changes with it.
+"""
+
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, replace
+from html import escape
 from typing import Any
 
-NORMAL_95 = 1.959963984540054  # the 97.5 % point of the normal distribution
+from fastbat.evaluation.flags import RedFlag
+from fastbat.evaluation.interval import wilson
 
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval for a proportion of `hits` in `n`, both ends in [0, 1] (Wilson, 1927)."""
-    share, z2 = hits / n, NORMAL_95**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = NORMAL_95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+SCHEMA = 1
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A share of images classified correctly."""
+    """A share of images classified correctly, whatever an attack did."""
 
+    attack: str
+    """Name of the attack: clean, pgd, aa, ..."""
+    label: str
+    """The field's name of the number: SA, RA-PGD-50-10, RA-AA."""
+    eps: float
+    """Budget on the [0, 1] scale; 0 for clean."""
     hits: int
-    """Images classified correctly whatever the attack did."""
+    """Images classified correctly."""
     n: int
     """Images in all."""
     seconds: float
-    """Wall-clock seconds it took, those of what it builds on left out."""
+    """Seconds it took, those of what it builds on left out; over processes, their sum."""
     rejected: int = 0
-    """Adversarial examples that were found but failed their check, and so were not counted."""
+    """Adversarial examples that fooled the search and failed their check, and so were not counted."""
+    per_class: tuple[float | None, ...] = ()
+    """The accuracy of each class, in percent; None for a class without images."""
+    upper_bound: bool = False
+    """Only a black-box attack was made."""
 
     @property
     def percent(self) -> float:
@@ -42,51 +50,94 @@ class Accuracy:
 
     def __str__(self) -> str:
         low, high = self.interval
-        return f"{self.percent:.1f} [{low:.1f}, {high:.1f}]"
+        return f"{'at most ' if self.upper_bound else ''}{self.percent:.1f} [{low:.1f}, {high:.1f}]"
+
+    def record(self) -> dict[str, Any]:
+        """Return it as a JSON-ready object, accuracies in percent."""
+        return {
+            "attack": self.attack,
+            "label": self.label,
+            "eps_255": round(255 * self.eps, 6),
+            "percent": round(self.percent, 4),
+            "interval": [round(end, 4) for end in self.interval],
+            "hits": self.hits,
+            "n": self.n,
+            "rejected": self.rejected,
+            "seconds": round(self.seconds, 3),
+            "upper_bound": self.upper_bound,
+            "per_class": [share if share is None else round(share, 2) for share in self.per_class],
+        }
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The accuracies of one model on one set of images, and how they were measured."""
 
-    eps: float
-    """Budget on the [0, 1] scale."""
     n: int
     """Images evaluated."""
-    accuracies: Mapping[str, Accuracy]
-    """By attack: clean, pgd, aa."""
+    accuracies: tuple[Accuracy, ...]
+    """In the order asked for; an attack has one for each budget."""
+    red_flags: tuple[RedFlag, ...]
+    """Signs that the robust accuracies are overstated; empty for an honest model."""
+    not_judged: tuple[str, ...]
+    """Why flags could not be judged, where they could not."""
     settings: Mapping[str, Any]
-    """Of the attacks: steps, restarts, step size, seed, batch size, device, precision, versions."""
-    warnings: tuple[str, ...] = field(default=())
-    """What the attacks themselves warned of."""
+    """Of the attacks: steps, restarts, seed, batch size, device, precision, versions, fingerprint, checksum."""
+    notes: tuple[str, ...] = ()
+    """What is to be known of the attacks made."""
+
+    def __getitem__(self, attack: str) -> Accuracy:
+        """Return the accuracy under `attack` at its first budget; KeyError where it was not made."""
+        for accuracy in self.accuracies:
+            if accuracy.attack == attack:
+                return accuracy
+        raise KeyError(attack)
 
     @property
     def sa(self) -> Accuracy:
         """Standard accuracy, on the images as they are."""
-        return self.accuracies["clean"]
+        return self["clean"]
 
     @property
     def ra_pgd(self) -> Accuracy:
-        """Robust accuracy under PGD; KeyError where pgd was not among the attacks."""
-        return self.accuracies["pgd"]
+        """Robust accuracy under PGD, at the first budget; KeyError where pgd was not among the attacks."""
+        return self["pgd"]
 
     @property
     def ra_aa(self) -> Accuracy:
-        """Robust accuracy under AutoAttack; KeyError where aa was not among the attacks."""
-        return self.accuracies["aa"]
+        """Robust accuracy under AutoAttack, at the first budget; KeyError where aa was not among the attacks."""
+        return self["aa"]
 
-    def label(self, attack: str) -> str:
-        """Return the field's name of a number: SA, RA-PGD-50-10, RA-AA."""
-        steps, restarts = self.settings.get("pgd_steps"), self.settings.get("pgd_restarts")
-        return {"clean": "SA", "pgd": f"RA-PGD-{steps}-{restarts}", "aa": "RA-AA"}[attack]
+    def said_of(self, **about: Any) -> "Evaluation":
+        """Return the same with more settings: what was evaluated."""
+        return replace(self, settings={**self.settings, **about})
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Return a row for people for each accuracy: name, budget, accuracy, seconds."""
+        return [(a.label, f"{255 * a.eps:g}/255" if a.eps else "", str(a), f"{a.seconds:.1f}") for a in self.accuracies]
+
+    def remarks(self) -> list[str]:
+        """Return what belongs under the table: flags raised, what could not be judged, notes."""
+        flags = [f"RED FLAG {flag.name}: {flag.text}" for flag in self.red_flags]
+        unjudged = [f"Red flags not judged, {reason}" for reason in self.not_judged]
+        judged = any(a.eps for a in self.accuracies)
+        return flags + unjudged + ([] if flags or unjudged or not judged else ["No red flags."]) + list(self.notes)
 
     def record(self) -> dict[str, Any]:
-        """Return everything as one JSON-ready object, accuracies in percent."""
-        keys = {"clean": "sa", "pgd": "ra_pgd", "aa": "ra_aa"}
-        result: dict[str, Any] = {"eps_255": round(self.eps * 255, 6), "n": self.n}
-        for attack, accuracy in self.accuracies.items():
-            result[keys[attack]] = round(accuracy.percent, 4)
-            result[f"{keys[attack]}_interval"] = [round(end, 4) for end in accuracy.interval]
-            result[f"{keys[attack]}_rejected"] = accuracy.rejected
-        result["seconds"] = {attack: round(a.seconds, 3) for attack, a in self.accuracies.items()}
-        return result | {"warnings": list(self.warnings)} | dict(self.settings)
+        """Return everything as one JSON-ready object."""
+        return {
+            "schema": SCHEMA,
+            "n": self.n,
+            "accuracies": [accuracy.record() for accuracy in self.accuracies],
+            "red_flags": [asdict(flag) for flag in self.red_flags],
+            "not_judged": list(self.not_judged),
+            "notes": list(self.notes),
+            "settings": dict(self.settings),
+        }
+
+    def _repr_html_(self) -> str:
+        """Return the table and its remarks for a notebook."""
+        head = "".join(f"<th>{name}</th>" for name in ("accuracy", "eps", "%, [95 % interval]", "seconds"))
+        rows = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in self.rows())
+        remarks = "".join(f"<li>{escape(remark)}</li>" for remark in self.remarks())
+        return f"<p>{self.n} images</p><table><tr>{head}</tr>{rows}</table><ul>{remarks}</ul>"

@@ -2,16 +2,20 @@
 
 from fastbat.models.build import MODELS, Architecture, build_model, find_model, resolve_model
 from fastbat.models.checkpoint import load_model, save_model
-from fastbat.models.foreign import FOREIGN
-from fastbat.models.start import start_from
+from fastbat.models.foreign import FOREIGN, pretrained
+from fastbat.models.normalize import Normalize
+from fastbat.models.start import load_weights, start_from
 
 __all__ = [
     "FOREIGN",
     "MODELS",
     "Architecture",
+    "Normalize",
     "build_model",
     "find_model",
     "load_model",
+    "load_weights",
+    "pretrained",
     "resolve_model",
     "save_model",
     "start_from",

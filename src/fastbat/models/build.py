@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fastbat.errors import InputError, choose
 from fastbat.models.activation import ACTIVATIONS
 from fastbat.models.cnn import cnn
 from fastbat.models.foreign import FOREIGN, foreign, resnet50
+from fastbat.models.normalize import Normalize
 from fastbat.models.preact_resnet import PreActBlock, PreActBottleneck, preact_resnet
 from fastbat.models.wide_resnet import wide_resnet
 
@@ -58,24 +58,6 @@ def resolve_model(name: str, **given: Any) -> dict[str, Any]:
         if setting not in takes and value != NOT_GIVEN[setting]:
             raise InputError(f"{setting} is {value}, but {name} has no such setting; leave it out")
     return {setting: takes.get(setting) if value is None else value for setting, value in given.items()}
-
-
-class Normalize(nn.Module):
-    """x -> (x - mean) / std, per channel."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise images (B, C, H, W) in [0, 1]; ValueError for another number of channels, which would broadcast."""
-        if x.shape[-3] != len(self.mean):
-            raise ValueError(f"images of {x.shape[-3]} channels, a model of {len(self.mean)}")
-        return (x - self.mean) / self.std
 
 
 def build_model(

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from fastbat.errors import InputError, choose
+from fastbat.models.normalize import Normalize
 from fastbat.progress import say
 
 FOREIGN = {
@@ -29,14 +30,32 @@ def foreign(name: str) -> Callable[..., nn.Module] | None:
         models = import_module("torchvision.models")  # here, for it takes a second
         return partial(from_torchvision, choose("torchvision model", rest, models.list_models(module=models)))
     if slash and library == "timm":
-        try:
-            timm = import_module("timm")
-        except ImportError as error:
-            raise InputError(f"{name} needs timm: pip install fastbat[timm]") from error
-        build = partial(timm.create_model, choose("timm model", rest, timm.list_models()))
+        build = partial(timm(name).create_model, choose("timm model", rest, timm(name).list_models()))
         return lambda *, num_classes, channels: build(num_classes=num_classes, in_chans=channels)
     module, colon, function = name.partition(":")
     return partial(from_code, module, function) if module and colon and function else None
+
+
+def timm(name: str) -> Any:
+    """Return the library timm; InputError where it is not installed."""
+    try:
+        return import_module("timm")
+    except ImportError as error:
+        raise InputError(f"{name} needs timm: pip install fastbat[timm]") from error
+
+
+def pretrained(name: str) -> tuple[nn.Module, Normalize]:
+    """Return the network timm/NAME with timm's own weights, which are downloaded, and its normalisation."""
+    library = timm(name)
+    chosen = choose("timm model", name.partition("/")[2].partition(".")[0], library.list_models())
+    try:
+        network = library.create_model(name.partition("/")[2], pretrained=True)
+    except Exception as error:  # its own, the hub's and the network's
+        why = " ".join(str(error).split())
+        raise InputError(
+            f"the weights of {name} ({chosen}) are not to be had: {why}; check name and network"
+        ) from error
+    return network, Normalize(network.pretrained_cfg["mean"], network.pretrained_cfg["std"])
 
 
 def from_torchvision(name: str, *, num_classes: int, channels: int) -> nn.Module:

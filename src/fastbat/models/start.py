@@ -19,12 +19,21 @@ def start_from(model: nn.Module, path: Path) -> None:
 
     Raises InputError, before a weight is changed, where they cannot be read or do not fit.
     """
-    network = model.get_submodule("network")
+    fit(model.get_submodule("network"), path, new_head=True)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Put the weights of `path` into a model of `build_model`; InputError where they cannot be read or do not fit."""
+    fit(model.get_submodule("network"), path, new_head=False)
+
+
+def fit(network: nn.Module, path: Path, new_head: bool) -> None:
+    """Put the weights of `path` into `network`; with `new_head` a last layer for other classes starts at random."""
     own = network.state_dict()
     given = named_as(own, read_weights(path))
     *_, last = ["", *(name for name, module in network.named_modules() if isinstance(module, nn.Linear))]
     head = {name: own[name] for name in (f"{last}.weight", f"{last}.bias") if name in own.keys() & given.keys()}
-    if any(len(given[name]) != len(tensor) for name, tensor in head.items()):
+    if new_head and any(len(given[name]) != len(tensor) for name, tensor in head.items()):
         say(f"{path}: {len(given[f'{last}.weight'])} classes; the last layer, {last}, starts at random")
         given |= head
     for name in [*own, *given]:

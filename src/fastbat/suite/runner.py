@@ -32,7 +32,6 @@ Check = Callable[[Sequence[str]], None]
 Record = dict[str, Any]
 
 TABLE, RESULTS = "suite.toml", "results.jsonl"
-ACCURACIES = ("sa", "ra_pgd", "ra_aa")
 
 
 class ChildError(RuntimeError):
@@ -160,7 +159,7 @@ def outcome(record: Record) -> str:
     """Return in one line what became of a trial."""
     if record["status"] == "failed":
         return f"failed: {record['error']}"
-    found = [f"{key} {result[key]:.1f}" for result in record["results"] for key in ACCURACIES if key in result]
+    found = [f"{each['label']} {each['percent']:.1f}" for result in record["results"] for each in result["accuracies"]]
     return ", ".join(["finished", *found])
 
 

@@ -1,5 +1,6 @@
 """How far a suite is: a row for each trial and evaluation, from what lies on disk."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -40,14 +41,20 @@ def rows(trial: Trial, out: Path) -> list[Row]:
     if record is None:
         return [unfinished(trial, out)]
     seconds = median(epoch["seconds"] for epoch in record["epochs"])
-    results: list[dict[str, Any]] = record["results"] or [{}]
+    if not record["results"]:
+        return [Row(trial.name, "finished", seconds_per_epoch=seconds)]
     return [
         Row(
-            trial.name, "finished", result.get("checkpoint", "").removesuffix(".safetensors"),
-            result.get("sa"), result.get("ra_pgd"), result.get("ra_aa"), result.get("n"), seconds,
+            trial.name, "finished", result["settings"]["target"].removesuffix(".safetensors"),
+            percent(result, "clean"), percent(result, "pgd"), percent(result, "aa"), result["n"], seconds,
         )
-        for result in results
+        for result in record["results"]
     ]  # fmt: skip
+
+
+def percent(result: Mapping[str, Any], attack: str) -> float | None:
+    """Return the accuracy under `attack` in the record of an evaluation, at its first budget; None without it."""
+    return next((each["percent"] for each in result["accuracies"] if each["attack"] == attack), None)
 
 
 def unfinished(trial: Trial, out: Path) -> Row:

@@ -1,9 +1,9 @@
-"""Training: a method, a data set and a schedule -> a run directory that can be repeated, resumed and evaluated."""
+"""Training: a method, a data set and a schedule -> a run directory that can be repeated, resumed and exported."""
 
-from fastbat.training.evaluate_run import evaluate_run
 from fastbat.training.export import export_model
-from fastbat.training.run import Run
+from fastbat.training.machine import pick_device
+from fastbat.training.run import CHECKPOINTS, Run
 from fastbat.training.settings import Settings
 from fastbat.training.trainer import train
 
-__all__ = ["Run", "Settings", "evaluate_run", "export_model", "train"]
+__all__ = ["CHECKPOINTS", "Run", "Settings", "export_model", "pick_device", "train"]

@@ -1,13 +1,12 @@
 """What an epoch is judged by: accuracies on the same validation images, from the same starts, epoch after epoch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 
-from fastbat.evaluation import correct, frozen, robust_to_pgd
+from fastbat.evaluation import Plan, correct, frozen, robust
 from fastbat.progress import bar
 from fastbat.training.collapse import STEP_RATIO
 from fastbat.training.settings import Settings
@@ -63,8 +62,8 @@ def judge(net: nn.Module, x: Tensor, y: Tensor, eps: float, settings: Settings) 
         clean = correct(net, x, y, size)
         masks = {"sa": clean}
         if eps:
-            attacked = partial(robust_to_pgd, net, x, y, clean, eps=eps, seed=settings.seed, batch_size=size)
-            steps, restarts = settings.select_steps, settings.select_restarts
-            masks["ra"] = attacked(step=eps / 4, steps=steps, restarts=restarts, show=show)
-            masks["one_step"] = attacked(step=STEP_RATIO * eps, steps=1, restarts=1)
+            plan = Plan(eps, 0, settings.seed, settings.select_steps, settings.select_restarts)
+            masks["ra"] = robust(net, x, y, clean, plan.rounds("pgd"), eps, size, show)
+            one = replace(plan, steps=1, restarts=1, step=STEP_RATIO * eps)
+            masks["one_step"] = robust(net, x, y, clean, one.rounds("pgd"), eps, size)
     return {name: 100 * mask.float().mean().item() for name, mask in masks.items()}

@@ -24,12 +24,12 @@ from fastbat.evaluation import gradient_alignment
 from fastbat.files import append_record, read_records, write_records
 from fastbat.methods import Method
 from fastbat.models import MODELS, build_model, save_model, start_from
+from fastbat.precision import Autocast
 from fastbat.progress import bar, say
 from fastbat.randomness import seed_torch
 from fastbat.training.average import Average
 from fastbat.training.collapse import has_collapsed, pgd_at, remedy
 from fastbat.training.machine import peak_memory_mib, pick_device, synchronize
-from fastbat.training.precision import Autocast
 from fastbat.training.rehearsal import rehearse
 from fastbat.training.run import Run
 from fastbat.training.schedule import piecewise, triangular

@@ -1,4 +1,4 @@
-"""The model's forward pass in bf16, and nothing else: losses, boxes and the interior's comparison stay float32."""
+"""bf16 where it pays: a model's forward pass under autocast; losses, boxes and comparisons stay float32."""
 
 import torch
 from torch import Tensor, nn
@@ -16,3 +16,10 @@ class Autocast(nn.Module):
         with torch.autocast(x.device.type, torch.bfloat16):
             logits: Tensor = self.model(x)
         return logits.float()
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Say whether `device` multiplies in bf16 itself; elsewhere it is emulated, and slow."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return any(there and name.endswith("bf16") for name, there in torch.cpu.get_capabilities().items())

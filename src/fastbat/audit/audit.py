@@ -1,0 +1,108 @@
+"""Measuring a model on disk: the model, the test images of its data set, and the record beside it."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fastbat.audit.subject import opened
+from fastbat.audit.target import Origin
+from fastbat.errors import InputError
+from fastbat.evaluation import Evaluation, diagnose, evaluate, loss_landscape
+from fastbat.files import append_record, check_writable, replacing
+from fastbat.processes import rank
+from fastbat.training import pick_device
+
+FIGURE_3 = 1456  # the test image of the paper's loss landscape
+
+
+def evaluate_target(
+    target: Path | str,
+    checkpoint: str = "best",
+    *,
+    origin: Origin = Origin(),  # noqa: B008 (frozen)
+    eps: float | list[float] | None = None,
+    data_dir: Path | None = None,
+    device: str = "auto",
+    surrogates: Mapping[str, str] | None = None,
+    out: Path | None = None,
+    **how: Any,
+) -> Evaluation:
+    """Measure `target`: a run directory (its `checkpoint`), a file, timm/NAME or module:function (audit/target.py).
+
+    `eps` (on the [0, 1] scale) and `data_dir` are those of the training unless given. `surrogates` are targets by name.
+    The record is added to evaluation.jsonl in `out`, the run directory unless given; there, an evaluation that was
+    interrupted goes on. `how` are the other keyword arguments of `fastbat.evaluate`. Raises InputError as `evaluate`
+    does, and where target, weights or data are not to be had.
+    """
+    subject = opened(str(target), origin, checkpoint, data_dir)
+    place, named = pick_device(device), dict(surrogates or {})
+    others = {
+        name: opened(each, origin, "best", data_dir, subject.test).model.to(place) for name, each in named.items()
+    }
+    folder = out if out or subject.run is None else subject.run.path
+    if folder:
+        check_writable(folder)
+    networks = {name: network.to(place) for name, network in others.items()}
+    budgets = eps or subject.trained_eps()
+    result = evaluate(subject.model.to(place), subject.test, eps=budgets, surrogates=networks, resume_in=folder, **how)
+    result = result.said_of(**subject.source())
+    if folder and rank() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        append_record(folder / "evaluation.jsonl", {"time": when, **result.record()})
+    return result
+
+
+def diagnose_target(
+    target: Path | str,
+    out: Path,
+    checkpoint: str = "best",
+    *,
+    origin: Origin = Origin(),  # noqa: B008 (frozen)
+    eps: float | None = None,
+    limit: int | None = 500,
+    image: int | None = None,
+    examples: int = 8,
+    data_dir: Path | None = None,
+    device: str = "auto",
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Look closer at `target` on its first `limit` test images; write what is found into the folder `out`, return it.
+
+    OUT/diagnosis.json, landscape.npz (steps, losses) and landscape.png around test image `image` (Figure 3: 1456, the
+    first where there are fewer), smallest-eps.npz, easiest.png with the images that broke at the smallest budgets.
+    Raises InputError where target, weights, data or matplotlib are not to be had, or the model has no gradient.
+    """
+    from fastbat.audit.pictures import draw_examples, draw_landscape  # here, for its library is an extra
+
+    subject = opened(str(target), origin, checkpoint, data_dir)
+    eps, place = eps or subject.trained_eps(), pick_device(device)
+    model, n = subject.model.to(place), len(subject.test)
+    image = (FIGURE_3 if n > FIGURE_3 else 0) if image is None else image
+    if not 0 <= image < n:
+        raise InputError(f"image is {image}; the test images are numbered from 0 to {n - 1}")
+    x, y = subject.test.slice(0, limit).tensors()
+    check_writable(out)
+    found = diagnose(model, x, y, eps=eps, seed=seed)
+    out.mkdir(parents=True, exist_ok=True)
+    one, label = subject.test.slice(image, image + 1).tensors()
+    steps, losses = loss_landscape(model, one[0].to(place), int(label), 2 * eps, seed=seed)
+    np.savez(out / "landscape.npz", steps=steps.cpu().numpy(), losses=losses.cpu().numpy())
+    np.savez(out / "smallest-eps.npz", smallest_eps=found.smallest_eps.numpy())
+    draw_landscape(out / "landscape.png", steps, losses, f"test image {image}")
+    order = [i for i in found.smallest_eps.argsort(stable=True).tolist() if 0 < found.smallest_eps[i] < torch.inf]
+    rows = [
+        (x[i], found.x_adv[i], f"test image {i}, {subject.test.classes[y[i]]}: {255 * found.smallest_eps[i]:g}/255")
+        for i in order[:examples]
+    ]
+    if rows:
+        draw_examples(out / "easiest.png", rows)
+    numbers = {**found.numbers, "easiest": order[:examples], "landscape_image": image, "settings": subject.source()}
+    with replacing(out / "diagnosis.json") as file:
+        file.write(json.dumps(numbers, indent=1).encode())
+    return numbers

@@ -1,0 +1,79 @@
+"""What is audited: a model on disk, and the test images that it is measured on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fastbat.audit.target import Origin, check_form, described, undescribed
+from fastbat.data import ImageSet, load_test
+from fastbat.errors import InputError
+from fastbat.training import Run
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model on disk, and the images that it is measured on."""
+
+    model: nn.Module
+    test: ImageSet
+    target: str
+    file: str
+    dataset: str
+    about: Mapping[str, Any]  # of a model trained here
+    run: Run | None  # the run directory that it lies in
+
+    def trained_eps(self) -> float:
+        """Return the budget it was trained against, on the [0, 1] scale; InputError where there is none."""
+        if not self.about.get("config", {}).get("eps"):
+            raise InputError(f"{self.target!r} was trained against no budget; say which one to attack it with: --eps 8")
+        return float(self.about["config"]["eps"]) / 255
+
+    def source(self) -> dict[str, Any]:
+        """Return what a record says of it."""
+        named = {"target": self.file, "dataset": self.dataset, "fingerprint": self.test.fingerprint}
+        return {**named, "epoch": self.about.get("epoch")}
+
+
+def opened(
+    target: str, origin: Origin, checkpoint: str, data_dir: Path | None, test: ImageSet | None = None
+) -> Subject:
+    """Return the model that `target` names and the test images of its data set, or those given.
+
+    Raises InputError where either is not to be had, or the model was trained on other classes.
+    """
+    check_form(target)
+    found = described(Path(target), checkpoint)
+    about, run = (found.about, run_of(Path(target))) if found else ({}, None)
+    if test is None:
+        test = test_images(target, about, origin, data_dir, run)
+    found = found or undescribed(target, origin, len(test.classes), test.channels)
+    dataset = origin.dataset or about["dataset"]["name"]
+    return Subject(found.model, test, target, found.file, dataset, about, run)
+
+
+def run_of(target: Path) -> Run | None:
+    """Return the run directory that `target` is or lies in, if it is one."""
+    run = Run(target if target.is_dir() else target.parent)
+    return run if run.config.exists() else None
+
+
+def test_images(
+    target: str, about: Mapping[str, Any], origin: Origin, data_dir: Path | None, run: Run | None
+) -> ImageSet:
+    """Return the test images of the data set that `origin` or else the model itself names."""
+    own, config = about.get("dataset", {}), about.get("config", {})
+    name = origin.dataset or own.get("name")
+    if name is None:
+        raise InputError(f"{target!r} does not say what images it is for; name them: --dataset cifar10 --data-dir DIR")
+    if origin.dataset is not None:
+        config = {}
+    elif data_dir is None and run is not None and "data_dir" in (settings := run.read_config()):
+        data_dir = Path(settings["data_dir"])
+    table = {key: getattr(origin, key) or config.get(key) for key in ("image_column", "label_column", "image_size")}
+    test = load_test(name, data_dir, **table, workers=config.get("workers", 0))
+    if own and list(test.classes) != list(own["classes"]):
+        raise InputError(f"{target!r} was trained on other classes than those of {name} in {data_dir}")
+    return test

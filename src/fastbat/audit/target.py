@@ -1,0 +1,145 @@
+"""Any model, by what the user calls it, as a network from images in [0, 1] to logits.
+
+    a run directory, or a .safetensors file of one      says itself what it is, and what it was trained on
+    FILE.safetensors, FILE.pt, FILE.pth                 a state_dict of --model NAME
+    FILE.pt2                                            a torch.export program
+    FILE.onnx                                           an ONNX model, as a black box
+    timm/NAME                                           with timm's own weights and normalisation
+    module:function                                     runs that code
+
+Nothing is unpickled; a file that would run code is refused.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fastbat.audit.program import open_program
+from fastbat.errors import InputError
+from fastbat.files import read_safetensors
+from fastbat.models import Normalize, build_model, find_model, load_model, load_weights, pretrained
+from fastbat.training import Run
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a model that was not trained here does not say of itself."""
+
+    dataset: str | None = None
+    """Data set to measure on (`fastbat list datasets`, or OWNER/NAME); a run says its own."""
+    image_column: str | None = None
+    """Column of a table that holds the images; the first with images unless given."""
+    label_column: str | None = None
+    """Column of a table that holds the labels; label, labels or fine_label unless given."""
+    image_size: int | None = None
+    """Resize the shorter side to so many pixels and cut out the middle."""
+    model: str | None = None
+    """Network that a plain file of weights belongs to (`fastbat list models`)."""
+    width: int | None = None
+    """Channels of its first layer."""
+    activation: str = "relu"
+    """relu, softplus (beta 10) or swish."""
+    stem: int | None = None
+    """Kernel of its first convolution: 3, 7 or 15."""
+    mean: str | None = None
+    """Mean to subtract in front of the model, per channel: 0.491,0.482,0.447; none where it is inside."""
+    std: str | None = None
+    """Standard deviation to divide by then."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model and what is known of it."""
+
+    model: nn.Module
+    file: str  # what was opened, for people
+    about: dict[str, Any]  # of a model trained here: config, dataset, epoch; else empty
+
+
+FORMS = "a run directory, a .safetensors, .pt, .pth, .pt2 or .onnx file, timm/NAME or module:function"
+WEIGHTS, PROGRAMS = (".safetensors", ".pt", ".pth"), (".pt2", ".onnx")
+
+
+def check_form(target: str) -> None:
+    """Raise InputError unless `target` is a folder or a file that is there, or the name of a network."""
+    path = Path(target)
+    if target.startswith("timm/") or path.is_dir() or (path.is_file() and path.suffix in WEIGHTS + PROGRAMS):
+        return
+    if path.suffix in WEIGHTS + PROGRAMS or ":" not in target:
+        raise InputError(f"no model {target!r}; name {FORMS}")
+
+
+def described(target: Path, checkpoint: str) -> Target | None:
+    """Return a model that says what it is: of a run directory or a file of one; None for any other target."""
+    if target.is_dir():
+        target = Run(target).weights(checkpoint)
+    elif target.suffix != ".safetensors" or "fastbat" not in read_safetensors(target)[1]:
+        return None
+    model, about = load_model(target)
+    return Target(model, target.name, about)
+
+
+def undescribed(target: str, origin: Origin, num_classes: int, channels: int) -> Target:
+    """Return a model of others; `num_classes` and `channels` are those of the images it is to be measured on."""
+    path = Path(target)
+    scale = normalisation(origin, channels)
+    model: nn.Module
+    if path.suffix in WEIGHTS:
+        none = Normalize([0.0] * channels, [1.0] * channels)
+        return Target(of_weights(path, origin, num_classes, scale or none), path.name, {})
+    if path.suffix == ".pt2":
+        model = open_program(path)
+    elif path.suffix == ".onnx":
+        model = open_onnx(path)
+    elif target.startswith("timm/"):
+        model, own = pretrained(target)
+        scale = scale or own
+    else:
+        model = find_model(target).build(num_classes=num_classes, channels=channels)
+    return Target(nn.Sequential(scale, model) if scale else model, path.name, {})
+
+
+def of_weights(path: Path, origin: Origin, num_classes: int, scale: Normalize) -> nn.Module:
+    """Return the network that `origin` names behind the normalisation `scale`, with the weights of a file."""
+    if origin.model is None:
+        raise InputError(f"{str(path)!r} holds weights alone; say what network they are of: --model preactresnet18")
+    shape: dict[str, Any] = {"width": origin.width, "activation": origin.activation, "stem": origin.stem}
+    mean, std = scale.mean.flatten().tolist(), scale.std.flatten().tolist()
+    model = build_model(origin.model, num_classes=num_classes, mean=mean, std=std, **shape)
+    load_weights(model, path)
+    return model
+
+
+def normalisation(origin: Origin, channels: int) -> Normalize | None:
+    """Return the normalisation asked for, None where there is none; InputError unless it has a number a channel."""
+    if (origin.mean is None) != (origin.std is None):
+        raise InputError("one of --mean and --std is given without the other; give both, or none where it is inside")
+    if origin.mean is None or origin.std is None:
+        return None
+    mean, std = numbers("mean", origin.mean), numbers("std", origin.std)
+    for what, values in (("mean", mean), ("std", std)):
+        if len(values) != channels:
+            raise InputError(f"{what} has {len(values)} numbers for images of {channels} channels; give one a channel")
+    if min(std) <= 0:
+        raise InputError(f"std is {origin.std}; every number must be above 0")
+    return Normalize(mean, std)
+
+
+def numbers(what: str, text: str) -> list[float]:
+    """Return the finite numbers of a comma-separated list; InputError where it is none."""
+    try:
+        found = [float(word) for word in text.split(",")]
+        if not all(abs(number) < float("inf") for number in found):
+            raise ValueError(text)
+        return found
+    except ValueError:
+        raise InputError(f"{what} is {text!r}; it must be numbers with commas between them, such as 0.5,0.5") from None
+
+
+def open_onnx(path: Path) -> nn.Module:
+    """Return an ONNX model as a network without gradient."""
+    from fastbat.audit.onnx import Onnx  # here, for its library is an extra
+
+    return Onnx(path)

@@ -1,0 +1,101 @@
+"""The work of an evaluation: attacks at budgets, each on block after block of images.
+
+A block is `batch_size` images that follow each other; what an attack does to it depends on nothing outside it. So an
+interrupted evaluation goes on at the next block, and of R processes the one of rank r takes blocks r, r + R, ..., all
+with the same result.
+"""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fastbat.data import unit
+from fastbat.evaluation.check import first_device
+from fastbat.evaluation.journal import Journal
+from fastbat.evaluation.measures import attack
+from fastbat.evaluation.rounds import Plan
+from fastbat.processes import rank, summed, world
+from fastbat.progress import Show, bar
+from fastbat.randomness import seed_torch
+
+
+@dataclass(frozen=True)
+class Job:
+    """One attack at one budget, on the first `n` images."""
+
+    attack: str
+    plan: Plan
+    n: int
+
+    @property
+    def name(self) -> str:
+        """The name of its lines in the journal."""
+        return f"{self.attack}@{255 * self.plan.eps:g}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a job found."""
+
+    broken: Tensor  # (n,) bool
+    rejected: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """A model and the images it is attacked on."""
+
+    model: nn.Module  # decides
+    search: nn.Module  # is climbed
+    x: Tensor  # (N, C, H, W) in [0, 1], or bytes
+    y: Tensor  # (N,)
+    clean: Tensor  # (N,) bool: classified correctly
+    batch_size: int
+    journal: Journal
+    keep: bool  # the adversarial examples
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return first_device(self.model, self.x)
+
+    def run(self, job: Job) -> Found:
+        """Run this process's blocks of `job` that are not finished; return what all processes found."""
+        blocks = range(0, job.n, self.batch_size)
+        mine = [block for block in blocks if block // self.batch_size % world() == rank()]
+        broken, totals = torch.zeros(job.n, dtype=torch.int64), torch.zeros(2, dtype=torch.float64)
+        with bar(job.name) as show:
+            for i, block in enumerate(mine):
+                if (job.name, block) not in self.journal.done:
+                    tell(show, job, i / len(mine), int(self.clean[:block].sum() - broken.sum()), block)
+                    self.run_block(job, block)
+                line = self.journal.done[job.name, block]
+                broken[line["broken"]] = 1
+                totals += torch.tensor([line["rejected"], line["seconds"]], dtype=torch.float64)
+        rejected, seconds = summed(totals).tolist()
+        return Found(summed(broken).bool(), int(rejected), seconds)
+
+    def run_block(self, job: Job, block: int) -> None:
+        """Attack the images of one block that are classified correctly."""
+        index = torch.arange(block, min(block + self.batch_size, job.n))
+        index = index[self.clean[index].cpu()]
+        start, device = time.perf_counter(), self.device
+        seed_torch(job.plan.seed, job.name, block)  # for a model that is random
+        line, examples = {"broken": [], "rejected": 0}, None
+        if len(index):
+            x, y = unit(self.x[index].to(device)), self.y[index].to(device)
+            outcome = attack(self.model, self.search, x, y, index, job.plan.rounds(job.attack), job.plan.eps)
+            hit = outcome.broken.cpu()
+            line = {"broken": index[hit].tolist(), "rejected": outcome.rejected}
+            examples = {"x": outcome.x_adv[outcome.broken], "y": y[outcome.broken], "index": index[hit]}
+        seconds = time.perf_counter() - start
+        self.journal.add(job.name, block, {**line, "seconds": seconds}, examples if self.keep else None)
+
+
+def tell(show: Show, job: Job, share: float, robust: int, done: int) -> None:
+    """Show how far a job is."""
+    survivors = f": {robust} of the first {done} robust" if done else ""
+    show(share, f"{job.attack}, eps {255 * job.plan.eps:g}/255{survivors}")

@@ -1,0 +1,90 @@
+"""Looking closer: how the loss bends, how large its gradients are, and which images break most easily."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastbat.attacks import input_gradient
+from fastbat.data import unit
+from fastbat.errors import InputError
+from fastbat.evaluation.alignment import gradient_alignment
+from fastbat.evaluation.check import check_fit, check_request, first_device
+from fastbat.evaluation.flags import margin_gradients
+from fastbat.evaluation.frozen import frozen
+from fastbat.evaluation.measures import attack, correct
+from fastbat.evaluation.rounds import Plan
+from fastbat.progress import bar
+
+LEVELS = 16  # budgets tried: eps / 8, 2 eps / 8, ..., 2 eps
+QUANTILES = (0.05, 0.5, 0.95)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a closer look shows."""
+
+    numbers: Mapping[str, Any]
+    """JSON-ready: GA score, norms of the input gradient, shares without one, accuracy by class."""
+    smallest_eps: Tensor
+    """(N,) the least budget tried at which PGD-20 breaks the image; 0: misclassified, inf: never broken."""
+    x_adv: Tensor
+    """(N, C, H, W) the example at that budget."""
+
+
+def diagnose(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, seed: int = 0, batch_size: int = 250) -> Diagnosis:
+    """Look at `model` on images x (N, C, H, W) in [0, 1] or bytes, labels y (N,), around the budget `eps`.
+
+    Raises InputError where model, images and budget do not fit, or the model has no gradient.
+    """
+    check_request((eps,), ("clean",), {"batch_size": batch_size}, seed, {})
+    x, y = unit(x).to(first_device(model, x)), y.to(first_device(model, x))
+    with frozen(model):
+        classes, white_box = check_fit(model, x, y)
+        if not white_box:
+            raise InputError("the model's output has no gradient with respect to the images; nothing to look at")
+        right = correct(model, x, y, batch_size)
+        parts = list(zip(x.split(batch_size), y.split(batch_size), strict=True))
+        gradients = torch.cat([input_gradient(model, *part, torch.zeros_like(part[0])) for part in parts]).flatten(1)
+        margins = torch.cat([margin_gradients(model, *part) for part in parts])
+        norms = gradients.norm(dim=1)
+        smallest, x_adv = smallest_budgets(model, x, y, right, Plan(eps, classes, seed, 20, 1), batch_size)
+    by_class = [right[y == k].float().mean().item() * 100 if (y == k).any() else None for k in range(classes)]
+    numbers = {
+        "n": len(y),
+        "eps_255": round(255 * eps, 6),
+        "ga": gradient_alignment(model, x, y, eps, seed=seed, batch_size=batch_size),
+        "gradient_l2": {f"{q:.0%}": norms.quantile(q).item() for q in QUANTILES},
+        "zero_gradients": (norms == 0).float().mean().item(),
+        "zero_margin_gradients": (margins == 0).float().mean().item(),
+        "sa": 100 * right.float().mean().item(),
+        "sa_per_class": by_class,
+        "robust_share": {
+            f"{255 * level:g}": (smallest > level * (1 + 1e-6)).float().mean().item() for level in levels(eps)
+        },
+    }
+    return Diagnosis(numbers, smallest.cpu(), x_adv.cpu())
+
+
+def levels(eps: float) -> list[float]:
+    """Return the budgets that are tried, up to 1."""
+    return [level for i in range(1, LEVELS + 1) if (level := eps * i / 8) <= 1]
+
+
+def smallest_budgets(
+    model: nn.Module, x: Tensor, y: Tensor, right: Tensor, plan: Plan, batch_size: int
+) -> tuple[Tensor, Tensor]:
+    """Return for each image the least budget at which PGD breaks it, and the example."""
+    smallest, x_adv = torch.where(right, torch.inf, 0.0), x.clone()
+    with bar("smallest budgets") as show:
+        for i, level in enumerate(levels(plan.eps)):
+            left = smallest.isinf().nonzero().flatten()
+            show(i / LEVELS, f"eps {255 * level:g}/255: {len(left)} of {len(y)} robust")
+            for index in left.split(batch_size) if len(left) else ():
+                rounds = replace(plan, eps=level).rounds("pgd")
+                found = attack(model, model, x[index], y[index], index.cpu(), rounds, level)
+                smallest[index[found.broken]] = level
+                x_adv[index[found.broken]] = found.x_adv[found.broken]
+    return smallest, x_adv

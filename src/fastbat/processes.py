@@ -1,0 +1,30 @@
+"""One process or many: under torchrun each takes its share of the work, and sums bring the shares together."""
+
+import os
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def start_processes() -> None:
+    """Join the group that torchrun has made; alone, do nothing."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+
+
+def rank() -> int:
+    """Return the number of this process, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world() -> int:
+    """Return how many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def summed(share: Tensor) -> Tensor:
+    """Return the sum of every process's `share`, the same on all."""
+    if world() > 1:
+        dist.all_reduce(share)
+    return share

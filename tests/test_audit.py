@@ -1,0 +1,505 @@
+"""Auditing: models of others in every form, evaluations interrupted and shared out, examples saved."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fastbat
+from conftest import percent, trained_cnn
+from fastbat import METHODS, Settings, build_model, train
+from fastbat.audit import Origin, diagnose_target, evaluate_target
+from fastbat.cli import main
+from fastbat.data import load
+from fastbat.errors import InputError
+from fastbat.evaluation import frozen, loss_landscape
+from fastbat.evaluation.measures import Outcome
+from fastbat.files import load_tensors, read_records
+from fastbat.models import save_model
+
+EPS = 0.1
+FEW = {"attacks": ["clean", "pgd"], "eps": EPS, "pgd_steps": 3, "pgd_restarts": 2, "limit": 60}
+CNN = Origin(dataset="digits", model="cnn", width=8, mean="0.3", std="0.4")
+
+
+@pytest.fixture(scope="module")
+def digits_net():
+    torch.manual_seed(0)
+    model, _, _ = trained_cnn()
+    return model
+
+
+@pytest.fixture(scope="module")
+def expected(digits_net):
+    """What the model gives when it is measured from Python."""
+    return hits(fastbat.evaluate(digits_net, load("digits").test, **FEW))
+
+
+def hits(result):
+    return [accuracy.hits for accuracy in result.accuracies]
+
+
+def test_a_state_dict_of_a_named_network(digits_net, expected, tmp_path):
+    torch.save(digits_net.network.state_dict(), tmp_path / "net.pt")
+    torch.save(
+        {"state_dict": {f"module.{k}": v for k, v in digits_net.network.state_dict().items()}}, tmp_path / "b.pth"
+    )
+    for name in ("net.pt", "b.pth"):
+        result = evaluate_target(tmp_path / name, origin=CNN, **FEW)
+        assert hits(result) == expected
+        assert (result.settings["target"], result.settings["epoch"], result.settings["dataset"]) == (
+            name,
+            None,
+            "digits",
+        )
+
+
+def test_a_plain_safetensors_file_needs_the_network_named(digits_net, expected, tmp_path):
+    from safetensors.torch import save_file
+
+    save_file(digits_net.network.state_dict(), tmp_path / "net.safetensors")
+    assert hits(evaluate_target(tmp_path / "net.safetensors", origin=CNN, **FEW)) == expected
+    with pytest.raises(InputError, match="holds weights alone; say what network they are of: --model"):
+        evaluate_target(tmp_path / "net.safetensors", origin=Origin(dataset="digits"), **FEW)
+    with pytest.raises(InputError, match=r"does not fit the model: .* is \(8, .*\) in it and \(4, "):
+        evaluate_target(tmp_path / "net.safetensors", origin=Origin(dataset="digits", model="cnn", width=4), **FEW)
+
+
+def test_an_exported_program_of_any_batch_size(digits_net, expected, tmp_path):
+    program = torch.export.export(digits_net, (torch.rand(2, 1, 8, 8),), dynamic_shapes=({0: torch.export.Dim("b")},))
+    torch.export.save(program, tmp_path / "net.pt2")
+    result = evaluate_target(tmp_path / "net.pt2", origin=Origin(dataset="digits"), **FEW)
+    assert hits(result) == expected
+    assert len(result.settings["weights"]) == 64
+
+
+def test_code_of_ones_own_behind_a_normalisation(expected, tmp_path, monkeypatch, digits_net):
+    torch.save(digits_net.network.state_dict(), tmp_path / "w.pt")
+    (tmp_path / "mine_to_audit.py").write_text(
+        "import torch\nfrom fastbat.models.cnn import cnn\nfrom torch import nn\n"
+        "def net(num_classes):\n    model = cnn(num_classes=num_classes, channels=1, width=8, activation=nn.ReLU)\n"
+        "    model.load_state_dict(torch.load('w.pt'))\n    return model\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    origin = Origin(dataset="digits", mean="0.3", std="0.4")
+    assert hits(evaluate_target("mine_to_audit:net", origin=origin, **FEW)) == expected
+
+
+def test_an_onnx_model_is_a_black_box_and_its_number_an_upper_bound(digits_net, tmp_path, capsys):
+    for name, dynamic in (("any.onnx", {0: "batch"}), ("two.onnx", None)):
+        write_onnx(digits_net, tmp_path / name, dynamic)
+    how = {"eps": EPS, "limit": 60, "origin": Origin(dataset="digits")}
+    save_model(tmp_path / "other.safetensors", digits_net, about(digits_net))
+    attacks = ["clean", "noise", "transfer"]
+    surrogates = {"itself": str(tmp_path / "other.safetensors")}
+    results = [
+        evaluate_target(tmp_path / name, attacks=attacks, surrogates=surrogates, **how)
+        for name in ("any.onnx", "two.onnx")
+    ]
+    white = fastbat.evaluate(digits_net, load("digits").test, eps=EPS, limit=60)
+    assert hits(results[0]) == hits(results[1])
+    assert results[0].sa.hits == white.sa.hits
+    assert results[0]["transfer-itself"].hits < 50
+    assert str(results[0]["transfer-itself"]).startswith("at most ")
+    assert not results[0].sa.upper_bound
+    assert results[0].red_flags == ()
+    assert results[0].not_judged == ("no gradients: only black-box attacks ran, so accuracies are upper bounds",)
+    with pytest.raises(InputError, match="no gradient with respect to the images, which pgd would climb"):
+        evaluate_target(tmp_path / "any.onnx", attacks=["clean", "pgd"], **how)
+
+
+def write_onnx(model, path, dynamic):
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    nodes, last = [], "images"
+
+    def add(kind, inputs, **how):
+        nonlocal last
+        name = f"t{len(nodes)}"
+        nodes.append(helper.make_node(kind, inputs, [name], **how))
+        last = name
+
+    add("Sub", [last, "normalize.mean"])
+    add("Div", [last, "normalize.std"])
+    for name, module in model.network.named_children():
+        parameters = [f"network.{name}.weight", f"network.{name}.bias"]
+        if isinstance(module, nn.Conv2d):
+            add("Conv", [last, *parameters], pads=[1] * 4, strides=list(module.stride), kernel_shape=[3, 3])
+        elif isinstance(module, nn.Linear):
+            add("Gemm", [last, *parameters], transB=1)
+        else:
+            add({"ReLU": "Relu", "Flatten": "Flatten", "AdaptiveAvgPool2d": "Identity"}[type(module).__name__], [last])
+    batch = "batch" if dynamic else 2
+    graph = helper.make_graph(
+        nodes, "net",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 1, 8, 8])],
+        [helper.make_tensor_value_info(last, TensorProto.FLOAT, [batch, 10])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+
+
+def about(model):
+    how = {"name": "cnn", "num_classes": 10, "width": 8, "activation": "relu", "mean": [0.3], "std": [0.4]}
+    classes = [str(i) for i in range(10)]
+    config = {"eps": 25.5, "dataset": "digits"}
+    return {"model": how, "dataset": {"name": "digits", "classes": classes}, "config": config, "epoch": 1}
+
+
+def test_a_timm_network_by_name(monkeypatch):
+    timm = pytest.importorskip("timm")
+    made = timm.create_model("resnet10t", num_classes=10)
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: made)
+    x, y = torch.rand(4, 3, 64, 64), torch.arange(4)
+    from fastbat.audit.target import undescribed
+
+    target = undescribed("timm/resnet10t", Origin(), 10, 3)
+    assert target.model[0].mean.flatten().tolist() == pytest.approx(made.pretrained_cfg["mean"])
+    assert fastbat.evaluate(target.model, (x, y), eps=EPS, attacks=["clean", "fgsm"]).n == 4
+
+
+# Files that would run code
+
+
+class Bomb:
+    def __reduce__(self):
+        return (Path("/tmp/fastbat-was-here").touch, ())
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
+    torch.save({"weights": Bomb()}, tmp_path / "bomb.pt")
+    with pytest.raises(InputError, match="cannot be read without running code in it"):
+        evaluate_target(tmp_path / "bomb.pt", origin=CNN, **FEW)
+    assert not Path("/tmp/fastbat-was-here").exists()
+
+
+@pytest.mark.parametrize("kind", ["example inputs", "an operation", "a pickled weight", "not an archive", "cut short"])
+def test_a_program_that_would_run_code_is_refused(kind, digits_net, tmp_path):
+    good, bad = tmp_path / "good.pt2", tmp_path / "bad.pt2"
+    torch.export.save(torch.export.export(digits_net, (torch.rand(2, 1, 8, 8),)), good)
+    with zipfile.ZipFile(good) as archive, zipfile.ZipFile(bad, "w") as other:
+        for name in archive.namelist():
+            content = archive.read(name)
+            if kind == "example inputs" and name.endswith("sample_inputs/model.pt"):
+                torch.save(((Bomb(),), {}), tmp_path / "inputs")
+                content = (tmp_path / "inputs").read_bytes()
+            if kind == "an operation" and name.endswith("models/model.json"):
+                content = content.replace(b"torch.ops.aten.relu.default", b"torch.hub.load")
+            if kind == "a pickled weight" and name.endswith("weights_config.json"):
+                content = content.replace(b'"use_pickle": false', b'"use_pickle": true')
+            if kind == "a pickled weight" and name.endswith("weight_0"):
+                content = pickle.dumps(Bomb())
+            other.writestr(name, content)
+    if kind == "not an archive":
+        bad.write_text("{}")
+    if kind == "cut short":
+        bad.write_bytes(good.read_bytes()[:-300])
+    expected = {
+        "example inputs": "would run code when opened: data/sample_inputs/model.pt holds more than tensors",
+        "an operation": "would run code when opened: it calls torch.hub.load; where you trust it, load it yourself",
+        "a pickled weight": "would run code when opened: data/weights/weight_0 holds more than tensors",
+    }
+    with pytest.raises(
+        InputError, match=expected.get(kind, r"is not a whole .pt2 archive|is no program of this torch")
+    ):
+        evaluate_target(bad, origin=Origin(dataset="digits"), **FEW)
+    assert not Path("/tmp/fastbat-was-here").exists()
+
+
+# Interrupted, shared out
+
+
+def test_an_interrupted_evaluation_goes_on_at_the_next_block(digits_net, tmp_path, monkeypatch):
+    save_model(tmp_path / "net.safetensors", digits_net, about(digits_net))
+    how = {"out": tmp_path / "out", "attacks": ["clean", "fgsm", "pgd"], "pgd_steps": 3, "pgd_restarts": 2} | {
+        "limit": 100, "batch_size": 20, "precision": "float32",
+    }  # fmt: skip
+    whole = evaluate_target(tmp_path / "net.safetensors", **(how | {"out": tmp_path / "whole"}))
+    real, count = fastbat.evaluation.blocks.attack, []
+
+    def stops(*args, **kwargs):
+        count.append(1)
+        if len(count) == 8:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr("fastbat.evaluation.blocks.attack", stops)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_target(tmp_path / "net.safetensors", **how)
+    (journal,) = (tmp_path / "out").glob(".evaluation-*.jsonl")
+    assert len(read_records(journal)) == 7
+    with journal.open("a") as file:
+        file.write('{"job": "pgd@25.5", "blo')  # as a crash would leave it
+    resumed = evaluate_target(tmp_path / "net.safetensors", **how)
+    blocks = 5 * 5  # noise, square and pgd at a large budget are added to fgsm and pgd
+    assert len(count) == 8 + blocks - 7
+    assert hits(resumed) == hits(whole)
+    assert [a.rejected for a in resumed.accuracies] == [a.rejected for a in whole.accuracies]
+    assert not list((tmp_path / "out").glob(".evaluation-*"))
+    (record,) = read_records(tmp_path / "out" / "evaluation.jsonl")
+    assert percent(record, "pgd") == whole.ra_pgd.percent
+
+
+def test_what_was_finished_under_other_settings_is_not_taken(digits_net, tmp_path, monkeypatch):
+    data = load("digits").test
+    monkeypatch.setattr("fastbat.evaluation.journal.Journal.remove", lambda self: None)
+    for change in ({}, {"seed": 1}, {"pgd_steps": 4}, {"limit": 50}, {"eps": 0.2}):
+        fastbat.evaluate(digits_net, data, resume_in=tmp_path, **(FEW | change))
+    with torch.no_grad():
+        digits_net.network[0].weight.add_(1e-3)
+    fastbat.evaluate(digits_net, data, resume_in=tmp_path, **FEW)
+    digits_net.network[0].weight.data.sub_(1e-3)
+    assert len(list(tmp_path.glob(".evaluation-*"))) == 6
+    calls = []
+    monkeypatch.setattr("fastbat.evaluation.blocks.attack", lambda *_: calls.append(1) or Outcome(*[None] * 3))
+    fastbat.evaluate(digits_net, data, resume_in=tmp_path, **(FEW | {"seed": 1}))
+    assert calls == []
+
+
+def test_processes_share_the_images_with_the_same_result(digits_net, tmp_path):
+    save_model(tmp_path / "net.safetensors", digits_net, about(digits_net))
+    how = "--attacks clean,pgd,apgd-ce --pgd-steps 3 --pgd-restarts 2 --limit 100 --batch-size 20 --json"
+    how = [*how.split(), "--save-adversarial", "FILE.safetensors", "--out", "OUT"]
+    results = {}
+    for processes in (1, 2):
+        launch = [sys.executable, "-m", "fastbat.cli"]
+        if processes > 1:
+            torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+            launch = [sys.executable, *torchrun, "-m", "fastbat.cli"]
+        words = [word.replace("FILE", f"adv{processes}").replace("OUT", f"out{processes}") for word in how]
+        command = [*launch, "evaluate", "net.safetensors", *words]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        (results[processes],) = (json.loads(line) for line in done.stdout.splitlines())
+    keys = ("attack", "hits", "rejected", "per_class")
+    one, two = ([[a[key] for key in keys] for a in results[n]["accuracies"]] for n in (1, 2))
+    assert one == two
+    tensors = [load_tensors(tmp_path / f"adv{n}.safetensors")[0] for n in (1, 2)]
+    assert tensors[0].keys() == tensors[1].keys()
+    assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+    assert len(read_records(tmp_path / "out2" / "evaluation.jsonl")) == 1
+
+
+def test_an_evaluation_that_is_killed_goes_on(digits_net, tmp_path):
+    save_model(tmp_path / "net.safetensors", digits_net, about(digits_net))
+    how = "--attacks clean,pgd --pgd-steps 300 --pgd-restarts 2 --limit 150 --batch-size 10 --json --out out"
+    command = [sys.executable, "-m", "fastbat.cli", "evaluate", "net.safetensors", *how.split()]
+    child = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not [f for f in tmp_path.glob("out/.evaluation-*") if len(read_records(f)) > 2]:
+        assert child.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    (journal,) = tmp_path.glob("out/.evaluation-*")
+    finished = journal.read_text()
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    seconds = sum(json.loads(line)["seconds"] for line in finished.splitlines() if line.endswith("}"))
+    pgd = json.loads(done.stdout)["accuracies"][1]
+    assert pgd["seconds"] >= round(seconds, 3)  # those of the first process are counted
+    assert not journal.exists()
+
+
+# Examples, curve, precision
+
+
+def test_the_saved_examples_are_verified_and_complete(digits_net, tmp_path):
+    x, y = load("digits").test.tensors()
+    result = fastbat.evaluate(
+        digits_net,
+        (x, y),
+        **(FEW | {"eps": [0.05, EPS], "batch_size": 25}),
+        save_adversarial=tmp_path / "adv.safetensors",
+    )
+    tensors, said = load_tensors(tmp_path / "adv.safetensors")
+    for accuracy in result.accuracies[1:]:
+        name = f"pgd@{255 * accuracy.eps:g}"
+        parts = sorted({key.split("/")[1] for key in tensors if key.startswith(f"{name}/")}, key=int)
+        found = [torch.cat([tensors[f"{name}/{part}/{what}"] for part in parts]) for what in ("x", "y", "index")]
+        assert len(found[0]) == result.sa.hits - accuracy.hits > 0
+        assert torch.equal(found[1], y[found[2]])
+        assert ((found[0] - x[found[2]]).abs() <= accuracy.eps + 1e-6).all()
+        assert (digits_net(found[0]).argmax(1) != found[1]).all()
+    assert said["settings"]["weights"] == result.settings["weights"]
+    assert [path.name for path in tmp_path.iterdir()] == ["adv.safetensors"]
+
+
+def test_a_sequence_of_budgets_gives_the_curve(digits_net):
+    result = fastbat.evaluate(digits_net, load("digits").test, **(FEW | {"eps": [0.02, 0.05, 0.1, 0.2]}))
+    curve = [accuracy.hits for accuracy in result.accuracies if accuracy.attack == "pgd"]
+    assert [accuracy.eps for accuracy in result.accuracies] == [0, 0.02, 0.05, 0.1, 0.2]
+    assert curve == sorted(curve, reverse=True)
+    assert curve[0] > curve[-1]
+    alone = fastbat.evaluate(digits_net, load("digits").test, **(FEW | {"eps": 0.05}))
+    assert alone.ra_pgd.hits == curve[1]
+
+
+def test_a_search_in_bf16_is_verified_in_float32_and_tried_again(digits_net, monkeypatch):
+    seen = []
+    digits_net.network[0].register_forward_hook(lambda _, __, out: seen.append(out.dtype))
+    data = load("digits").test
+    low, full = (fastbat.evaluate(digits_net, data, **(FEW | {"precision": p})) for p in ("bf16", "float32"))
+    assert {torch.bfloat16, torch.float32} == set(seen)
+    assert abs(low.ra_pgd.hits - full.ra_pgd.hits) <= 1
+    assert (low.settings["precision"], full.settings["precision"]) == ("bf16", "float32")
+    lying = nn.Sequential(digits_net, nn.Softplus())
+    lying[1].forward = lambda z: -z  # fools itself on every image
+    with frozen(digits_net):
+        x, y = data.tensors()
+        right = digits_net(x).argmax(1) == y
+        x, y = x[right][:20], y[right][:20]
+        plan = fastbat.evaluation.Plan(EPS, 10, steps=3, restarts=1)
+        index = torch.arange(20)
+        ours = fastbat.evaluation.measures.attack(digits_net, lying, x, y, index, plan.rounds("pgd"), EPS)
+        own = fastbat.evaluation.measures.attack(digits_net, digits_net, x, y, index, plan.rounds("pgd"), EPS)
+    assert ours.rejected > 0
+    assert ours.broken.sum() >= own.broken.sum()
+
+
+def test_the_restart_of_highest_loss_is_an_attack_no_stronger(digits_net):
+    attacks = ["pgd", "pgd-highest-loss"]
+    result = fastbat.evaluate(digits_net, load("digits").test, **(FEW | {"attacks": attacks, "precision": "float32"}))
+    assert result["pgd"].hits <= result["pgd-highest-loss"].hits < result.sa.hits
+    assert result["pgd-highest-loss"].label == "RA-PGD-3-2-highest-loss"
+
+
+def test_grey_colour_and_any_size():
+    for channels, size, classes in ((1, 9, 3), (3, 20, 5), (4, 7, 2)):
+        model = build_model("cnn", width=4, num_classes=classes, mean=[0.5] * channels, std=[1.0] * channels)
+        data = torch.rand(6, channels, size, size), torch.arange(6) % classes
+        assert fastbat.evaluate(model, data, eps=EPS, attacks=["clean", "fgsm", "noise", "square"]).n == 6
+
+
+def test_a_notebook_shows_the_same_numbers(digits_net):
+    result = fastbat.evaluate(digits_net, load("digits").test, **(FEW | {"pgd_steps": 20}))
+    html = result._repr_html_()
+    assert str(result.ra_pgd) in html
+    assert "RA-PGD-20-2" in html
+    assert "No red flags." in html
+
+
+# A closer look
+
+
+def test_a_diagnosis_in_numbers_and_pictures(tmp_path, capsys):
+    run = train(METHODS["fast-at"](eps=EPS), Settings(dataset="digits", epochs=3, width=8), tmp_path / "run")
+    found = diagnose_target(run.path, tmp_path / "look", limit=40, image=7, examples=3)
+    kept = json.loads((tmp_path / "look" / "diagnosis.json").read_text())
+    assert kept == json.loads(json.dumps(found))
+    assert {path.name for path in (tmp_path / "look").iterdir()} == {
+        "diagnosis.json", "easiest.png", "landscape.npz", "landscape.png", "smallest-eps.npz",
+    }  # fmt: skip
+    assert -1 <= found["ga"] <= 1
+    assert found["zero_margin_gradients"] == 0
+    smallest = np.load(tmp_path / "look" / "smallest-eps.npz")["smallest_eps"]
+    assert all(0 < smallest[i] < np.inf for i in found["easiest"])
+    assert list(smallest[found["easiest"]]) == sorted(smallest[found["easiest"]])
+    shares = list(found["robust_share"].values())
+    assert shares == sorted(shares, reverse=True)
+    at_eps = fastbat.evaluate(
+        fastbat.load_model(run.weights("best"))[0], load("digits").test, eps=EPS, pgd_steps=20, pgd_restarts=1, limit=40
+    )
+    assert found["robust_share"][f"{255 * EPS:g}"] <= at_eps.ra_pgd.hits / 40 + 1e-6  # smaller budgets were tried first
+    main(["diagnose", str(run.path), "--out", str(tmp_path / "again"), "--limit", "20"])
+    assert "gradient alignment" in capsys.readouterr().out
+
+
+def test_the_landscape_is_the_loss_along_the_sign_and_a_random_direction(digits_net):
+    x, y = load("digits").test.tensors()
+    net, image, label = digits_net.double(), x[5].double(), int(y[5])
+    steps, losses = loss_landscape(net, image, label, 0.2, points=5)
+    assert steps.tolist() == pytest.approx([-0.2, -0.1, 0, 0.1, 0.2])
+    at = image[None].clone().requires_grad_()
+    loss = nn.functional.cross_entropy(net(at), y[5:6])
+    r1 = torch.autograd.grad(loss, at)[0].sign()
+    assert losses[2, 2].item() == pytest.approx(loss.item())
+    for i, s in enumerate(steps):
+        expected = nn.functional.cross_entropy(net(image + s * r1), y[5:6])
+        assert losses[i, 2].item() == pytest.approx(expected.item())
+    _, again = loss_landscape(net, image, label, 0.2, points=5)
+    _, other = loss_landscape(net, image, label, 0.2, points=5, seed=1)
+    assert torch.equal(losses, again)
+    assert not torch.equal(losses, other)
+    digits_net.float()
+
+
+# Bad input, each one line before any work
+
+BAD = {
+    "no data set": ("net.pt --model cnn", "does not say what images it is for; name them: --dataset"),
+    "no network": ("net.pt --dataset digits", "holds weights alone; say what network they are of"),
+    "an unknown network": ("net.pt --dataset digits --model cn", "unknown model 'cn'; did you mean 'cnn'?"),
+    "another width": ("net.pt --dataset digits --model cnn --width 16", "does not fit the model"),
+    "no such file": ("gone.pt --dataset digits --model cnn", "no model 'gone.pt'; name a run directory"),
+    "no such target": ("gone --dataset digits", "no model 'gone'; name a run directory"),
+    "another ending": ("notes.txt --dataset digits", "no model 'notes.txt'; name a run directory"),
+    "an empty file": ("empty.safetensors --dataset digits --model cnn", "is not a whole safetensors file"),
+    "an empty program": ("empty.pt2 --dataset digits", "is not a whole .pt2 archive"),
+    "an empty ONNX file": ("empty.onnx --dataset digits", "is no ONNX model that onnxruntime runs"),
+    "no such module": ("gone:net --dataset digits", "model gone:net with num_classes=10: No module named 'gone'"),
+    "an unknown timm network": ("timm/resnet1 --dataset digits", "unknown timm model 'resnet1'; did you mean"),
+    "mean without std": (NET := "net.pt --dataset digits --model cnn --width 8 --mean 0.3", "one of --mean and --std"),
+    "three means": (f"{NET},0.3,0.3 --std 0.4,0.4,0.4", "mean has 3 numbers for images of 1 channels"),
+    "a word for a mean": ("net.pt --dataset digits --model cnn --mean a --std 1", "mean is 'a'; it must be numbers"),
+    "std of 0": (f"{NET} --std 0", "std is 0; every number must be above 0"),
+    "no budget": (f"{NET} --std 0.4", "was trained against no budget; say which one"),
+    "eps as a word": (f"{NET} --std 0.4 --eps big", "eps is 'big'; it must be numbers"),
+    "eps of 0": (f"{NET} --std 0.4 --eps 0", "eps is 0/255; it must lie above 0"),
+    "a negative eps in the curve": (f"{NET} --std 0.4 --eps 2,-4", "eps is -4/255"),
+    "eps above the range": (f"{NET} --std 0.4 --eps 300", "eps is 300/255"),
+    "infinite eps": (f"{NET} --std 0.4 --eps inf", "eps is 'inf'; it must be numbers"),
+    "the same budget twice": (f"{NET} --std 0.4 --eps 8,8", "eps holds the same budget twice"),
+    "an unknown attack": (f"{NET} --std 0.4 --eps 8 --attacks pgd,ax", "unknown attack 'ax'"),
+    "no attack": (f"{NET} --std 0.4 --eps 8 --attacks=", "unknown attack ''"),
+    "transfer from nowhere": (f"{NET} --std 0.4 --eps 8 --attacks transfer", "but no surrogates"),
+    "surrogates for nothing": (f"{NET} --std 0.4 --eps 8 --surrogates mine.safetensors", "but transfer is not among"),
+    "a surrogate that is gone": (f"{NET} --std 0.4 --eps 8 --attacks transfer --surrogates x.pt2", "no model 'x.pt2'"),
+    "one surrogate twice": (f"{NET} --std 0.4 --eps 8 --attacks transfer --surrogates a,b/a", "the same name twice"),
+    "no passes": (f"{NET} --std 0.4 --eps 8 --eot 0", "eot is 0"),
+    "another precision": (f"{NET} --std 0.4 --eps 8 --precision half", "half"),
+    "no images": (f"{NET} --std 0.4 --eps 8 --limit 0", "limit is 0"),
+    "a device that is not": (f"{NET} --std 0.4 --eps 8 --device tpu", "device 'tpu' is not to be had here"),
+    "an unknown data set": ("net.pt --dataset digit --model cnn", "unknown data set 'digit'; did you mean 'digits'"),
+    "a folder for the embedded": (f"{NET} --std 0.4 --eps 8 --data-dir .", "digits is embedded; leave it out"),
+    "a file for a folder": (f"{NET} --std 0.4 --eps 8 --out notes.txt", "cannot write into 'notes.txt'"),
+    "examples as text": (f"{NET} --std 0.4 --eps 8 --save-adversarial adv.txt", "must end in .safetensors"),
+    "examples over a file": (f"{NET} --std 0.4 --eps 8 --save-adversarial mine.safetensors", "exists already"),
+    "another kind of weights": ("list.pt --dataset digits --model cnn", "holds no state_dict"),
+    "a run's weights as another's data": ("mine.safetensors --dataset parquet", "is read from a folder of yours"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_nothing_is_written(case, digits_net, tmp_path, monkeypatch, capsys):
+    words, message = BAD[case]
+    monkeypatch.chdir(tmp_path)
+    torch.save(digits_net.network.state_dict(), "net.pt")
+    torch.save([1, 2], "list.pt")
+    save_model(Path("mine.safetensors"), digits_net, about(digits_net))
+    for name in ("empty.safetensors", "empty.pt2", "empty.onnx", "notes.txt"):
+        Path(name).touch()
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", *words.split()])
+    said = capsys.readouterr()
+    assert stop.value.code == 2
+    assert said.out == ""
+    assert message in said.err
+    assert said.err.startswith("fastbat: ")
+    assert said.err.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
