@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastbat.data import load
@@ -33,11 +34,15 @@ def percent(record: dict, attack: str) -> float:
     return found
 
 
-def trained_cnn(classes=10, steps=60):
+def trained_cnn(classes: int = 10, steps: int = 60) -> tuple[nn.Module, Tensor, Tensor]:
     """A small network that knows its digits, and the images it knows them from."""
+    return trained(build_model("cnn", width=8, num_classes=classes, mean=[0.3], std=[0.4]), classes, steps)
+
+
+def trained(model: nn.Module, classes: int, steps: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """`model` after some steps on the digits below `classes`, and those digits."""
     x, y = load("digits").train.tensors()
     x, y = x[y < classes], y[y < classes]
-    model = build_model("cnn", width=8, num_classes=classes, mean=[0.3], std=[0.4])
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(steps):
         optimizer.zero_grad()

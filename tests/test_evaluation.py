@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -12,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import fastbat
-from conftest import trained_cnn
+from conftest import trained, trained_cnn
 from fastbat.errors import InputError
 from fastbat.evaluation import frozen, wilson
 from fastbat.evaluation.blocks import Work
@@ -43,6 +44,41 @@ def test_pgd_breaks_the_samples_a_plain_loop_breaks():
             plain[i] &= model((x[i] + delta)[None]).argmax() == y[i]
     assert 0 < plain.sum() < clean.sum() <= 30
     assert torch.equal(found, plain)
+
+
+def plain_pgd_50_10(model, x, y, eps):
+    """Which images withstand every one of 10 restarts of 50 steps, none of them left out."""
+    robust = model(x).argmax(1) == y
+    for restart in range(10):
+        noise = [generator(0, "pgd", restart, i).random(x.shape[1:], dtype="float32") for i in range(len(x))]
+        delta = eps * (2 * torch.from_numpy(np.stack(noise)).to(x) - 1)
+        delta = (x + delta).clamp(0, 1) - x
+        for _ in range(50):
+            delta.requires_grad_()
+            loss = F.cross_entropy(model(x + delta), y)
+            delta = delta.detach() + eps / 4 * torch.autograd.grad(loss, delta)[0].sign()
+            delta = (x + delta.clamp(-eps, eps)).clamp(0, 1) - x
+        robust &= model(x + delta).argmax(1) == y
+    return robust
+
+
+def test_ra_pgd_50_10_in_float64_breaks_the_very_images_of_a_plain_loop():
+    model, x, y = trained_cnn()
+    model, x, y = model.double(), x[:60].double(), y[:60]
+    plain = plain_pgd_50_10(model, x, y, EPS)
+    ours = robust(model, x, y, correct(model, x, y), Plan(EPS, 10).rounds("pgd"), EPS, batch_size=25)
+    assert 0 < plain.sum() < 60
+    assert torch.equal(ours, plain)
+    assert fastbat.evaluate(model, (x, y), eps=EPS, batch_size=25).ra_pgd.hits == plain.sum()
+
+
+def test_ra_pgd_50_10_of_a_preactresnet18_in_float32_is_within_an_image_of_a_plain_loop():
+    model, x, y = trained(build_model("preactresnet18", width=2, mean=[0.3], std=[0.4]), 10, 15)
+    x, y = x[:256], y[:256]
+    plain = plain_pgd_50_10(model, x, y, 0.03)
+    ours = fastbat.evaluate(model, (x, y), eps=0.03, precision="float32", batch_size=100).ra_pgd.hits
+    assert 20 < plain.sum() < 236
+    assert abs(ours - int(plain.sum())) <= 1
 
 
 def test_pgd_does_not_depend_on_the_batch_size():

@@ -83,8 +83,6 @@ class Evaluation:
     """Why flags could not be judged, where they could not."""
     settings: Mapping[str, Any]
     """Of the attacks: steps, restarts, seed, batch size, device, precision, versions, fingerprint, checksum."""
-    notes: tuple[str, ...] = ()
-    """What is to be known of the attacks made."""
 
     def __getitem__(self, attack: str) -> Accuracy:
         """Return the accuracy under `attack` at its first budget; KeyError where it was not made."""
@@ -117,11 +115,11 @@ class Evaluation:
         return [(a.label, f"{255 * a.eps:g}/255" if a.eps else "", str(a), f"{a.seconds:.1f}") for a in self.accuracies]
 
     def remarks(self) -> list[str]:
-        """Return what belongs under the table: flags raised, what could not be judged, notes."""
+        """Return what belongs under the table: flags raised, and what could not be judged."""
         flags = [f"RED FLAG {flag.name}: {flag.text}" for flag in self.red_flags]
         unjudged = [f"Red flags not judged, {reason}" for reason in self.not_judged]
         judged = any(a.eps for a in self.accuracies)
-        return flags + unjudged + ([] if flags or unjudged or not judged else ["No red flags."]) + list(self.notes)
+        return flags + unjudged + ([] if flags or unjudged or not judged else ["No red flags."])
 
     def record(self) -> dict[str, Any]:
         """Return everything as one JSON-ready object."""
@@ -131,7 +129,6 @@ class Evaluation:
             "accuracies": [accuracy.record() for accuracy in self.accuracies],
             "red_flags": [asdict(flag) for flag in self.red_flags],
             "not_judged": list(self.not_judged),
-            "notes": list(self.notes),
             "settings": dict(self.settings),
         }
 

@@ -1,0 +1,210 @@
+"""How fast a robust accuracy is measured, and that speed changes no answer: ours beside what the field runs.
+
+    python benchmarks/evaluation.py pgd RUN --data-dir DIR --images 512
+    python benchmarks/evaluation.py autoattack RUN --data-dir DIR --images 256
+
+pgd         RA-PGD-50-10 by fastbat (default precision, and float32), by torchattacks' PGD with 10 restarts (where it is
+            installed), and by the restart loop of published code: every restart of every image, float32, weight
+            gradients and all, the restart of highest loss counts; and that loop with input gradients alone.
+autoattack  RA-AA by fastbat (default precision, and float32) and by pyautoattack called plainly, float32, same seed.
+
+The arms run one after the other on the same images, `--rounds` times over; nothing else should run on the machine. What
+is printed are images per second (median over the rounds), ratios to the plain arm, and the robust accuracies, with the
+number of images on which an arm and the plain one disagree. One JSON file holds it all, with machine and commit.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from pyautoattack import AutoAttack
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fastbat import evaluate, load_model
+from fastbat.data import load_test
+from fastbat.training import Run
+
+Arm = Callable[[nn.Module, Tensor, Tensor, float], Tensor]  # -> (N,) bool: robust
+
+
+def main() -> None:
+    """Run the arms and print what they took."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["pgd", "autoattack"])
+    parser.add_argument("run", type=Path, help="run directory; its best weights are attacked")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--eps", type=float, default=8)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--skip", default="", help="arms to leave out, comma-separated")
+    parser.add_argument("--out", type=Path, help="JSON file")
+    args = parser.parse_args()
+    model, about = load_model(Run(args.run).weights("best"))
+    x, y = load_test(about["dataset"]["name"], args.data_dir).slice(0, args.images).tensors()
+    arms = {name: arm for name, arm in ARMS[args.what].items() if name not in args.skip.split(",")}
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    robust: dict[str, Tensor] = {}
+    for _ in range(args.rounds):
+        for name, arm in arms.items():
+            start = time.perf_counter()
+            robust[name] = arm(model, x, y, args.eps / 255)
+            seconds[name].append(time.perf_counter() - start)
+            print(f"{name}: {seconds[name][-1]:.1f} s, {int(robust[name].sum())} of {len(y)} robust", flush=True)
+    rows = [row(name, seconds, robust, len(y)) for name in arms]
+    report = {
+        "what": args.what,
+        "eps_255": args.eps,
+        "images": len(y),
+        "model": about["model"],
+        **machine(),
+        "arms": rows,
+    }
+    show(report)
+    if args.out:
+        args.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def ours(attack: str, precision: str) -> Arm:
+    """Return fastbat's own arm; its seconds hold the red flags, too."""
+
+    def arm(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
+        saved = Path(f".benchmark-{os.getpid()}.safetensors")
+        how = {"eps": eps, "attacks": ["clean", attack], "precision": precision, "save_adversarial": saved}
+        try:
+            evaluate(model, (x, y), **how)
+            return robust_of(model, x, y, saved, f"{attack}@{255 * eps:g}")
+        finally:
+            saved.unlink(missing_ok=True)
+
+    return arm
+
+
+def robust_of(model: nn.Module, x: Tensor, y: Tensor, saved: Path, job: str) -> Tensor:
+    """Return which images are classified correctly and have no verified adversarial example in the file `saved`."""
+    from safetensors.torch import load_file
+
+    with torch.no_grad():
+        robust = torch.cat([model(part) for part in x.split(250)]).argmax(1) == y
+    for name, tensor in load_file(saved).items():
+        if name.startswith(f"{job}/") and name.endswith("/index"):
+            robust[tensor] = False
+    return robust
+
+
+def plain_pgd(weights: bool) -> Arm:
+    """Return the restart loop of published code; with `weights` their gradients are computed along, as it does."""
+
+    def arm(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
+        model.eval().requires_grad_(weights)
+        torch.manual_seed(0)
+        parts = zip(x.split(128), y.split(128), strict=True)
+        return torch.cat([loop(model, *part, eps) for part in parts])
+
+    return arm
+
+
+def loop(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
+    """Return which images of a batch withstand the restart of highest loss."""
+    highest, worst = torch.zeros(len(y)), torch.zeros_like(x)
+    for _ in range(10):
+        delta = (x + torch.empty_like(x).uniform_(-eps, eps)).clamp(0, 1) - x
+        for _ in range(50):
+            delta.requires_grad_()
+            F.cross_entropy(model(x + delta), y).backward()
+            delta = (delta.detach() + eps / 4 * delta.grad.sign()).clamp(-eps, eps)
+            delta = (x + delta).clamp(0, 1) - x
+            model.zero_grad()
+        with torch.no_grad():
+            losses = F.cross_entropy(model(x + delta), y, reduction="none")
+        higher = losses >= highest
+        highest[higher], worst[higher] = losses[higher], delta[higher]
+    with torch.no_grad():
+        return model(x + worst).argmax(1) == y
+
+
+def torchattacks_pgd(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
+    """Return which images withstand torchattacks' PGD from 10 random starts."""
+    import torchattacks
+
+    model.eval().requires_grad_(True)
+    torch.manual_seed(0)
+    attack = torchattacks.PGD(model, eps=eps, alpha=eps / 4, steps=50, random_start=True)
+    found = []
+    for xb, yb in zip(x.split(128), y.split(128), strict=True):
+        robust = torch.ones(len(yb), dtype=torch.bool)
+        for _ in range(10):
+            x_adv = attack(xb, yb)
+            with torch.no_grad():
+                robust &= model(x_adv).argmax(1) == yb
+        found.append(robust)
+    return torch.cat(found)
+
+
+def plain_autoattack(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
+    """Return which images withstand pyautoattack, called as its authors show."""
+    model.eval().requires_grad_(True)
+    attack = AutoAttack(model, eps=eps, seed=0)
+    attack.verbose = False
+    _, found = attack.run_standard_evaluation(x, y, batch_size=250)
+    return found == y
+
+
+ARMS: dict[str, dict[str, Arm]] = {
+    "pgd": {
+        "plain": plain_pgd(weights=True),
+        "plain, input gradients": plain_pgd(weights=False),
+        "torchattacks": torchattacks_pgd,
+        "fastbat": ours("pgd", "auto"),
+        "fastbat float32": ours("pgd", "float32"),
+    },
+    "autoattack": {
+        "plain": plain_autoattack,
+        "fastbat": ours("aa", "auto"),
+        "fastbat float32": ours("aa", "float32"),
+    },
+}
+
+
+def row(name: str, seconds: dict[str, list[float]], robust: dict[str, Tensor], n: int) -> dict[str, object]:
+    """Return the figures of one arm."""
+    own, plain = seconds[name], seconds["plain"]
+    ratios = [b / a for a, b in zip(own, plain, strict=True)]
+    return {
+        "arm": name,
+        "seconds": [round(second, 2) for second in own],
+        "images_per_second": round(n / median(own), 3),
+        "speedup": round(median(ratios), 2),
+        "robust": int(robust[name].sum()),
+        "ra": round(100 * robust[name].float().mean().item(), 2),
+        "disagree": int((robust[name] != robust["plain"]).sum()),
+    }
+
+
+def machine() -> dict[str, object]:
+    """Return what the figures were measured with."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    name = torch.cpu.get_capabilities().get("cpu_name", platform.processor())
+    return {"machine": name, "threads": torch.get_num_threads(), "torch": torch.__version__, "commit": commit}
+
+
+def show(report: dict[str, object]) -> None:
+    """Print the table."""
+    title = f"{report['what']}, {report['images']} images, {report['threads']} threads of {report['machine']}"
+    table = Table("arm", "images/s", "x plain", "RA, %", "images that disagree", title=title)
+    for each in report["arms"]:  # type: ignore[attr-defined]
+        table.add_row(*(str(each[key]) for key in ("arm", "images_per_second", "speedup", "ra", "disagree")))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
