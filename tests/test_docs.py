@@ -14,6 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fastbat import evaluate
+from fastbat.evaluation import ATTACKS
 from fastbat.methods import METHODS
 from test_methods import batch_of, model_of, update
 
@@ -154,3 +156,21 @@ def test_add_a_method_works_to_the_letter(tmp_path: Path) -> None:
         done = subprocess.run([*python, *arguments], cwd=tmp_path, env=space, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     assert (tmp_path / "runs" / "first" / "evaluation.jsonl").exists()
+
+
+def test_the_page_on_evaluation_names_every_attack_and_every_flag():
+    text = (DOCS / "evaluation.md").read_text()
+    rows = [cells(line) for line in text.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([\w-]+)`", row[0])}
+    source = (ROOT / "src" / "fastbat" / "evaluation" / "flags.py").read_text()
+    flags = set(re.findall(r'(?:RedFlag|_beyond)\(\s*"([a-z-]+)"', source)) | {"one-step", "black-box"}
+    assert len(flags) == 8
+    assert ATTACKS.keys() | flags <= named
+
+
+def test_the_page_on_evaluation_names_every_key_of_the_record():
+    text = (DOCS / "evaluation.md").read_text().partition("## The record")[2]
+    model, images = nn.Sequential(nn.Flatten(), nn.Linear(16, 10)), torch.rand(4, 1, 4, 4)
+    record = evaluate(model, (images, model(images).argmax(1)), eps=0.1, attacks=["fgsm"]).record()
+    keys = {*record, *record["settings"], *(key for each in record["accuracies"] for key in each)}
+    assert keys <= set(re.findall(r"`(\w+)`", text))
