@@ -163,8 +163,13 @@ def test_the_page_on_evaluation_names_every_attack_and_every_flag():
     rows = [cells(line) for line in text.splitlines() if line.startswith("| `")]
     named = {name for row in rows for name in re.findall(r"`([\w-]+)`", row[0])}
     source = (ROOT / "src" / "fastbat" / "evaluation" / "flags.py").read_text()
-    flags = set(re.findall(r'(?:RedFlag|_beyond)\(\s*"([a-z-]+)"', source)) | {"one-step", "black-box"}
-    assert len(flags) == 8
+    flags = set(re.findall(r'(?:RedFlag|_beyond)\(\s*"([a-z-]+)"', source)) | {
+        "one-step",
+        "black-box",
+        "margin",
+        "autoattack",
+    }
+    assert len(flags) == 9
     assert ATTACKS.keys() | flags <= named
 
 

@@ -9,7 +9,8 @@ import fastbat
 from conftest import trained_cnn
 from fastbat import METHODS, Batch, build_model
 from fastbat.data import load
-from fastbat.evaluation.flags import MIN_IMAGES, Evidence, _beats, margin_gradients, red_flags
+from fastbat.evaluation.flags import MIN_IMAGES, Evidence, _beats, red_flags
+from fastbat.evaluation.probe import gradient_sizes
 
 EPS = 0.1
 
@@ -27,7 +28,7 @@ class Masked(nn.Module):
 
 MASKS = {
     "quantised input": ({"before": lambda x: (4 * x).round() / 4}, {"zero-gradients", "black-box"}),
-    "logits times 1e4": ({"after": lambda z: 1e4 * z}, {"black-box", "large-eps"}),
+    "logits times 1e4": ({"after": lambda z: 1e4 * z}, {"margin", "large-eps"}),
     "one-hot outputs": ({"after": lambda z: F.one_hot(z.argmax(1), 10) + 0 * z}, {"zero-gradients", "probabilities"}),
     "a stochastic layer": ({"before": lambda x: x + 0.1 * torch.randn_like(x)}, {"stochastic"}),
     "probabilities": ({"after": lambda z: (30 * z).softmax(1)}, {"probabilities"}),
@@ -86,7 +87,7 @@ def test_clean_alone_claims_nothing_and_is_not_judged():
 
 def evidence(n=100, **broken):
     """Evidence in which PGD breaks 40 of 100 images, noise none, unless said otherwise."""
-    counts = {"noise": 0, "fgsm": 20, "pgd": 40, "square": 10, "large-eps": n} | broken
+    counts = {"noise": 0, "fgsm": 20, "pgd": 40, "pgd_margin": 44, "square": 10, "large-eps": n} | broken
     masks = {name.replace("_", "-"): torch.arange(n) < count for name, count in counts.items()}
     return Evidence(n, masks, 64 / 255, torch.ones(n))
 
@@ -96,6 +97,7 @@ def test_each_flag_is_raised_by_its_own_evidence_alone():
     cases = {
         "one-step": evidence(fgsm=60),
         "black-box": evidence(square=60),
+        "margin": evidence(pgd_margin=60),
         "noise": evidence(noise=45),
         "large-eps": evidence(**{"large-eps": 80}),
         "autoattack": evidence(aa=60),
@@ -106,7 +108,7 @@ def test_each_flag_is_raised_by_its_own_evidence_alone():
         assert flag.figures["n"] == 100
     (transfer,), _ = red_flags(evidence(**{"transfer-other": 60}))
     assert transfer.name == "black-box"
-    assert "transfer-other breaks more than PGD: 20 images" in transfer.text
+    assert "transfer-other breaks more than PGD on cross-entropy and on the margin: 16 images" in transfer.text
 
 
 def test_a_difference_that_chance_explains_is_no_flag():
@@ -125,8 +127,8 @@ def test_the_margin_has_a_gradient_where_cross_entropy_has_none():
     at = x.clone().requires_grad_()
     F.cross_entropy(steep(at), y).backward()
     assert (at.grad.flatten(1) == 0).all(1).any()
-    assert (margin_gradients(steep, x, y) > 0).all()
-    assert (margin_gradients(Masked(model, after=lambda z: z.round()), x, y) == 0).all()
+    assert (gradient_sizes(steep, x, y) > 0).all()
+    assert (gradient_sizes(Masked(model, after=lambda z: z.round()), x, y) == 0).all()
 
 
 def test_the_mean_of_passes_is_climbed_for_a_random_model():

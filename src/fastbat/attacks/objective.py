@@ -2,11 +2,13 @@
 
 ce   CE(f(x + d), y)                                the default, l_atk = -l_tr
 kl   KL(f(x) || f(x + d))                           against the prediction at x (TRADES, BACKSMOOTH)
+margin  -(z_y - max_{k != y} z_k)                   of the logits; blind to how confident the model is
 dlr  -(z_y - max_{k != y} z_k) / (z_(1) - z_(3))    of the sorted logits (Croce & Hein, 2020)
 """
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,6 +30,12 @@ def kl(clean: Tensor, logits: Tensor) -> Tensor:
 def kl_from(clean: Tensor) -> Objective:
     """Return the objective KL(softmax(clean) || f(x + d)), which does not look at the labels."""
     return lambda logits, y: kl(clean, logits)
+
+
+def margin(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the summed margin by which another class is ahead of the true one; below 0 where none is."""
+    truth = logits.gather(1, y[:, None])[:, 0]
+    return (logits.scatter(1, y[:, None], -torch.inf).amax(1) - truth).sum()
 
 
 def dlr(logits: Tensor, y: Tensor) -> Tensor:

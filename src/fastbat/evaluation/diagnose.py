@@ -12,9 +12,9 @@ from fastbat.data import unit
 from fastbat.errors import InputError
 from fastbat.evaluation.alignment import gradient_alignment
 from fastbat.evaluation.check import check_fit, check_request, first_device
-from fastbat.evaluation.flags import margin_gradients
 from fastbat.evaluation.frozen import frozen
 from fastbat.evaluation.measures import attack, correct
+from fastbat.evaluation.probe import gradient_sizes
 from fastbat.evaluation.rounds import Plan
 from fastbat.progress import bar
 
@@ -48,7 +48,7 @@ def diagnose(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, seed: int = 
         right = correct(model, x, y, batch_size)
         parts = list(zip(x.split(batch_size), y.split(batch_size), strict=True))
         gradients = torch.cat([input_gradient(model, *part, torch.zeros_like(part[0])) for part in parts]).flatten(1)
-        margins = torch.cat([margin_gradients(model, *part) for part in parts])
+        margins = torch.cat([gradient_sizes(model, *part) for part in parts])
         norms = gradients.norm(dim=1)
         smallest, x_adv = smallest_budgets(model, x, y, right, Plan(eps, classes, seed, 20, 1), batch_size)
     by_class = [right[y == k].float().mean().item() * 100 if (y == k).any() else None for k in range(classes)]

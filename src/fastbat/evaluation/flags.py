@@ -19,7 +19,7 @@ MIN_IMAGES = 50
 LEAST_GAIN = 0.01
 AT_LARGE_EPS = 0.05  # allowed: images that withstand PGD at 64/255
 ZERO_GRADIENTS = 0.05  # allowed: images whose margin has no gradient
-AA_OVER_PGD = 0.10  # allowed: images that AutoAttack breaks and PGD does not
+BEYOND_CE = 0.10  # allowed: images that AutoAttack, or PGD on the margin, breaks and PGD on cross-entropy does not
 SAME = 1e-4  # two passes that differ by more than this share of the largest logit are not the same
 
 
@@ -75,22 +75,24 @@ def _of_gradients(seen: Evidence) -> list[RedFlag]:
 
 def _of_attacks(seen: Evidence) -> list[RedFlag]:
     broken, flags = seen.broken, list[RedFlag]()
-    pairs = [("one-step", "fgsm"), *(("black-box", name) for name in broken if name.startswith(("square", "transfer")))]
-    for flag, name in pairs:
-        flags += _beats(flag, f"{name} breaks more than PGD", broken[name], broken["pgd"])
-    noise, white_box = broken["noise"], broken["pgd"]
-    if int(noise.sum()) > max(4, LEAST_GAIN * seen.n) and not _beats("", "", white_box, noise):
-        figures = {"noise": int(noise.sum()), "pgd": int(white_box.sum()), "n": seen.n}
-        flags.append(
-            RedFlag(
-                "noise", f"noise breaks {figures['noise']} of {seen.n} images, PGD {figures['pgd']}: no more", figures
+    pgd, noise = broken["pgd"], broken["noise"]
+    gradients = pgd | broken["pgd-margin"]
+    flags += _beats("one-step", "fgsm breaks more than PGD", broken["fgsm"], pgd)
+    for name in broken:
+        if name.startswith(("square", "transfer")):
+            flags += _beats(
+                "black-box", f"{name} breaks more than PGD on cross-entropy and on the margin", broken[name], gradients
             )
-        )
+    hits = int(noise.sum())
+    if hits > max(4, LEAST_GAIN * seen.n) and not _beats("", "", pgd, noise):
+        text = f"noise breaks {hits} of {seen.n} images, PGD {int(pgd.sum())}: no more"
+        flags.append(RedFlag("noise", text, {"noise": hits, "pgd": int(pgd.sum()), "n": seen.n}))
     text = f"{{hits}} of {{n}} images withstand PGD at eps {seen.large_eps * 255:g}/255, where none should"
     flags += _beyond("large-eps", text, int((~broken["large-eps"]).sum()), seen.n, AT_LARGE_EPS)
-    if "aa" in broken:
-        more = int((broken["aa"] & ~white_box).sum())
-        flags += _beyond("autoattack", "AutoAttack breaks {hits} of {n} images that PGD does not", more, seen.n, 0.1)
+    for flag, name in (("margin", "pgd-margin"), ("autoattack", "aa")):
+        if name in broken:
+            text = f"{name} breaks {{hits}} of {{n}} images that PGD on cross-entropy does not"
+            flags += _beyond(flag, text, int((broken[name] & ~pgd).sum()), seen.n, BEYOND_CE)
     return flags
 
 
@@ -109,16 +111,6 @@ def _beats(name: str, text: str, one: Tensor, other: Tensor) -> list[RedFlag]:
         return []
     figures = {"only_it": wins, "only_pgd": losses, "n": n}
     return [RedFlag(name, f"{text}: {wins} images that PGD does not, PGD {losses} that it does not, of {n}", figures)]
-
-
-def margin_gradients(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Return for each image the largest |d/dx (z_y - max_{k != y} z_k)|, (B,); 0 where there is none."""
-    x = x.detach().requires_grad_()
-    logits = model(x)
-    truth = logits.gather(1, y[:, None])[:, 0]
-    other = logits.scatter(1, y[:, None], -torch.inf).amax(1)
-    gradient = torch.autograd.grad((truth - other).sum(), x, allow_unused=True)[0]
-    return torch.zeros_like(truth) if gradient is None else gradient.abs().flatten(1).amax(1)
 
 
 @torch.no_grad()

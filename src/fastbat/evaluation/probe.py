@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor, nn
 
+from fastbat.attacks import input_gradient
+from fastbat.attacks.objective import margin
 from fastbat.data import unit
 from fastbat.evaluation.blocks import Found, Job, Work
-from fastbat.evaluation.flags import Evidence, margin_gradients, passes
+from fastbat.evaluation.flags import Evidence, passes
 from fastbat.evaluation.rounds import Plan
 
 IMAGES = 250
@@ -24,7 +27,7 @@ def probes(plan: Plan, n: int, asked: Sequence[Job]) -> list[Job]:
     few = min(n, IMAGES)
     near = replace(plan, steps=20, restarts=1, queries=300)
     far = replace(near, eps=large_eps(plan.eps))
-    added = [Job(name, near, few) for name in ("noise", "fgsm", "pgd", "square")] + [Job("pgd", far, few)]
+    added = [Job(name, near, few) for name in ("noise", "fgsm", "pgd", "pgd-margin", "square")] + [Job("pgd", far, few)]
     names = {job.name for job in asked}
     return [job for job in added if job.name not in names]
 
@@ -46,5 +49,11 @@ def gather_evidence(work: Work, found: Mapping[str, Found], eps: float, white_bo
     broken = {name.removesuffix(at): what.broken[:few][clean] for name, what in found.items() if name.endswith(at)}
     broken["large-eps"] = found[f"pgd@{255 * large_eps(eps):g}"].broken[:few][clean]
     parts = zip(x.split(work.batch_size), y.split(work.batch_size), strict=True)
-    gradients = torch.cat([margin_gradients(work.model, *part) for part in parts])
-    return Evidence(int(clean.sum()), broken, large_eps(eps), gradients, **seen)
+    sizes = torch.cat([gradient_sizes(work.model, *part) for part in parts])
+    return Evidence(int(clean.sum()), broken, large_eps(eps), sizes, **seen)
+
+
+def gradient_sizes(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Return for each image the largest entry of |margin's input gradient|, (B,)."""
+    gradient = input_gradient(model, x, y, torch.zeros_like(x), objective=margin)
+    return gradient.abs().flatten(1).amax(1)

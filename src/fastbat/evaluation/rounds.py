@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from fastbat.attacks import PARTS, autoattack_part, pgd, standard_parts
 from fastbat.attacks.ensemble import QUERIES
+from fastbat.attacks.objective import Objective, cross_entropy, margin
 from fastbat.randomness import uniform_starts
 
 Round = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]  # (model, x, y, image index) -> x_adv
@@ -64,6 +65,7 @@ class Plan:
             "fgsm": (self.fgsm,),
             "pgd": tuple(partial(self.pgd, restart) for restart in range(self.restarts)),
             "pgd-highest-loss": (self.highest_loss,),
+            "pgd-margin": (partial(self.pgd, 0, objective=margin),),  # for the red flags
             "aa": tuple(partial(self.part, part) for part in standard_parts(self.num_classes)),
         }
         return rounds[attack]
@@ -76,10 +78,18 @@ class Plan:
         """Return the image after one signed step of eps."""
         return x + pgd(model, x, y, torch.zeros_like(x), eps=self.eps, steps=1, step=self.eps)
 
-    def pgd(self, restart: int, model: nn.Module, x: Tensor, y: Tensor, index: Tensor) -> Tensor:
+    def pgd(
+        self,
+        restart: int,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        index: Tensor,
+        objective: Objective = cross_entropy,
+    ) -> Tensor:
         """Return the final iterate of one restart."""
-        start = self.start(x, index, "pgd", restart)
-        return x + pgd(model, x, y, start, eps=self.eps, steps=self.steps, step=self.step or self.eps / 4)
+        start, step = self.start(x, index, "pgd", restart), self.step or self.eps / 4
+        return x + pgd(model, x, y, start, eps=self.eps, steps=self.steps, step=step, objective=objective)
 
     def highest_loss(self, model: nn.Module, x: Tensor, y: Tensor, index: Tensor) -> Tensor:
         """Return for each image the final iterate of highest loss over the restarts."""
