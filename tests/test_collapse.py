@@ -23,7 +23,13 @@ FAST_AT = METHODS["fast-at"](eps=EPS)
     [(23.6, 5.2), (50.2, 0.0), (26.0, 10.6), (19.2, 1.8)],  # FAST-AT on CIFAR-10, width 16: see LOG.md
 )
 def test_collapsed_nets_are_told(one_step, ra):
-    assert has_collapsed(one_step, ra, 500)
+    assert has_collapsed(one_step, ra, 25.0, 500)
+    assert has_collapsed(one_step, ra, ra, 500)  # a net that has lost everything stays where it is
+
+
+def test_a_net_that_is_only_learning_to_be_robust_is_not_collapsed():
+    assert not has_collapsed(26.0, 10.6, 5.7, 500)  # fine-tuned from undefended weights: higher than ever before
+    assert not has_collapsed(26.0, 10.6, -1.0, 500)  # the first epoch of all
 
 
 @pytest.mark.parametrize(
@@ -31,12 +37,12 @@ def test_collapsed_nets_are_told(one_step, ra):
     [(23.4, 20.8), (27.6, 22.0), (35.6, 32.0), (10.0, 10.0), (4.0, 0.0), (0.0, 0.0)],  # FAST-BAT there; chance; none
 )
 def test_sound_nets_are_not(one_step, ra):
-    assert not has_collapsed(one_step, ra, 500)
+    assert not has_collapsed(one_step, ra, 40.0, 500)
 
 
 def test_a_handful_of_images_is_no_collapse():
-    assert not has_collapsed(15.0, 5.0, 60)  # nine images against three
-    assert has_collapsed(30.0, 5.0, 60)
+    assert not has_collapsed(15.0, 5.0, 40.0, 60)  # nine images against three
+    assert has_collapsed(30.0, 5.0, 40.0, 60)
 
 
 def test_the_remedy_doubles_the_steps_up_to_sixteen():
@@ -46,6 +52,8 @@ def test_the_remedy_doubles_the_steps_up_to_sixteen():
         steps.append(fix.steps)
         fix = remedy(fix)
     assert steps == [2, 4, 8, 16]
+    assert remedy(PgdAT(EPS, steps=7)).steps == 8
+    assert remedy(PgdAT(EPS, steps=10)).steps == 16
 
 
 def collapse_in(monkeypatch, epochs, times=1):
@@ -101,7 +109,8 @@ def test_rollback_goes_on_from_the_last_sound_epoch_with_pgd_2(name, tmp_path, m
     monkeypatch.undo()
     records = read_records(run.metrics)
     assert [r["epoch"] for r in records] == [1, 2, 3]
-    assert records[1]["discarded"]["val_one_step"] == 60.0
+    assert [taken["val_one_step"] for taken in records[1]["discarded"]] == [60.0]
+    assert [record.get("remedy_steps") for record in records] == [None, 2, 2]
     assert "discarded" not in records[2]
     about = load_model(run.weights("last"))[1]
     assert about["remedy_steps"] == 2  # the weights say that another method trained them too
@@ -124,7 +133,9 @@ def test_rollback_goes_on_from_the_last_sound_epoch_with_pgd_2(name, tmp_path, m
 def test_rollback_from_the_first_epoch_and_a_second_collapse(tmp_path, monkeypatch):
     collapse_in(monkeypatch, [1], times=2)
     run = train(FAST_AT, replace(SMALL, on_collapse="rollback"), tmp_path / "run")
-    assert [r["epoch"] for r in read_records(run.metrics)] == [1, 2, 3]
+    records = read_records(run.metrics)
+    assert [r["epoch"] for r in records] == [1, 2, 3]
+    assert len(records[0]["discarded"]) == 2
     assert load_model(run.weights("last"))[1]["remedy_steps"] == 4
 
 
@@ -141,7 +152,49 @@ def test_a_run_that_was_rolled_back_resumes_under_its_remedy(tmp_path, monkeypat
     monkeypatch.undo()
     stopped = train(FAST_AT, settings, tmp_path / "stopped", resume=True)
     assert same(weights(whole), weights(stopped))
-    assert read_records(stopped.metrics)[0]["discarded"]["collapsed"]
+    assert read_records(stopped.metrics)[0]["discarded"][0]["collapsed"]
+
+
+def test_a_run_that_is_stopped_right_after_a_rollback_goes_on_under_its_remedy(tmp_path, monkeypatch):
+    settings = replace(SMALL, on_collapse="rollback")
+    collapse_in(monkeypatch, [2])
+    whole = train(FAST_AT, settings, tmp_path / "whole")
+    monkeypatch.undo()
+    collapse_in(monkeypatch, [2])
+    train_epoch = Trainer.train_epoch
+    monkeypatch.setattr(Trainer, "train_epoch", lambda self: 1 / 0 if self.discarded else train_epoch(self))
+    with pytest.raises(ZeroDivisionError):
+        train(FAST_AT, settings, tmp_path / "stopped")
+    monkeypatch.undo()
+    stopped = train(FAST_AT, settings, tmp_path / "stopped", resume=True)
+    assert same(weights(whole), weights(stopped))
+    assert len(read_records(stopped.metrics)[1]["discarded"]) == 1
+
+
+@pytest.mark.parametrize(("name", "scale"), [("yopo", 0.2), ("free-at", 0.2), ("fast-at", 1)])
+def test_a_remedy_is_given_the_learning_rate_that_is_its_own(name, scale, tmp_path, monkeypatch):
+    collapse_in(monkeypatch, [2])
+    rates = []
+    update = Trainer.update
+
+    def spy(self, batch, step):
+        found = update(self, batch, step)
+        rates.append((isinstance(self.method, PgdAT), self.optimizer.param_groups[0]["lr"] / self.max_lr))
+        return found
+
+    monkeypatch.setattr(Trainer, "update", spy)
+    train(METHODS[name](eps=EPS), replace(SMALL, on_collapse="rollback"), tmp_path / "run")
+    assert max(rate for remedied, rate in rates if remedied) > max(r for before, r in rates if not before) / scale * 0.5
+    assert max(rate for remedied, rate in rates if not remedied) <= 1
+
+
+def test_fine_tuning_of_undefended_weights_is_no_collapse(tmp_path):
+    start = train(METHODS["standard"](), replace(SMALL, train_limit=None, epochs=5, width=8), tmp_path / "start")
+    settings = replace(SMALL, train_limit=None, init_from=start.path, on_collapse="stop", width=8, max_lr=0.02)
+    run = train(METHODS["pgd-7"](eps=EPS), replace(settings, select_steps=10), tmp_path / "run")
+    records = read_records(run.metrics)
+    assert [record["epoch"] for record in records] == [1, 2, 3]
+    assert not any(record["collapsed"] for record in records)
 
 
 def test_alignment_is_1_for_a_linear_model_and_is_measured_on_request(tmp_path):

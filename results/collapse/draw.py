@@ -26,7 +26,7 @@ def main() -> None:
         left.plot(at, [epoch["val_one_step"] for epoch in epochs], color=color, linestyle=":")
         right.plot(at, [epoch["ga"] for epoch in epochs], color=color, label=label)
         for epoch in epochs:
-            if taken := epoch.get("discarded"):
+            for taken in epoch.get("discarded", ()):
                 left.plot(taken["epoch"], taken["val_one_step"], "x", color=color)
                 left.plot(taken["epoch"], taken["val_ra"], "x", color=color)
     left.set(xlabel="epoch", ylabel="validation accuracy, %", title="PGD-10 (solid), one step (dotted), taken back (x)")

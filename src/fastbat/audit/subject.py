@@ -34,7 +34,9 @@ class Subject:
     def source(self) -> dict[str, Any]:
         """Return what a record says of it."""
         named = {"target": self.file, "dataset": self.dataset, "fingerprint": self.test.fingerprint}
-        return {**named, "epoch": self.about.get("epoch")}
+        trained_by = self.about.get("config", {}).get("method")
+        remedy = {"remedy_steps": self.about["remedy_steps"]} if "remedy_steps" in self.about else {}
+        return {**named, "epoch": self.about.get("epoch"), "method": trained_by, **remedy}
 
 
 def opened(

@@ -1,28 +1,29 @@
 """Catastrophic overfitting (Wong et al., 2020; Sec. 5.2): the net learns to read the one-step attack it is shown.
 
 Its accuracy under that attack stays or rises while its accuracy under PGD falls to nothing. A sound net loses a few
-points from one step to ten; one that has collapsed loses most of them, and that gap is what is looked for: it needs no
-earlier epoch to compare with, so a net that collapses in its first epoch is caught as well.
+points from one step to ten; one that has collapsed loses most of them. That gap alone is also what a net shows that is
+only learning to be robust, so the accuracy under PGD must also be no higher than in every epoch before.
 """
 
 from fastbat.methods import Method, PgdAT
 
 STEP_RATIO = 1.25  # the one step is FAST-AT's: from a uniform start, 1.25 eps
-MOST_STEPS = 16
+REMEDIES = (2, 4, 8, 16)  # steps of PGD-AT
 
 
-def has_collapsed(one_step: float, ra: float, n: int) -> bool:
+def has_collapsed(one_step: float, ra: float, highest_ra: float, n: int) -> bool:
     """Say whether accuracies in percent on `n` images, under one step and under PGD, are those of a collapse.
 
-    Under PGD there is less than half of the accuracy under one step, and the gap is above 5 points and 10 images.
+    Under PGD there is less than half of the accuracy under one step, the gap is above 5 points and 10 images, and the
+    accuracy under PGD is not above `highest_ra`, that of the best epoch before (-1 where there is none).
     """
-    return ra < one_step / 2 and one_step - ra > max(5.0, 1000 / n)
+    return ra <= highest_ra and ra < one_step / 2 and one_step - ra > max(5.0, 1000 / n)
 
 
 def remedy(method: Method) -> PgdAT | None:
-    """Return what to go on with after a collapse under `method`: PGD-AT with twice its steps, at most MOST_STEPS."""
-    steps = 2 * (method.steps if isinstance(method, PgdAT) else 1)
-    return pgd_at(method.eps, steps) if steps <= MOST_STEPS else None
+    """Return what to go on with after a collapse under `method`: PGD-AT of more steps; None beyond the last remedy."""
+    before = method.steps if isinstance(method, PgdAT) else 1
+    return next((pgd_at(method.eps, steps) for steps in REMEDIES if steps > before), None)
 
 
 def pgd_at(eps: float, steps: int) -> PgdAT:

@@ -114,7 +114,8 @@ class Trainer:
         assert settings.max_lr is not None  # resolved
         assert settings.epochs is not None
         self.max_lr, self.epochs, self.epoch = settings.max_lr, settings.epochs, 0
-        self.discarded: dict[str, Any] | None = None  # the record of an epoch that was rolled back
+        self.highest_ra = -1.0  # on validation images, of all epochs kept; with init_from of the weights before them
+        self.discarded: list[dict[str, Any]] = []  # the records of the next epoch that were taken back
         self.stopped = False
         if settings.model not in MODELS:
             net = self.candidates["model"].net
@@ -129,6 +130,8 @@ class Trainer:
         if self.run.state.exists():
             self.restore()
         else:
+            if self.settings.init_from is not None and self.method.eps:
+                self.highest_ra = self.select()["val_ra"]
             self.save_state()
         records = read_records(self.run.metrics)[: self.epoch]
         write_records(self.run.metrics, records)
@@ -194,7 +197,8 @@ class Trainer:
         group, momentum, low = self.optimizer.param_groups[0], self.settings.momentum, self.settings.momentum_at_peak
         knots = [(self.loader.steps(round(when * self.epochs)) * self.replays, rate) for when, rate in self.card.rates]
         height = piecewise(step, knots) if knots else triangular(step, self.loader.steps(self.epochs) * self.replays)
-        group["lr"] = self.max_lr * height
+        ours = 1 if self.method is self.given else getattr(self.given, "budget", {}).get("lr_scale", 1)
+        group["lr"] = self.max_lr / ours * height  # a remedy is given the rate that is its own
         group["momentum"] = momentum if low is None else momentum + (low - momentum) * height
 
     def select(self) -> dict[str, Any]:
@@ -205,7 +209,8 @@ class Trainer:
             found = judge(candidate.net, x, y, eps, self.settings)
             record |= {f"{candidate.prefix}_{name}": value for name, value in found.items()}
         if eps:
-            record["collapsed"] = has_collapsed(record["val_one_step"], record["val_ra"], len(y))
+            one_step, ra = record["val_one_step"], record["val_ra"]
+            record["collapsed"] = has_collapsed(one_step, ra, self.highest_ra, len(y))
             if self.settings.ga_images:
                 record["ga"] = gradient_alignment(
                     self.candidates["model"].net, *self.ga_images, eps, seed=self.settings.seed
@@ -220,10 +225,13 @@ class Trainer:
         )
         self.stopped, fix = self.settings.on_collapse == "stop", remedy(self.method)
         if self.settings.on_collapse != "rollback" or fix is None:
-            say(f"{what}; {'stopped' if self.stopped else 'going on'}, best.safetensors keeps the best epoch")
+            why = ", no remedy is left" if self.settings.on_collapse == "rollback" else ""
+            say(f"{what}{why}; {'stopped' if self.stopped else 'going on'}, best.safetensors keeps the best epoch")
             return False
         self.restore()
-        self.method, self.discarded = fix, record
+        self.method = fix
+        self.discarded.append(record)
+        self.save_state()
         say(f"{what}; back to epoch {self.epoch}, on with PGD-AT, {fix.steps} steps of eps / {fix.steps}")
         return True
 
@@ -231,7 +239,9 @@ class Trainer:
         """Write the finished epoch: weights first, the state that says it is finished last."""
         if self.discarded:
             record |= {"discarded": self.discarded}
-            self.discarded = None
+        if self.method is not self.given:
+            record |= {"remedy_steps": getattr(self.method, "steps", None)}
+        self.discarded, self.highest_ra = [], max(self.highest_ra, record.get("val_ra", -1.0))
         for candidate in self.candidates.values():
             record[f"best{candidate.suffix}"] = candidate.is_best(record)
             if record[f"best{candidate.suffix}"]:
@@ -243,7 +253,8 @@ class Trainer:
     def save_state(self) -> None:
         """Write what training goes on from."""
         bests = {kind: asdict(candidate.best) for kind, candidate in self.candidates.items()}
-        about = {**self.about(), "bests": bests}
+        so_far = {"bests": bests, "highest_ra": self.highest_ra, "discarded": self.discarded}
+        about = {**self.about(), **so_far}
         save_state(self.run.state, self.models(), self.optimizer, self.method, about)
 
     def restore(self) -> None:
@@ -251,7 +262,7 @@ class Trainer:
         tensors, found = read_state(self.run.state, self.about())
         self.method = pgd_at(self.given.eps, found["remedy_steps"]) if "remedy_steps" in found else self.given
         restore(tensors, self.models(), self.optimizer, self.method)
-        self.epoch = found["epoch"]
+        self.epoch, self.highest_ra, self.discarded = found["epoch"], found["highest_ra"], found["discarded"]
         for kind, candidate in self.candidates.items():
             candidate.best = Best(**found["bests"][kind])
 
