@@ -222,6 +222,30 @@ def test_a_killed_run_goes_on_after_its_last_finished_epoch(kill, capsys, tmp_pa
     assert [r["epoch"] for r in read_records(tmp_path / "killed" / "metrics.jsonl")] == list(range(1, 41))
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("pgd-7", "pgd-2", {"steps": 2}),
+        ("trades", "backsmooth", {"beta": 10.0}),
+        ("standard", "fast-at", {"eps": 8.0}),
+        ("free-at", "fast-at", "belongs to method free-at; for method fast-at give --"),
+        ("fast-at", "yopo", "belongs to method fast-at; for method yopo give --"),
+    ],
+)
+def test_what_belongs_to_one_method_is_not_taken_over_by_another(before, after, expected, capsys, tmp_path):
+    tiny = ("--train-limit", 40, "--width", 2, "--select-limit", 5, "--select-steps", 1, "--epochs", 1)
+    eps = () if before == "standard" else ("--eps", 38)
+    call(capsys, "train", *tiny, "--method", before, *eps, "--out", tmp_path / "one")
+    config = ("--config", tmp_path / "one" / "config.toml")
+    status, _, err = call(capsys, "train", *config, "--method", after, "--out", tmp_path / "two")
+    if isinstance(expected, str):
+        assert (status, expected in err) == (2, True)
+        return
+    assert status == 0, err
+    found = read_toml(tmp_path / "two" / "config.toml")
+    assert {name: found[name] for name in expected} == expected
+
+
 def test_a_run_is_repeated_with_another_method(capsys, tmp_path):
     assert call(capsys, *TRAIN, "--eps", 38, "--out", tmp_path / "first")[0] == 0  # fast-bat, with its lam
     again = (

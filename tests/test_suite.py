@@ -146,6 +146,44 @@ def test_a_suite_runs_each_trial_once_and_reports_a_failure_without_stopping(tmp
     assert "fast-at-seed0" in capsys.readouterr().out
 
 
+def test_a_trial_whose_settings_were_edited_is_not_taken_for_the_old_one(tmp_path, capsys):
+    out = tmp_path / "out"
+    main(["suite", "run", str(table(tmp_path, TINY + "step_ratio = 0.5\n")), "--out", str(out)])
+    assert fastbat("suite", "run", table(tmp_path, TINY), "--out", out) == 1
+    assert "was begun with step_ratio = 0.5; remove it, or name another --out" in capsys.readouterr().out
+    assert read_records(out / "results.jsonl")[-1]["status"] == "failed"
+
+
+def test_a_finished_evaluation_is_not_made_again(tmp_path):
+    out, text = tmp_path / "out", TINY + '\n[evaluate]\nattacks = "clean,fgsm"\nlimit = 20\n'
+    for more in ("", "eps = [8, 16]\n"):
+        main(["suite", "run", str(table(tmp_path, text + more)), "--out", str(out)])
+    made = read_records(out / "fast-at" / "evaluation.jsonl")
+    assert [record["accuracies"][1]["eps_255"] for record in made] == [30, 8, 16]
+    main(["suite", "run", str(table(tmp_path, text + "eps = [16, 30, 8]\n")), "--out", str(out)])
+    assert len(read_records(out / "fast-at" / "evaluation.jsonl")) == 4
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[evaluate]\nlimit = 0", "limit is 0"),
+        ('[evaluate]\neps = "a"', "eps is 'a'; it must be numbers"),
+        ("[evaluate]\npgd_steps = 0", "pgd_steps is 0"),
+        ('[evaluate]\ncheckpoint = "best-ema"', "no average is trained; set ema"),
+        ("[evaluate]\njson = true", "json in "),
+        ("resume = true", "resume in "),
+        ("seed = []", "is an empty list, which leaves no trial"),
+        ('[[arm]]\nname = ".."', "has a trial '..'; name it with letters"),
+        ('[[arm]]\nname = "results.jsonl"', "has a trial 'results.jsonl'"),
+    ],
+)
+def test_a_table_that_cannot_be_run_is_refused_before_any_training(line, message, tmp_path, capsys):
+    assert fastbat("suite", "run", table(tmp_path, f"{TINY}{line}\n"), "--out", tmp_path / "out") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_killed_suite_goes_on_where_it_was(tmp_path):
     text = TINY.replace("epochs = 2", "epochs = 40") + "seed = [0, 1]\n"
     out = tmp_path / "out"

@@ -14,6 +14,7 @@ from fastbat.audit.target import numbers
 from fastbat.cli.listing import print_json
 from fastbat.errors import InputError, choose
 from fastbat.evaluation import ATTACKS, Evaluation
+from fastbat.evaluation.check import check_request
 from fastbat.processes import rank, start_processes
 from fastbat.progress import say
 from fastbat.training import export_model
@@ -102,6 +103,21 @@ def evaluate_command(
     )
     if rank() == 0:
         print_json(result.record()) if json else show(result)
+
+
+def check_evaluation(
+    *,
+    attacks: str = "clean,pgd",
+    eps: str | None = None,
+    surrogates: str | None = None,
+    seed: int = 0,
+    **others: Any,
+) -> None:
+    """Raise InputError where `fastbat evaluate` with these arguments would be refused before it opens its target."""
+    budgets = [8 / 255] if eps is None else [number / 255 for number in numbers("eps", eps)]
+    names = ("pgd_steps", "pgd_restarts", "eot", "batch_size", "limit")
+    counts = {name: others[name] for name in names if others.get(name) is not None}
+    check_request(budgets, attack_names(attacks), counts, seed, named(surrogates))
 
 
 def attack_names(text: str) -> list[str]:
@@ -199,7 +215,7 @@ def export_command(
     file: Path,
     /,
     *,
-    checkpoint: Literal["best", "last"] = "best",
+    checkpoint: Literal["best", "last", "best-ema", "last-ema"] = "best",
 ) -> None:
     """Write a trained model for other programs: images in [0, 1] in, logits out.
 
@@ -210,6 +226,6 @@ def export_command(
     file
         FILE.safetensors: weights and what they are of; FILE.pt2: a torch.export program for batches of any size.
     checkpoint
-        Which weights of a run directory: those of the best epoch by robust validation accuracy, or of the last.
+        Which weights of a run directory: of the best epoch by robust validation accuracy or the last, raw or averaged.
     """
     say(f"wrote {export_model(target, file, checkpoint)}")

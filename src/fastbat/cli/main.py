@@ -9,7 +9,7 @@ import torch
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
 
-from fastbat.cli.evaluate import attack_names, diagnose_command, evaluate_command, export_command
+from fastbat.cli.evaluate import check_evaluation, diagnose_command, evaluate_command, export_command
 from fastbat.cli.listing import list_command
 from fastbat.cli.suite import suite_app
 from fastbat.cli.train import (
@@ -47,9 +47,11 @@ def main(tokens: Sequence[str] | None = None) -> None:
 
 def how_to_go_on(tokens: Sequence[str]) -> str:
     """Return what to do after Ctrl-C, behind a semicolon, where there is something to go on with."""
+    if tokens[:1] == ["evaluate"]:
+        return "; in a run directory, or with --out, the same command goes on where it stopped"
     if tokens[:1] == ["suite"]:
         return "; the same command goes on where it stopped"
-    out = peek(tokens, "--out")
+    out = peek(tokens, "--out") if tokens[:1] == ["train"] else None
     return f"; go on after the last finished epoch with: fastbat train --out {shlex.quote(out)} --resume" if out else ""
 
 
@@ -91,7 +93,7 @@ def check_command(tokens: Sequence[str]) -> None:
     if tokens[0] == "train":
         configure(**arguments)
     else:
-        attack_names(arguments.get("attacks", "clean"))
+        check_evaluation(**arguments)
 
 
 def configure_command(tokens: Sequence[str]) -> tuple[Method, Settings]:

@@ -1,5 +1,6 @@
 """fastbat suite: tables of trials, run, looked at, and estimated before they are run."""
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -53,6 +54,7 @@ def suite_app(configure: Configure, check: Callable[[Sequence[str]], None]) -> A
         """
         machine = {"data_dir": data_dir and data_dir.resolve(), "device": device}
         extra = {name: value for name, value in machine.items() if value is not None}
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end ends the trials, too
         records = run_suite(file, out, check, extra, jobs)
         show(status(out), json)
         if any(record["status"] == "failed" for record in records):
@@ -105,11 +107,20 @@ def show(found: list[Row], json: bool) -> None:
     if json:
         print_json({"trials": [asdict(row) for row in found]})
         return
-    table = Table("trial", "state", "weights", "SA", "RA-PGD", "RA-AA", "n", "s an epoch")
+    table = Table("trial", "state", "weights", "eps", "SA", "RA-PGD", "RA-AA", "n", "s an epoch")
+    table.columns[0].no_wrap = True
     for row in found:
         shares = ["" if share is None else f"{share:.1f}" for share in (row.sa, row.ra_pgd, row.ra_aa)]
         seconds = "" if row.seconds_per_epoch is None else f"{row.seconds_per_epoch:.1f}"
-        table.add_row(row.trial, row.state, row.checkpoint, *shares, str(row.n or ""), seconds)
+        table.add_row(
+            row.trial,
+            row.state,
+            row.checkpoint,
+            f"{row.eps_255:g}" if row.eps_255 else "",
+            *shares,
+            str(row.n or ""),
+            seconds,
+        )
     Console().print(table)
     for row in found:
         if row.error:

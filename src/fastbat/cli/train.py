@@ -56,9 +56,11 @@ def refuse_stale(tokens: Sequence[str], config: dict[str, Any], method: str) -> 
     What another --model does not take, and what belongs to another --method, is left out of `config`.
     """
     if (before := config.get("method", method)) in METHODS and before != method:
-        own, others = (method_settings(each) for each in (method, before))
-        for name in others - own:
+        for name in method_settings(before) - ({"eps"} if config.get("eps") else set()):
             config.pop(name, None)
+        budgets = any(hasattr(METHODS[each], "budget") for each in (method, before))
+        for name in {"max_lr", "epochs"} & config.keys() if budgets else ():
+            refuse_unless_given(tokens, config, name, "method", method)
     shape = ("width", "stem")
     if (model := peek(tokens, "--model")) is not None:
         for name in set(shape) - find_model(model).settings.keys():
@@ -70,11 +72,15 @@ def refuse_stale(tokens: Sequence[str], config: dict[str, Any], method: str) -> 
         if setting not in config or now is None or now.removesuffix(".0") == before:
             continue
         for name in names:
-            flag = f"--{name.replace('_', '-')}"
-            if name in config and peek(tokens, flag) is None:
-                raise InputError(
-                    f"{name} = {config[name]} belongs to {setting} {before}; for {setting} {now} give {flag} too"
-                )
+            if name in config:
+                refuse_unless_given(tokens, config, name, setting, now)
+
+
+def refuse_unless_given(tokens: Sequence[str], config: Mapping[str, Any], name: str, setting: str, now: str) -> None:
+    """Raise InputError unless `name`, which was resolved for what `setting` was before, is given anew."""
+    flag, before = f"--{name.replace('_', '-')}", str(config.get(setting)).removesuffix(".0")
+    if peek(tokens, flag) is None:
+        raise InputError(f"{name} = {config[name]} belongs to {setting} {before}; for {setting} {now} give {flag} too")
 
 
 def method_settings(name: str) -> set[str]:

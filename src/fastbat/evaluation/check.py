@@ -21,7 +21,7 @@ def check_request(
     attacks: Sequence[str],
     counts: Mapping[str, int],
     seed: int,
-    surrogates: Mapping[str, nn.Module],
+    surrogates: Iterable[str],
 ) -> None:
     """Raise InputError unless 0 < eps <= 1, every attack is known, every count is at least 1, and 0 <= seed < 2^63."""
     if not budgets:

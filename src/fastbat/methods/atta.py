@@ -83,12 +83,12 @@ class Atta:
         return torch.where(fresh[:, None, None, None], 0.001 * torch.randn_like(canvas), canvas)
 
     def make_room(self, count: int, x: Tensor, pad: int) -> None:
-        """Let the memory hold at least `count` images; it at least doubles when it grows."""
+        """Let the memory hold at least `count` images; it grows by an eighth at least."""
         have = len(self.memory["visits"]) if self.memory else 0
         if count <= have:
             return
         _, channels, height, width = x.shape
-        shape = (max(count, 2 * have), channels, height + 2 * pad, width + 2 * pad)
+        shape = (max(count, have + have // 8), channels, height + 2 * pad, width + 2 * pad)
         canvas, visits = x.new_zeros(shape), torch.zeros(shape[0], dtype=torch.int64, device=x.device)
         if have:
             canvas[:have], visits[:have] = self.memory["canvas"], self.memory["visits"]

@@ -51,9 +51,12 @@ class Yopo:
         x = batch.x
         box = Box(x, self.eps)
         delta = box.uniform()
+        values = []
         for _ in range(self.outer):
             logits, first, h = run_and_keep(model, x + delta)
-            yield training_loss(logits, batch)
+            loss = training_loss(logits, batch)
+            values.append(loss.detach())
+            yield loss
             if h.grad is None:
                 raise RuntimeError("YOPO reads the gradient at its first layer: call backward() on the loss it yields")
             p = -h.grad
@@ -62,6 +65,7 @@ class Yopo:
                 slope = torch.autograd.grad((p * run_until(first, model, x + delta)).sum(), delta)[0]
                 delta = box.project(delta.detach() - self.step * slope.sign())
             yield -(p * run_until(first, model, x + delta)).sum()
+        self.stats["loss"] = torch.stack(values).mean()  # of CE: -H is no loss of the network
         self.stats["active"] = 1 - box.interior(delta).mean()
 
 

@@ -4,6 +4,7 @@ DIR/
   suite.toml        the table as it was run last
   results.jsonl     one record a finished or failed trial
   TRIAL/            its run directory
+  TRIAL.json        the settings it was begun with, and the evaluations that are finished
   TRIAL.log         what it printed, with its commands
 """
 
@@ -16,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from typing import Any
 import torch
 
 from fastbat.errors import InputError
-from fastbat.files import append_record, locked, read_records
+from fastbat.files import append_record, locked, read_records, replacing
 from fastbat.progress import say
 from fastbat.suite.trials import Trial, flags, read_trials
 from fastbat.training import Run
@@ -53,6 +55,7 @@ class Children:
         with log.open("a+") as file:
             file.write(f"$ fastbat {shlex.join(arguments)}\n")
             file.flush()
+            begin = file.tell()
             command = [sys.executable, "-m", "fastbat.cli", *arguments]
             with subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=file, text=True, env=self.environment
@@ -60,9 +63,10 @@ class Children:
                 self.running.add(child)
                 printed = child.communicate()[0]
                 self.running.remove(child)
-            file.seek(0)
-            last = (file.read().strip().splitlines() or [""])[-1]
+            file.seek(begin)
+            said = file.read().strip().splitlines()
         if child.returncode:
+            *_, last = ["it said nothing", *said[-1:], *(line for line in said if line.startswith("fastbat: "))]
             raise ChildError(f"{last.removeprefix('fastbat: ')} (exit status {child.returncode}; {log.name})")
         return printed
 
@@ -110,6 +114,8 @@ def check_all(trials: Sequence[Trial], out: Path, check: Check, extra: Mapping[s
         try:
             check(["train", *flags({**trial.train, **extra}), f"--out={out / trial.name}"])
             for evaluation in trial.evaluations:
+                if "ema" in evaluation.get("checkpoint", "") and "ema" not in trial.train:
+                    raise InputError(f"checkpoint is {evaluation['checkpoint']}, but no average is trained; set ema")
                 check(evaluate_command(trial, out, evaluation, extra))
         except InputError as error:
             raise InputError(f"trial {trial.name!r}: {error}") from error
@@ -146,13 +152,54 @@ def run_trial(trial: Trial, out: Path, extra: Mapping[str, Any], children: Child
     resume = ["--resume"] if run.config.exists() else []
     say(f"{trial.name}: running, with its output in {log.name}")
     try:
+        begun = Begun.of(trial, out, run)
         children.execute(["train", *flags({**trial.train, **extra}), f"--out={run.path}", *resume], log)
-        commands = [evaluate_command(trial, out, evaluation, extra) for evaluation in trial.evaluations]
-        record["results"] = [json.loads(children.execute(command, log)) for command in commands]
+        for evaluation in trial.evaluations:
+            if begun.result(evaluation) is None:
+                begun.add(
+                    evaluation, json.loads(children.execute(evaluate_command(trial, out, evaluation, extra), log))
+                )
+        record["results"] = [begun.result(evaluation) for evaluation in trial.evaluations]
         record["epochs"] = read_records(run.metrics)
-    except ChildError as error:
+    except (ChildError, OSError, ValueError) as error:
         record |= {"status": "failed", "error": str(error)}
     return {**record, "ended": now()}
+
+
+@dataclass
+class Begun:
+    """What a trial was begun with, on disk, so that an edited table is not taken for the one that was trained."""
+
+    file: Path
+    train: dict[str, Any]
+    results: list[tuple[dict[str, Any], Record]]
+
+    @staticmethod
+    def of(trial: Trial, out: Path, run: Run) -> "Begun":
+        """Return what is on disk of `trial`, or begin; InputError where it was begun with other settings."""
+        file, train = out / f"{trial.name}.json", dict(trial.train)
+        if not file.exists() or not run.config.exists():
+            return Begun(file, train, []).write()
+        begun = Begun(file, **json.loads(file.read_text()))
+        if other := sorted(name for name in begun.train | train if begun.train.get(name) != train.get(name)):
+            was = ", ".join(f"{name} = {begun.train.get(name, 'left out')}" for name in other)
+            raise InputError(f"{str(run.path)!r} was begun with {was}; remove it, or name another --out")
+        return begun
+
+    def result(self, evaluation: Mapping[str, Any]) -> Record | None:
+        """Return the record of an evaluation that is finished."""
+        return next((record for done, record in self.results if done == dict(evaluation)), None)
+
+    def add(self, evaluation: Mapping[str, Any], record: Record) -> None:
+        """Keep the record of a finished evaluation."""
+        self.results.append((dict(evaluation), record))
+        self.write()
+
+    def write(self) -> "Begun":
+        """Write what is known."""
+        with replacing(self.file) as file:
+            file.write(json.dumps({"train": self.train, "results": self.results}).encode())
+        return self
 
 
 def outcome(record: Record) -> str:

@@ -20,6 +20,7 @@ class Row:
     trial: str
     state: str  # waiting, N epochs trained, failed, finished
     checkpoint: str = ""
+    eps_255: float | None = None
     sa: float | None = None  # percent
     ra_pgd: float | None = None
     ra_aa: float | None = None
@@ -36,31 +37,41 @@ def status(out: Path) -> list[Row]:
 
 
 def rows(trial: Trial, out: Path) -> list[Row]:
-    """Return what is known of a trial."""
+    """Return what is known of a trial: where it is finished, a row for each evaluation and budget."""
     record = finished(trial, out)
     if record is None:
         return [unfinished(trial, out)]
-    seconds = median(epoch["seconds"] for epoch in record["epochs"])
+    seconds, remedy = median(epoch["seconds"] for epoch in record["epochs"]), record["epochs"][-1].get("remedy_steps")
+    state = f"finished by PGD-{remedy}-AT" if remedy else "finished"
     if not record["results"]:
-        return [Row(trial.name, "finished", seconds_per_epoch=seconds)]
+        return [Row(trial.name, state, seconds_per_epoch=seconds)]
     return [
         Row(
-            trial.name, "finished", result["settings"]["target"].removesuffix(".safetensors"),
-            percent(result, "clean"), percent(result, "pgd"), percent(result, "aa"), result["n"], seconds,
+            trial.name,
+            state,
+            result["settings"]["target"].removesuffix(".safetensors"),
+            eps,
+            percent(result, "clean", 0),
+            percent(result, "pgd", eps),
+            percent(result, "aa", eps),
+            result["n"],
+            seconds,
         )
         for result in record["results"]
-    ]  # fmt: skip
+        for eps in sorted({each["eps_255"] for each in result["accuracies"]} - {0}) or [0]
+    ]
 
 
-def percent(result: Mapping[str, Any], attack: str) -> float | None:
-    """Return the accuracy under `attack` in the record of an evaluation, at its first budget; None without it."""
-    return next((each["percent"] for each in result["accuracies"] if each["attack"] == attack), None)
+def percent(result: Mapping[str, Any], attack: str, eps: float) -> float | None:
+    """Return the accuracy under `attack` at the budget `eps` (0-255) in an evaluation's record; None without it."""
+    each = [each for each in result["accuracies"] if (each["attack"], each["eps_255"]) == (attack, eps)]
+    return each[0]["percent"] if each else None
 
 
 def unfinished(trial: Trial, out: Path) -> Row:
     """Return how far an unfinished trial is, or why its last attempt failed."""
     attempts = [record for record in read_records(out / RESULTS) if record["trial"] == trial.name]
-    if attempts and attempts[-1]["status"] == "failed":
+    if attempts and attempts[-1]["status"] == "failed" and attempts[-1]["train"] == dict(trial.train):
         return Row(trial.name, "failed", error=attempts[-1]["error"])
     epochs = len(read_records(Run(out / trial.name).metrics))
     return Row(trial.name, f"{epochs} epochs trained" if epochs else "waiting")

@@ -18,6 +18,7 @@
 A trial is one training run and its evaluations; its name is its arm or method with the values of the dimensions.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -28,6 +29,8 @@ from fastbat.errors import InputError, choose
 from fastbat.files import read_toml
 
 PARTS = ("train", "arm", "evaluate")
+OURS = {"train": ("out", "resume", "config", "data_dir"), "evaluate": ("out", "json", "data_dir")}  # the runner's own
+NAME = re.compile(r"(?!\.+$)[\w.,=+-]+")
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,20 @@ def read_trials(path: Path) -> list[Trial]:
     parts = [shared, table.get("evaluate", {}), *(arms if isinstance(arms, list) else [None])]
     if not all(isinstance(part, dict) for part in parts):
         raise InputError(f"{str(path)!r} should hold tables: [train], [[arm]], [evaluate]")
+    for settings, kind in [(parts[1], "evaluate"), *((part, "train") for part in (shared, *arms))]:
+        for name, value in settings.items():
+            if name in OURS[kind]:
+                raise InputError(f"{name} in {str(path)!r} is no setting of a table: the suite gives it to each trial")
+            if value == []:
+                raise InputError(f"{name} in {str(path)!r} is an empty list, which leaves no trial")
     evaluations = tuple(combinations(table["evaluate"])) if "evaluate" in table else ()
     trials: dict[str, Trial] = {}
     for arm in arms:
         settings = shared | {name: value for name, value in arm.items() if name != "name"}
         for chosen in combinations(settings):
             name = trial_name(arm.get("name"), settings, chosen)
+            if not NAME.fullmatch(name) or (Path(name).suffix in (".toml", ".jsonl", ".json", ".log")):
+                raise InputError(f"{str(path)!r} has a trial {name!r}; name it with letters, digits, and _ . , = + -")
             if name in trials:
                 raise InputError(f"{str(path)!r} has two trials {name!r}; give each arm a name of its own")
             trials[name] = Trial(name, chosen, evaluations)
@@ -74,7 +85,7 @@ def trial_name(arm: str | None, settings: Mapping[str, Any], chosen: Mapping[str
     """Return the arm's name, or the method's, followed by what the trial has chosen from the lists of `settings`."""
     varied = [name for name, value in settings.items() if isinstance(value, list) and name != "method"]
     method = [str(chosen.get("method", "fast-bat"))] if arm is None or isinstance(settings.get("method"), list) else []
-    words = [*([arm] if arm else []), *method, *(f"{name}{chosen[name]}" for name in varied)]
+    words = [*([str(arm)] if arm is not None else []), *method, *(f"{name}{chosen[name]}" for name in varied)]
     return "-".join(words).replace("/", "_").replace(" ", "_")
 
 

@@ -11,7 +11,7 @@ from fastbat.training.run import weights_of
 
 
 def export_model(target: Path | str, file: Path | str, checkpoint: str = "best") -> Path:
-    """Write the model of a run directory (its `checkpoint`: best or last) or a .safetensors file to `file`; return it.
+    """Write the model of a run directory (one of its CHECKPOINTS) or a .safetensors file to `file`; return it.
 
     FILE.safetensors holds weights and metadata, as best.safetensors does. FILE.pt2 is a `torch.export` program in eval
     mode: images (B, C, H, W) float32 in [0, 1] in, logits (B, classes) out, for any B and the size trained on. Raises

@@ -91,6 +91,6 @@ class Run:
 
 
 def weights_of(target: Path | str, checkpoint: str) -> Path:
-    """Return the `checkpoint`, best or last, of a run directory; a file is itself."""
+    """Return the `checkpoint`, one of CHECKPOINTS, of a run directory; a file is itself."""
     target = Path(target)
     return Run(target).weights(checkpoint) if target.is_dir() else target

@@ -108,6 +108,10 @@ class Settings:
         for name in ("momentum", "momentum_at_peak", "label_smoothing"):
             if (value := getattr(self, name)) is not None and not 0 <= value < 1:
                 raise InputError(f"{name} is {value:g}; it must lie in [0, 1)")
+        if self.momentum_at_peak is not None and self.momentum_at_peak > self.momentum:
+            raise InputError(
+                f"momentum_at_peak is {self.momentum_at_peak:g}; it must not lie above momentum, {self.momentum:g}"
+            )
         if self.ema is not None and not 0 < self.ema < 1:
             raise InputError(f"ema is {self.ema:g}; the decay must lie between 0 and 1, such as 0.9995")
         if not 0 <= self.weight_decay < math.inf:
