@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -185,7 +186,9 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     assert not Path("/tmp/fastbat-was-here").exists()
 
 
-@pytest.mark.parametrize("kind", ["example inputs", "an operation", "a pickled weight", "not an archive", "cut short"])
+@pytest.mark.parametrize(
+    "kind", ["example inputs", "an operation", "a pickled weight", "not an archive", "cut short", "twice", "old layout"]
+)
 def test_a_program_that_would_run_code_is_refused(kind, digits_net, tmp_path):
     good, bad = tmp_path / "good.pt2", tmp_path / "bad.pt2"
     torch.export.save(torch.export.export(digits_net, (torch.rand(2, 1, 8, 8),)), good)
@@ -201,7 +204,13 @@ def test_a_program_that_would_run_code_is_refused(kind, digits_net, tmp_path):
                 content = content.replace(b'"use_pickle": false', b'"use_pickle": true')
             if kind == "a pickled weight" and name.endswith("weight_0"):
                 content = pickle.dumps(Bomb())
-            other.writestr(name, content)
+            if kind == "twice" and name.endswith("sample_inputs/model.pt"):
+                other.writestr(name, b"another reader may see this one")
+            if kind == "old layout":
+                name = name.rpartition("/")[2]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                other.writestr(name, content) if name not in other.namelist() or kind == "twice" else None
     if kind == "not an archive":
         bad.write_text("{}")
     if kind == "cut short":
@@ -218,7 +227,108 @@ def test_a_program_that_would_run_code_is_refused(kind, digits_net, tmp_path):
     assert not Path("/tmp/fastbat-was-here").exists()
 
 
+class Fickle(nn.Module):
+    """A network that hides its weights from state_dict, and is not what its images are called."""
+
+    def __init__(self, network, shift=0.0):
+        super().__init__()
+        self.hidden, self.shift = (network,), shift
+
+    def forward(self, x):
+        return self.hidden[0](x) + self.shift * x.mean((1, 2, 3))[:, None] * torch.arange(10.0)
+
+
+def test_models_without_an_image_gradient_are_black_boxes():
+    class Detached(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, x):
+            return self.scale.detach().requires_grad_() * x.detach().flatten(1)[:, :4]
+
+    x = torch.rand(4, 3, 4, 4)
+    with pytest.raises(InputError, match="no gradient with respect to the images, which pgd would climb"):
+        fastbat.evaluate(Detached(), (x, torch.arange(4)), eps=EPS)
+    result = fastbat.evaluate(Detached(), (x, torch.arange(4)), eps=EPS, attacks=["clean", "noise"])
+    assert result["noise"].upper_bound
+
+
+def test_whatever_a_model_raises_on_the_images_is_one_line():
+    class Strict(nn.Module):
+        def forward(self, x):
+            assert x.shape[2] == 224, "Input height doesn't match model (224)."
+            return x
+
+    with pytest.raises(InputError, match=r"does not take torch.float32 images .*AssertionError: Input height doesn't"):
+        fastbat.evaluate(Strict(), (torch.rand(4, 3, 4, 4), torch.arange(4)), eps=EPS)
+
+
+def test_a_state_that_is_no_tensor_is_part_of_the_identity(digits_net):
+    class Extra(nn.Module):
+        def __init__(self, note):
+            super().__init__()
+            self.network, self.note = digits_net, note
+
+        def forward(self, x):
+            return self.network(x)
+
+        def get_extra_state(self):
+            return {"note": self.note}
+
+        def set_extra_state(self, state):
+            self.note = state["note"]
+
+    how = {"eps": EPS, "attacks": ["clean"], "limit": 5}
+    one, other = (fastbat.evaluate(Extra(note), load("digits").test, **how).settings["weights"] for note in "ab")
+    assert one != other
+
+
 # Interrupted, shared out
+
+
+def test_another_model_in_the_same_folder_takes_nothing_over(digits_net, tmp_path, monkeypatch):
+    data, models = load("digits").test, (Fickle(digits_net), Fickle(digits_net, 0.5))
+    alone = [hits(fastbat.evaluate(model, data, **FEW)) for model in models]
+    monkeypatch.setattr("fastbat.evaluation.journal.Journal.remove", lambda self: None)
+    together = [hits(fastbat.evaluate(model, data, resume_in=tmp_path, **FEW)) for model in models]
+    assert together == alone
+    assert alone[0] != alone[1]
+
+
+def test_what_a_random_model_got_right_is_kept_over_an_interruption(digits_net, tmp_path, monkeypatch):
+    class Noisy(nn.Module):
+        def forward(self, x):
+            return digits_net(x + 0.5 * torch.randn_like(x))
+
+    how = FEW | {"batch_size": 20, "attacks": ["clean", "fgsm"]}
+    whole = fastbat.evaluate(Noisy(), load("digits").test, **how)
+    real, count = fastbat.evaluation.blocks.attack, []
+
+    def stops(*args):
+        count.append(1)
+        return real(*args) if len(count) != 3 else 1 / 0
+
+    monkeypatch.setattr("fastbat.evaluation.blocks.attack", stops)
+    with pytest.raises(ZeroDivisionError):
+        fastbat.evaluate(Noisy(), load("digits").test, resume_in=tmp_path, **how)
+    torch.manual_seed(1)
+    resumed = fastbat.evaluate(Noisy(), load("digits").test, resume_in=tmp_path, **how)
+    assert hits(resumed) == hits(whole)
+
+
+def test_two_processes_do_not_make_the_same_evaluation_at_once(digits_net, tmp_path, monkeypatch):
+    real = fastbat.evaluation.blocks.attack
+
+    def again(*args):
+        monkeypatch.setattr("fastbat.evaluation.blocks.attack", real)
+        with pytest.raises(InputError, match="another process is making this evaluation in"):
+            fastbat.evaluate(digits_net, load("digits").test, resume_in=tmp_path, **FEW)
+        return real(*args)
+
+    monkeypatch.setattr("fastbat.evaluation.blocks.attack", again)
+    fastbat.evaluate(digits_net, load("digits").test, resume_in=tmp_path, **FEW)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_evaluation_goes_on_at_the_next_block(digits_net, tmp_path, monkeypatch):
@@ -239,12 +349,12 @@ def test_an_interrupted_evaluation_goes_on_at_the_next_block(digits_net, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         evaluate_target(tmp_path / "net.safetensors", **how)
     (journal,) = (tmp_path / "out").glob(".evaluation-*.jsonl")
-    assert len(read_records(journal)) == 7
+    assert len(read_records(journal)) == 12  # five of clean, and seven attacks
     with journal.open("a") as file:
         file.write('{"job": "pgd@25.5", "blo')  # as a crash would leave it
     resumed = evaluate_target(tmp_path / "net.safetensors", **how)
-    blocks = 5 * 5  # noise, square and pgd at a large budget are added to fgsm and pgd
-    assert len(count) == 8 + blocks - 7
+    blocks = 5 * (1 + 2 + 7)  # clean, fgsm and pgd, and what the red flags are judged by
+    assert len(count) - 8 + 12 == blocks
     assert hits(resumed) == hits(whole)
     assert [a.rejected for a in resumed.accuracies] == [a.rejected for a in whole.accuracies]
     assert not list((tmp_path / "out").glob(".evaluation-*"))
@@ -261,7 +371,7 @@ def test_what_was_finished_under_other_settings_is_not_taken(digits_net, tmp_pat
         digits_net.network[0].weight.add_(1e-3)
     fastbat.evaluate(digits_net, data, resume_in=tmp_path, **FEW)
     digits_net.network[0].weight.data.sub_(1e-3)
-    assert len(list(tmp_path.glob(".evaluation-*"))) == 6
+    assert len(list(tmp_path.glob(".evaluation-*.jsonl"))) == 6
     calls = []
     monkeypatch.setattr("fastbat.evaluation.blocks.attack", lambda *_: calls.append(1) or Outcome(*[None] * 3))
     fastbat.evaluate(digits_net, data, resume_in=tmp_path, **(FEW | {"seed": 1}))
@@ -299,13 +409,13 @@ def test_an_evaluation_that_is_killed_goes_on(digits_net, tmp_path):
     command = [sys.executable, "-m", "fastbat.cli", "evaluate", "net.safetensors", *how.split()]
     child = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
-    while not [f for f in tmp_path.glob("out/.evaluation-*") if len(read_records(f)) > 2]:
+    while not [f for f in tmp_path.glob("out/.evaluation-*.jsonl") if len(read_records(f)) > 2]:
         assert child.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
     child.send_signal(signal.SIGKILL)
     child.communicate()
-    (journal,) = tmp_path.glob("out/.evaluation-*")
+    (journal,) = tmp_path.glob("out/.evaluation-*.jsonl")
     finished = journal.read_text()
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -480,8 +590,22 @@ BAD = {
     "examples as text": (f"{NET} --std 0.4 --eps 8 --save-adversarial adv.txt", "must end in .safetensors"),
     "examples over a file": (f"{NET} --std 0.4 --eps 8 --save-adversarial mine.safetensors", "exists already"),
     "another kind of weights": ("list.pt --dataset digits --model cnn", "holds no state_dict"),
+    "a mean that is inside": ("mine.safetensors --mean 0.3 --std 0.4", "mean is 0.3, but 'mine.safetensors' brings"),
+    "a width that is known": ("mine.safetensors --width 8", "width is 8, but 'mine.safetensors' brings its own"),
+    "a network for a program": ("empty.pt2 --dataset digits --model cnn", "model is cnn, but 'empty.pt2' brings"),
     "a run's weights as another's data": ("mine.safetensors --dataset parquet", "is read from a folder of yours"),
 }
+
+
+@pytest.mark.parametrize("words", ["--limit 0", "--limit -5", "--examples -1", "--eps 0", "--image 9999"])
+def test_bad_input_to_a_diagnosis_is_one_line(words, digits_net, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_model(Path("mine.safetensors"), digits_net, about(digits_net))
+    with pytest.raises(SystemExit) as stop:
+        main(["diagnose", "mine.safetensors", "--out", "look", *words.split()])
+    said = capsys.readouterr().err
+    assert (stop.value.code, said.count("\n"), Path("look").exists()) == (2, 1, False)
+    assert f"{words.split()[0].removeprefix('--')} is {words.split()[1]}" in said
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -9,7 +9,7 @@ import fastbat
 from conftest import trained_cnn
 from fastbat import METHODS, Batch, build_model
 from fastbat.data import load
-from fastbat.evaluation.flags import MIN_IMAGES, Evidence, _beats, red_flags
+from fastbat.evaluation.flags import MIN_IMAGES, Attacked, of_attacks, of_large_budget
 from fastbat.evaluation.probe import gradient_sizes
 
 EPS = 0.1
@@ -85,39 +85,85 @@ def test_clean_alone_claims_nothing_and_is_not_judged():
     assert (result.red_flags, result.not_judged, result.remarks()) == ((), (), [])
 
 
-def evidence(n=100, **broken):
-    """Evidence in which PGD breaks 40 of 100 images, noise none, unless said otherwise."""
-    counts = {"noise": 0, "fgsm": 20, "pgd": 40, "pgd_margin": 44, "square": 10, "large-eps": n} | broken
+def attacked(n=100, **broken):
+    """Attacks in which PGD breaks 40 of 100 images, noise none, unless said otherwise."""
+    counts = {"noise": 0, "fgsm": 20, "pgd": 40, "pgd_margin": 44, "square": 10} | broken
     masks = {name.replace("_", "-"): torch.arange(n) < count for name, count in counts.items()}
-    return Evidence(n, masks, 64 / 255, torch.ones(n))
+    return Attacked(8 / 255, torch.ones(n, dtype=torch.bool), masks)
 
 
 def test_each_flag_is_raised_by_its_own_evidence_alone():
-    assert red_flags(evidence()) == ((), ())
+    assert of_attacks(attacked()) == []
     cases = {
-        "one-step": evidence(fgsm=60),
-        "black-box": evidence(square=60),
-        "margin": evidence(pgd_margin=60),
-        "noise": evidence(noise=45),
-        "large-eps": evidence(**{"large-eps": 80}),
-        "autoattack": evidence(aa=60),
+        "one-step": attacked(fgsm=60),
+        "black-box": attacked(square=60),
+        "noise": attacked(noise=45),
+        "margin": attacked(pgd_margin=60),
+        "autoattack": attacked(aa=60),
     }
     for name, seen in cases.items():
-        (flag,), _ = red_flags(seen)
+        (flag,) = of_attacks(seen)
         assert flag.name == name
         assert flag.figures["n"] == 100
-    (transfer,), _ = red_flags(evidence(**{"transfer-other": 60}))
+        assert flag.text.startswith("at eps 8/255 ")
+    (part,) = of_attacks(attacked(apgd_t=60))
+    assert part.name == "autoattack"
+    (transfer,) = of_attacks(attacked(**{"transfer-other": 60}))
     assert transfer.name == "black-box"
     assert "transfer-other breaks more than PGD on cross-entropy and on the margin: 16 images" in transfer.text
 
 
+def test_robustness_at_a_large_budget_is_a_flag_where_square_refutes_it():
+    (flag,) = of_large_budget(attacked(pgd=20, square=60))
+    assert flag.name == "large-eps"
+    assert "80 of 100 images withstand PGD" in flag.text
+    assert of_large_budget(attacked(pgd=20, square=20)) == []  # a model that is robust there, or hides it from both
+    assert of_large_budget(attacked(pgd=100, square=100)) == []
+
+
 def test_a_difference_that_chance_explains_is_no_flag():
-    one, other = torch.arange(100) < 43, torch.arange(100) < 40
-    assert not _beats("black-box", "", one, other)  # 3 to 0: 3 images may be chance
-    assert _beats("black-box", "", torch.arange(100) < 50, other)
-    assert not _beats("black-box", "", torch.arange(10_000) < 4_050, torch.arange(10_000) < 4_000)  # half a percent
-    assert red_flags(evidence(aa=50)) == ((), ())  # AutoAttack 10 points below PGD happens to honest models
-    assert red_flags(evidence(**{"large-eps": 96})) == ((), ())
+    assert of_attacks(attacked(square=47)) == []  # 3 to 0: 3 images may be chance
+    assert of_attacks(attacked(square=54)) != []
+    many = attacked(10_000, pgd=4_000, pgd_margin=4_000, square=4_050)
+    assert of_attacks(many) == []  # beyond chance, but half a percent
+    assert of_attacks(attacked(aa=50)) == []  # AutoAttack 10 points below PGD happens to honest models
+
+
+def test_attacks_that_saw_more_images_are_compared_on_all_that_both_saw():
+    clean = torch.arange(400) % 2 == 0
+    broken = {"pgd": torch.zeros(400, dtype=torch.bool), "aa": torch.arange(400) >= 200}
+    few = {name: torch.zeros(200, dtype=torch.bool) for name in ("noise", "fgsm", "pgd-margin", "square")}
+    (flag,) = of_attacks(Attacked(0.1, clean, broken | few))
+    assert (flag.name, flag.figures["hits"], flag.figures["n"]) == ("autoattack", 100, 200)
+
+
+def test_a_weak_attack_that_was_asked_for_accuses_nobody():
+    model, x, y = trained_cnn()
+    result = fastbat.evaluate(model, (x[:100], y[:100]), eps=EPS, pgd_steps=1, pgd_restarts=1)
+    assert result.red_flags == ()
+
+
+def test_a_model_robust_at_a_large_budget_is_not_accused():
+    class Half(nn.Module):
+        """Class 1 where the mean of the image exceeds 1/2."""
+
+        def forward(self, x):
+            score = x.flatten(1).mean(1) - 0.5
+            return torch.stack([-score, score], 1)
+
+    x = torch.cat([torch.zeros(60, 1, 4, 4), torch.ones(60, 1, 4, 4)])  # robust to 1/2, which is above 64/255
+    result = fastbat.evaluate(Half(), (x, (x[:, 0, 0, 0] > 0.5).long()), eps=8 / 255, pgd_steps=5, pgd_restarts=1)
+    assert result.ra_pgd.hits == 120
+    assert result.red_flags == ()
+
+
+def test_every_budget_of_a_curve_is_judged():
+    model, x, y = trained_cnn()
+    masked = Masked(model, after=lambda z: 1e4 * z)
+    alone, curve = (
+        fastbat.evaluate(masked, (x[:100], y[:100]), eps=eps, pgd_steps=5, pgd_restarts=1) for eps in (EPS, [EPS, 0.5])
+    )
+    assert {flag.text for flag in alone.red_flags} <= {flag.text for flag in curve.red_flags}
 
 
 def test_the_margin_has_a_gradient_where_cross_entropy_has_none():

@@ -96,10 +96,10 @@ def check_writable(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path, doing: str) -> Iterator[None]:
+def locked(folder: Path, doing: str, name: str = ".lock") -> Iterator[None]:
     """Make `folder` and hold it for this process alone; raises InputError where another process is `doing` in it."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", timeout=0)
+    lock = FileLock(folder / name, timeout=0)
     try:
         with lock:
             yield
@@ -141,7 +141,7 @@ def checksum(tensors: Mapping[str, Tensor], text: str) -> str:
     """Return the SHA-256 over names, types, shapes and bytes of `tensors` and over `text`, in hexadecimal."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
-        tensor = tensors[name]
+        tensor = tensors[name].cpu()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -48,7 +48,7 @@ def evaluate_target(
     if folder:
         check_writable(folder)
     networks = {name: network.to(place) for name, network in others.items()}
-    budgets = eps or subject.trained_eps()
+    budgets = subject.trained_eps() if eps is None else eps
     result = evaluate(subject.model.to(place), subject.test, eps=budgets, surrogates=networks, resume_in=folder, **how)
     result = result.said_of(**subject.source())
     if folder and rank() == 0:
@@ -81,7 +81,10 @@ def diagnose_target(
     from fastbat.audit.pictures import draw_examples, draw_landscape  # here, for its library is an extra
 
     subject = opened(str(target), origin, checkpoint, data_dir)
-    eps, place = eps or subject.trained_eps(), pick_device(device)
+    eps, place = subject.trained_eps() if eps is None else eps, pick_device(device)
+    for what, count, least in (("limit", limit, 1), ("examples", examples, 0)):
+        if count is not None and count < least:
+            raise InputError(f"{what} is {count}; it must be at least {least}")
     model, n = subject.model.to(place), len(subject.test)
     image = (FIGURE_3 if n > FIGURE_3 else 0) if image is None else image
     if not 0 <= image < n:

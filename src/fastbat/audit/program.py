@@ -28,7 +28,7 @@ class Program(nn.Module):
         refuse_code(path)
         logging.disable(logging.CRITICAL)  # torch tells of a damaged archive in many lines
         try:
-            self.run = (torch.export.load(path).module(),)  # in a tuple, for it cannot be put into eval mode
+            self.program = torch.export.load(path).module()
         except Exception as error:  # what a damaged archive raises is not documented
             why = str(error).strip().partition("\n")[0]
             raise InputError(f"{str(path)!r} is no program of this torch ({why}); export it anew") from error
@@ -37,16 +37,13 @@ class Program(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the program returns."""
-        logits: Tensor = self.run[0](x)
+        logits: Tensor = self.program(x)
         return logits
 
-    def _apply(self, fn: Any, recurse: bool = True) -> "Program":
-        self.run[0]._apply(fn, recurse)
+    def train(self, mode: bool = True) -> "Program":
+        """Do nothing to the program, which has no modes."""
+        self.training = mode
         return self
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the program's weights."""
-        return self.run[0].state_dict(*args, **kwargs)
 
 
 def open_program(path: Path) -> nn.Module:
@@ -58,10 +55,13 @@ def refuse_code(path: Path) -> None:
     """Raise InputError unless the archive holds nothing but tensors and operators."""
     try:
         with zipfile.ZipFile(path) as archive:
-            files = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
-    except (zipfile.BadZipFile, OSError) as error:
+            names = archive.namelist()
+            files = {name.partition("/")[2]: archive.read(name) for name in names}
+        if len(files) < len(names) or len({name.partition("/")[0] for name in names}) != 1 or "" in files:
+            raise ValueError("its files do not lie each once in one folder")  # another reader might see others
+        reason = next(code(files), None)
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
         raise InputError(f"{str(path)!r} is not a whole .pt2 archive ({error}); export it anew") from error
-    reason = next(code(files), None)
     if reason is not None:
         raise InputError(
             f"{str(path)!r} would run code when opened: {reason}; where you trust it, load it yourself and give the "

@@ -1,5 +1,6 @@
 """What is audited: a model on disk, and the test images that it is measured on."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from fastbat.audit.target import Origin, check_form, described, undescribed
+from fastbat.audit.target import WEIGHTS, Origin, check_form, described, undescribed
 from fastbat.data import ImageSet, load_test
 from fastbat.errors import InputError
 from fastbat.training import Run
@@ -34,6 +35,8 @@ class Subject:
     def source(self) -> dict[str, Any]:
         """Return what a record says of it."""
         named = {"target": self.file, "dataset": self.dataset, "fingerprint": self.test.fingerprint}
+        if (file := Path(self.target)).is_file():
+            named["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
         trained_by = self.about.get("config", {}).get("method")
         remedy = {"remedy_steps": self.about["remedy_steps"]} if "remedy_steps" in self.about else {}
         return {**named, "epoch": self.about.get("epoch"), "method": trained_by, **remedy}
@@ -50,10 +53,19 @@ def opened(
     found = described(Path(target), checkpoint)
     about, run = (found.about, run_of(Path(target))) if found else ({}, None)
     if test is None:
+        refuse_idle(target, origin, found is not None)
         test = test_images(target, about, origin, data_dir, run)
     found = found or undescribed(target, origin, len(test.classes), test.channels)
     dataset = origin.dataset or about["dataset"]["name"]
     return Subject(found.model, test, target, found.file, dataset, about, run)
+
+
+def refuse_idle(target: str, origin: Origin, described: bool) -> None:
+    """Raise InputError where `origin` says of a model what it says itself, which would be obeyed in nothing."""
+    own = ("model", "width", "stem") if Path(target).suffix not in WEIGHTS or described else ()
+    for name in (*own, *(("mean", "std") if described else ())):
+        if (value := getattr(origin, name)) is not None:
+            raise InputError(f"{name} is {value}, but {target!r} brings its own; leave it out")
 
 
 def run_of(target: Path) -> Run | None:

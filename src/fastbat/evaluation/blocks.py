@@ -7,6 +7,7 @@ with the same result.
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from fastbat.data import unit
 from fastbat.evaluation.check import first_device
 from fastbat.evaluation.journal import Journal
-from fastbat.evaluation.measures import attack
+from fastbat.evaluation.measures import attack, correct
 from fastbat.evaluation.rounds import Plan
 from fastbat.processes import rank, summed, world
 from fastbat.progress import Show, bar
@@ -28,17 +29,19 @@ class Job:
     attack: str
     plan: Plan
     n: int
+    probe: bool = False  # for the red flags; else it was asked for
 
     @property
     def name(self) -> str:
         """The name of its lines in the journal."""
-        return f"{self.attack}@{255 * self.plan.eps:g}"
+        return f"{'probe-' if self.probe else ''}{self.attack}@{255 * self.plan.eps:.10g}"
 
 
 @dataclass(frozen=True)
 class Found:
     """What a job found."""
 
+    job: Job
     broken: Tensor  # (n,) bool
     rejected: int
     seconds: float
@@ -52,10 +55,10 @@ class Work:
     search: nn.Module  # is climbed
     x: Tensor  # (N, C, H, W) in [0, 1], or bytes
     y: Tensor  # (N,)
-    clean: Tensor  # (N,) bool: classified correctly
     batch_size: int
     journal: Journal
     keep: bool  # the adversarial examples
+    clean: Tensor | None = None  # (N,) bool: classified correctly, once the job `clean` has found it
 
     @property
     def device(self) -> torch.device:
@@ -70,32 +73,36 @@ class Work:
         with bar(job.name) as show:
             for i, block in enumerate(mine):
                 if (job.name, block) not in self.journal.done:
-                    tell(show, job, i / len(mine), int(self.clean[:block].sum() - broken.sum()), block)
+                    tell(show, job, i / len(mine), int(i * self.batch_size - broken.sum()), i * self.batch_size)
                     self.run_block(job, block)
                 line = self.journal.done[job.name, block]
                 broken[line["broken"]] = 1
                 totals += torch.tensor([line["rejected"], line["seconds"]], dtype=torch.float64)
         rejected, seconds = summed(totals).tolist()
-        return Found(summed(broken).bool(), int(rejected), seconds)
+        return Found(job, summed(broken).bool(), int(rejected), seconds)
 
     def run_block(self, job: Job, block: int) -> None:
-        """Attack the images of one block that are classified correctly."""
+        """Attack the images of one block that are classified correctly; `clean` sees which are."""
         index = torch.arange(block, min(block + self.batch_size, job.n))
-        index = index[self.clean[index].cpu()]
-        start, device = time.perf_counter(), self.device
+        start = time.perf_counter()
         seed_torch(job.plan.seed, job.name, block)  # for a model that is random
-        line, examples = {"broken": [], "rejected": 0}, None
-        if len(index):
-            x, y = unit(self.x[index].to(device)), self.y[index].to(device)
+        line: dict[str, Any] = {"broken": [], "rejected": 0}
+        examples = None
+        if self.clean is None:
+            line["broken"] = index[~correct(self.model, self.x[index], self.y[index]).cpu()].tolist()
+        elif len(index := index[self.clean[index]]):
+            x, y = unit(self.x[index].to(self.device)), self.y[index].to(self.device)
             outcome = attack(self.model, self.search, x, y, index, job.plan.rounds(job.attack), job.plan.eps)
             hit = outcome.broken.cpu()
             line = {"broken": index[hit].tolist(), "rejected": outcome.rejected}
             examples = {"x": outcome.x_adv[outcome.broken], "y": y[outcome.broken], "index": index[hit]}
         seconds = time.perf_counter() - start
-        self.journal.add(job.name, block, {**line, "seconds": seconds}, examples if self.keep else None)
+        self.journal.add(
+            job.name, block, {**line, "seconds": seconds}, examples if self.keep and not job.probe else None
+        )
 
 
 def tell(show: Show, job: Job, share: float, robust: int, done: int) -> None:
     """Show how far a job is."""
-    survivors = f": {robust} of the first {done} robust" if done else ""
-    show(share, f"{job.attack}, eps {255 * job.plan.eps:g}/255{survivors}")
+    survivors = f": {robust} of {done} robust so far" if done else ""
+    show(share, f"{job.attack}, eps {255 * job.plan.eps:.10g}/255{survivors}")

@@ -1,7 +1,9 @@
 """Bad input, found before any attack starts: each message says what was found, where, and what to do."""
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from fastbat.geometry import check_eps
 
 
 def check_request(
-    budgets: Sequence[float],
+    budgets: Sequence[Any],
     attacks: Sequence[str],
     counts: Mapping[str, int],
     seed: int,
@@ -27,11 +29,12 @@ def check_request(
     if not budgets:
         raise InputError("no eps is given; name at least one budget on the [0, 1] scale, such as 8/255")
     for eps in budgets:
-        if not isinstance(eps, float | int):
+        if not isinstance(eps, Real):  # numpy's, too
             raise InputError(f"eps is a {type(eps).__name__}; it must be a number on the [0, 1] scale, such as 8/255")
-        check_eps(eps)
-    if len(set(budgets)) < len(budgets):
-        raise InputError(f"eps holds the same budget twice: {', '.join(f'{255 * eps:g}/255' for eps in budgets)}")
+        check_eps(float(eps))
+    written = [f"{255 * eps:.10g}/255" for eps in budgets]
+    if len(set(written)) < len(written):
+        raise InputError(f"eps holds the same budget twice: {', '.join(written)}")
     if not attacks:
         raise InputError(f"no attacks are named; known: {', '.join(ATTACKS)}")
     for attack in attacks:
@@ -44,6 +47,9 @@ def check_request(
     if ("transfer" in attacks) != bool(surrogates):
         have = "but no surrogates" if not surrogates else "but transfer is not among the attacks"
         raise InputError(f"attacks are {', '.join(attacks)}, {have}; transfer needs networks to attack first")
+    for name in surrogates:
+        if not re.fullmatch(r"[\w.+-]+", name):
+            raise InputError(f"a surrogate is called {name!r}; name it with letters, digits, and _ . + -")
 
 
 def check_new_file(file: Path) -> None:
@@ -137,7 +143,9 @@ def check_fit(model: nn.Module, x: Tensor, y: Tensor) -> tuple[int, bool]:
     probe = unit(x[:2].to(first_device(model, x))).requires_grad_()
     try:
         logits = model(probe)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever a network of others raises
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
         raise InputError(
             f"the model does not take {probe.dtype} images of shape {tuple(x.shape[1:])}: {reason}"
@@ -154,7 +162,9 @@ def check_fit(model: nn.Module, x: Tensor, y: Tensor) -> tuple[int, bool]:
         raise InputError(
             f"labels lie in {int(y.min())}..{int(y.max())}, but the model has {classes} outputs; they must match"
         )
-    return classes, logits.requires_grad
+    if not logits.requires_grad:
+        return classes, False
+    return classes, torch.autograd.grad(logits.sum(), probe, allow_unused=True)[0] is not None
 
 
 def first_device(model: nn.Module, x: Tensor) -> torch.device:

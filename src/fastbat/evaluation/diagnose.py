@@ -13,7 +13,7 @@ from fastbat.errors import InputError
 from fastbat.evaluation.alignment import gradient_alignment
 from fastbat.evaluation.check import check_fit, check_request, first_device
 from fastbat.evaluation.frozen import frozen
-from fastbat.evaluation.measures import attack, correct
+from fastbat.evaluation.measures import attack, by_class, correct
 from fastbat.evaluation.probe import gradient_sizes
 from fastbat.evaluation.rounds import Plan
 from fastbat.progress import bar
@@ -51,7 +51,6 @@ def diagnose(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, seed: int = 
         margins = torch.cat([gradient_sizes(model, *part) for part in parts])
         norms = gradients.norm(dim=1)
         smallest, x_adv = smallest_budgets(model, x, y, right, Plan(eps, classes, seed, 20, 1), batch_size)
-    by_class = [right[y == k].float().mean().item() * 100 if (y == k).any() else None for k in range(classes)]
     numbers = {
         "n": len(y),
         "eps_255": round(255 * eps, 6),
@@ -60,9 +59,9 @@ def diagnose(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, seed: int = 
         "zero_gradients": (norms == 0).float().mean().item(),
         "zero_margin_gradients": (margins == 0).float().mean().item(),
         "sa": 100 * right.float().mean().item(),
-        "sa_per_class": by_class,
+        "sa_per_class": by_class(right, y, classes),
         "robust_share": {
-            f"{255 * level:g}": (smallest > level * (1 + 1e-6)).float().mean().item() for level in levels(eps)
+            f"{255 * level:.10g}": (smallest > level * (1 + 1e-6)).float().mean().item() for level in levels(eps)
         },
     }
     return Diagnosis(numbers, smallest.cpu(), x_adv.cpu())

@@ -1,28 +1,29 @@
 """fastbat.evaluate: standard accuracy and accuracy under attacks of any classifier, checked before and after."""
 
-import time
+import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fastbat.attacks import standard_parts
 from fastbat.data import ImageSet, fingerprint, unit
 from fastbat.evaluation.blocks import Found, Job, Work
 from fastbat.evaluation.check import check_models, check_new_file, check_request, first_device, gather
-from fastbat.evaluation.flags import red_flags
 from fastbat.evaluation.frozen import frozen
 from fastbat.evaluation.journal import Journal
-from fastbat.evaluation.measures import correct
-from fastbat.evaluation.probe import gather_evidence, probes
+from fastbat.evaluation.measures import by_class
+from fastbat.evaluation.probe import judge, probes
 from fastbat.evaluation.record import Accuracy, Evaluation
 from fastbat.evaluation.rounds import Plan, expanded, label
 from fastbat.evaluation.search import Precision, resolve_precision, searched
 from fastbat.files import checksum, save_tensors
 from fastbat.processes import rank
+from fastbat.randomness import seed_torch
 
 
 def evaluate(
@@ -65,50 +66,72 @@ def evaluate(
     check_request(budgets, attacks, counts if limit is None else counts | {"limit": limit}, seed, surrogates)
     if save_adversarial is not None:
         check_new_file(save_adversarial)
-    folder = resume_in or (save_adversarial and save_adversarial.parent)
     x, y = gather(data, limit)
     with frozen(model, *surrogates.values()):
         num_classes, white_box = check_models(model, surrogates, x, y, attacks)
-        device = first_device(model, x)
         plan = Plan(budgets[0], num_classes, seed, pgd_steps, pgd_restarts, surrogates=surrogates)
         asked = [Job(name, replace(plan, eps=at), len(y)) for at in budgets for name in expanded(attacks, surrogates)]
-        largest = replace(plan, eps=max(budgets))
-        added = probes(largest, len(y), asked) if asked and white_box else []
-        settings: dict[str, Any] = {
-            **counts,
-            "seed": seed,
-            "precision": resolve_precision(precision, unit(x[:1]).dtype, device, white_box),
-            "device": str(device),
-            "aa_parts": list(standard_parts(num_classes)),
-            "weights": checksum(model.state_dict(), ""),
-            "surrogates": {name: checksum(each.state_dict(), "") for name, each in surrogates.items()},
-            "images": fingerprint(x.cpu(), y.cpu()),
-            "versions": {name: version(name) for name in ("fastbat", "torch", "pyautoattack")},
-        }
-        keep, names = save_adversarial is not None, {job.name: job.n for job in (*asked, *added)}
-        journal = Journal(folder, {**settings, "jobs": names, "examples": keep})
-        start = time.perf_counter()
-        clean = correct(model, x, y, batch_size).cpu()
-        clean_found = Found(~clean, 0, time.perf_counter() - start)
-        search = searched(model, settings["precision"], eot)
-        work = Work(model, search, x, y, clean, batch_size, journal, keep)
-        found = {job.name: work.run(job) for job in (*asked, *added)}
-        flags, not_judged = red_flags(gather_evidence(work, found, largest.eps, white_box)) if asked else ((), ())
-    if rank() == 0:
-        if save_adversarial is not None:
-            save_adversarial.parent.mkdir(parents=True, exist_ok=True)
-            save_tensors(save_adversarial, journal.examples(), {"settings": settings})
-        journal.remove()
-    rows = [("clean", 0.0, clean_found), *((job.attack, job.plan.eps, found[job.name]) for job in asked)]
-    accuracies = tuple(accuracy(plan, *row, clean, y.cpu(), white_box) for row in rows)
+        added = probes(plan, budgets, len(y)) if asked and white_box else []
+        clean, device = Job("clean", replace(plan, eps=0.0), len(y)), first_device(model, x)
+        low = resolve_precision(precision, unit(x[:1]).dtype, device, white_box)
+        settings = {**counts, "seed": seed, "precision": low, "device": str(device), "attacks": list(attacks)}
+        settings |= identified(model, surrogates, x, y, seed) | versions(num_classes)
+        jobs, keep = [clean, *asked, *added], save_adversarial is not None
+        folder = resume_in or (save_adversarial and save_adversarial.parent)
+        journal = Journal(folder, {**settings, "jobs": {job.name: job.n for job in jobs}, "examples": keep})
+        work = Work(model, searched(model, low, eot), x, y, batch_size, journal, keep)
+        with journal.held():
+            wrong = work.run(clean)
+            work = replace(work, clean=~wrong.broken)
+            found = [work.run(job) for job in (*asked, *added)]
+            flags, not_judged = judge(work, found, budgets, white_box) if asked else ((), ())
+            if save_adversarial is not None and rank() == 0:
+                save_adversarial.parent.mkdir(parents=True, exist_ok=True)
+                save_tensors(save_adversarial, journal.examples(), {"settings": settings})
+            if rank() == 0:
+                journal.remove()
+    shown = [wrong, *found[: len(asked)]]
+    accuracies = tuple(accuracy(each, ~wrong.broken, y.cpu(), white_box) for each in shown)
     return Evaluation(len(y), accuracies, flags, not_judged, settings)
 
 
-def accuracy(plan: Plan, attack: str, eps: float, found: Found, clean: Tensor, y: Tensor, white_box: bool) -> Accuracy:
-    """Return what is left of the clean images, in all and by class."""
-    right = clean & ~found.broken
-    per_class = [right[y == k].float().mean().item() * 100 if (y == k).any() else None for k in range(plan.num_classes)]
-    return Accuracy(
-        attack, label(attack, plan.steps, plan.restarts), eps, int(right.sum()), len(y), found.seconds, found.rejected,
-        tuple(per_class), not white_box and attack != "clean",
-    )  # fmt: skip
+def identified(
+    model: nn.Module, surrogates: Mapping[str, nn.Module], x: Tensor, y: Tensor, seed: int
+) -> dict[str, Any]:
+    """Return checksums of what is evaluated: weights, the outputs on a few images (to 4 digits), images and labels."""
+    seed_torch(seed, "identity")
+    with torch.no_grad():
+        some = unit(x[:8].to(first_device(model, x)))
+        outputs = {name: each(some) for name, each in {"": model, **surrogates}.items()}
+    rounded = {name: torch.round(10_000 * z / z.abs().max().clamp_min(1e-12)).cpu() for name, z in outputs.items()}
+    return {
+        "weights": weights_of(model),
+        "surrogates": {name: weights_of(each) for name, each in surrogates.items()},
+        "outputs": checksum(rounded, ""),
+        "images": fingerprint(x.cpu(), y.cpu()),
+    }
+
+
+def weights_of(model: nn.Module) -> str:
+    """Return the SHA-256 of a state_dict; what is no tensor in it enters as text."""
+    state = model.state_dict()
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    return checksum(tensors, "".join(f"{name}={value}" for name, value in state.items() if name not in tensors))
+
+
+def versions(num_classes: int) -> dict[str, Any]:
+    """Return what the numbers depend on beside the settings: AutoAttack's parts, versions."""
+    packages = {name: version(name) for name in ("fastbat", "torch", "pyautoattack", "numpy")}
+    return {
+        "aa_parts": list(standard_parts(num_classes)),
+        "versions": {"python": platform.python_version(), **packages},
+    }
+
+
+def accuracy(found: Found, clean: Tensor, y: Tensor, white_box: bool) -> Accuracy:
+    """Return what a job leaves of the images classified correctly, in all and by class."""
+    job, plan, right = found.job, found.job.plan, clean & ~found.broken
+    name = label(job.attack, plan.steps, plan.restarts)
+    bound = not white_box and job.attack != "clean"
+    shares = by_class(right, y, plan.num_classes)
+    return Accuracy(job.attack, name, plan.eps, int(right.sum()), len(y), found.seconds, found.rejected, shares, bound)

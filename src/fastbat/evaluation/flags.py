@@ -8,7 +8,6 @@ too little.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +16,10 @@ from fastbat.evaluation.interval import wilson
 
 MIN_IMAGES = 50
 LEAST_GAIN = 0.01
-AT_LARGE_EPS = 0.05  # allowed: images that withstand PGD at 64/255
+AT_LARGE_EPS = 0.05  # allowed: images that withstand PGD at a large budget and break under Square there
 ZERO_GRADIENTS = 0.05  # allowed: images whose margin has no gradient
-BEYOND_CE = 0.10  # allowed: images that AutoAttack, or PGD on the margin, breaks and PGD on cross-entropy does not
+BEYOND_CE = 0.10  # allowed: images that a stronger gradient attack breaks and PGD on cross-entropy does not
+STRONGER = ("pgd-margin", "apgd-ce", "apgd-t", "fab-t", "aa")
 SAME = 1e-4  # two passes that differ by more than this share of the largest logit are not the same
 
 
@@ -33,93 +33,99 @@ class RedFlag:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What the flags are judged by."""
+class Outputs:
+    """What the model's outputs and gradients on the first images say of it."""
 
-    n: int  # images classified correctly, of those looked at
-    broken: Mapping[str, Tensor]  # by attack, of the same images: (n,) bool; large-eps is PGD at `large_eps`
-    large_eps: float
-    margin_gradients: Tensor | None = None  # (n,) largest |gradient of the margin|; None: there is no gradient
-    repeats: float = 0.0  # largest difference of two passes, in largest logits
-    probabilities: bool = False  # each output row is a distribution
+    repeats: float  # largest difference of two passes, in largest logits
+    probabilities: bool  # each row of outputs is a distribution
+    gradients: Tensor | None  # (n,) largest |gradient of the margin| of each image; None: there is no gradient
 
 
-def red_flags(seen: Evidence) -> tuple[tuple[RedFlag, ...], tuple[str, ...]]:
-    """Return the flags raised, and what could not be judged and why."""
-    found = [*_of_passes(seen)]
-    if seen.n < MIN_IMAGES:
-        return tuple(found), (f"too few: {seen.n} images classified correctly; attacks are compared on {MIN_IMAGES}",)
-    if seen.margin_gradients is None:
-        return tuple(found), ("no gradients: only black-box attacks ran, so accuracies are upper bounds",)
-    return (*found, *_of_gradients(seen), *_of_attacks(seen)), ()
+@dataclass(frozen=True)
+class Attacked:
+    """What attacks with one budget broke; each saw the first images, some more of them than others."""
+
+    eps: float
+    clean: Tensor  # (N,) bool: classified correctly
+    broken: Mapping[str, Tensor]  # by attack: (n,) bool, n <= N
+
+    def common(self, *names: str) -> list[Tensor]:
+        """Return what these attacks broke of the images that all have seen and that were classified correctly."""
+        n = min(len(self.broken[name]) for name in names)
+        return [self.broken[name][:n][self.clean[:n]] for name in names]
 
 
-def _of_passes(seen: Evidence) -> list[RedFlag]:
+def of_outputs(seen: Outputs) -> list[RedFlag]:
+    """Return the flags that the outputs and the gradients raise."""
     flags = []
     if seen.repeats > SAME:
         text = f"two passes over the same images differ by {seen.repeats:.1%} of the largest logit; try --eot 20"
         flags.append(RedFlag("stochastic", text, {"difference": seen.repeats}))
     if seen.probabilities:
         flags.append(RedFlag("probabilities", "the outputs are probabilities, whose gradients vanish: give logits"))
+    if seen.gradients is not None:
+        text = "the margin has no gradient on {hits} of {n} images"
+        flags += _beyond("zero-gradients", text, ~(seen.gradients > 0), ZERO_GRADIENTS)
     return flags
 
 
-def _of_gradients(seen: Evidence) -> list[RedFlag]:
-    assert seen.margin_gradients is not None
-    zero = int((seen.margin_gradients == 0).sum())
-    return _beyond(
-        "zero-gradients", "the margin has no gradient on {hits} of {n} images", zero, len(seen.margin_gradients),
-        ZERO_GRADIENTS,
-    )  # fmt: skip
-
-
-def _of_attacks(seen: Evidence) -> list[RedFlag]:
-    broken, flags = seen.broken, list[RedFlag]()
-    pgd, noise = broken["pgd"], broken["noise"]
-    gradients = pgd | broken["pgd-margin"]
-    flags += _beats("one-step", "fgsm breaks more than PGD", broken["fgsm"], pgd)
-    for name in broken:
+def of_attacks(seen: Attacked) -> list[RedFlag]:
+    """Return the flags that a comparison of attacks with the same budget raises."""
+    at, flags = f"at eps {255 * seen.eps:.10g}/255 ", list[RedFlag]()
+    flags += _beaten("one-step", f"{at}FGSM breaks more than PGD", *seen.common("fgsm", "pgd"))
+    for name in seen.broken:
         if name.startswith(("square", "transfer")):
-            flags += _beats(
-                "black-box", f"{name} breaks more than PGD on cross-entropy and on the margin", broken[name], gradients
-            )
-    hits = int(noise.sum())
-    if hits > max(4, LEAST_GAIN * seen.n) and not _beats("", "", pgd, noise):
-        text = f"noise breaks {hits} of {seen.n} images, PGD {int(pgd.sum())}: no more"
-        flags.append(RedFlag("noise", text, {"noise": hits, "pgd": int(pgd.sum()), "n": seen.n}))
-    text = f"{{hits}} of {{n}} images withstand PGD at eps {seen.large_eps * 255:g}/255, where none should"
-    flags += _beyond("large-eps", text, int((~broken["large-eps"]).sum()), seen.n, AT_LARGE_EPS)
-    for flag, name in (("margin", "pgd-margin"), ("autoattack", "aa")):
-        if name in broken:
-            text = f"{name} breaks {{hits}} of {{n}} images that PGD on cross-entropy does not"
-            flags += _beyond(flag, text, int((broken[name] & ~pgd).sum()), seen.n, BEYOND_CE)
+            black, cross_entropy, margin = seen.common(name, "pgd", "pgd-margin")
+            text = f"{at}{name} breaks more than PGD on cross-entropy and on the margin"
+            flags += _beaten("black-box", text, black, cross_entropy | margin)
+        if name in STRONGER:
+            more, pgd = seen.common(name, "pgd")
+            text = f"{at}{name} breaks {{hits}} of {{n}} images that PGD on cross-entropy does not"
+            flags += _beyond("margin" if name == "pgd-margin" else "autoattack", text, more & ~pgd, BEYOND_CE)
+    noise, pgd = seen.common("noise", "pgd")
+    hits, n = int(noise.sum()), len(noise)
+    if hits > max(4, LEAST_GAIN * n) and not _beats(pgd, noise):
+        text = f"{at}noise breaks {hits} of {n} images, PGD {int(pgd.sum())}: no more"
+        flags.append(RedFlag("noise", text, {"noise": hits, "pgd": int(pgd.sum()), "n": n}))
     return flags
 
 
-def _beyond(name: str, text: str, hits: int, n: int, allowed: float) -> list[RedFlag]:
-    """Return the flag where the share of hits exceeds what is allowed, beyond doubt."""
-    if wilson(hits, n)[0] <= allowed:
+def of_large_budget(seen: Attacked) -> list[RedFlag]:
+    """Return the flag that images raise which PGD leaves robust where Square shows that they are not."""
+    pgd, square = seen.common("pgd", "square")
+    left = int((~pgd).sum())
+    text = f"{left} of {{n}} images withstand PGD at eps {255 * seen.eps:.10g}/255, and Square breaks {{hits}} of them"
+    return _beyond("large-eps", text, square & ~pgd, AT_LARGE_EPS)
+
+
+def _beyond(name: str, text: str, mask: Tensor, allowed: float) -> list[RedFlag]:
+    """Return the flag where the share of images in `mask` exceeds what is allowed, beyond doubt."""
+    hits, n = int(mask.sum()), len(mask)
+    if n < MIN_IMAGES or wilson(hits, n)[0] <= allowed:
         return []
     full = f"{text.format(hits=hits, n=n)} (allowed: {allowed:.0%})"
     return [RedFlag(name, full, {"hits": hits, "n": n, "allowed": allowed})]
 
 
-def _beats(name: str, text: str, one: Tensor, other: Tensor) -> list[RedFlag]:
-    """Return the flag where attack `one` beats `other`, beyond doubt."""
-    wins, losses, n = int((one & ~other).sum()), int((other & ~one).sum()), len(one)
-    if wins - losses <= LEAST_GAIN * n or wilson(wins, wins + losses)[0] <= 0.5:
+def _beaten(name: str, text: str, one: Tensor, other: Tensor) -> list[RedFlag]:
+    """Return the flag where the attack `one` beats `other`."""
+    if not _beats(one, other):
         return []
-    figures = {"only_it": wins, "only_pgd": losses, "n": n}
-    return [RedFlag(name, f"{text}: {wins} images that PGD does not, PGD {losses} that it does not, of {n}", figures)]
+    wins, losses, n = int((one & ~other).sum()), int((other & ~one).sum()), len(one)
+    full = f"{text}: {wins} images that PGD does not, PGD {losses} that it does not, of {n}"
+    return [RedFlag(name, full, {"only_it": wins, "only_pgd": losses, "n": n})]
+
+
+def _beats(one: Tensor, other: Tensor) -> bool:
+    """Say whether `one` breaks more images than `other`, beyond doubt."""
+    wins, losses, n = int((one & ~other).sum()), int((other & ~one).sum()), len(one)
+    return n >= MIN_IMAGES and wins - losses > LEAST_GAIN * n and wilson(wins, wins + losses)[0] > 0.5
 
 
 @torch.no_grad()
-def passes(model: nn.Module, x: Tensor) -> dict[str, Any]:
-    """Return what two passes over x say: how far they differ, and whether each row is a distribution."""
-    first, second = model(x), model(x)
-    largest = first.abs().max().clamp_min(1e-12)
+def passes(model: nn.Module, x: Tensor) -> tuple[float, bool]:
+    """Return how far two passes over x differ, in largest logits, and whether each row of outputs is a distribution."""
+    first, second = (torch.nan_to_num(model(x)) for _ in range(2))
+    difference = float((first - second).abs().max() / first.abs().max().clamp_min(1e-12))
     ones = (first.sum(1) - 1).abs().max() < SAME
-    return {
-        "repeats": float((first - second).abs().max() / largest),
-        "probabilities": bool(ones and first.min() >= 0),
-    }
+    return difference, bool(ones and first.min() >= 0)

@@ -4,19 +4,20 @@ FOLDER/
   .evaluation-KEY-RANK.jsonl                       a line for each attack on a block of images, of one process
   .evaluation-KEY-ATTACK@EPS-BLOCK.safetensors     its adversarial examples, where they are to be saved
 
-KEY is the checksum of everything that the result depends on: weights, images, attacks, seed, precision, batch size. The
-files are removed when the evaluation is complete.
+KEY is the checksum of everything that the result depends on: weights, outputs, images, attacks, seed, precision, batch
+size. The files are removed when the evaluation is complete; what is never gone on with may be deleted.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from fastbat.files import append_record, load_tensors, read_records, save_tensors
+from fastbat.files import append_record, load_tensors, locked, read_records, save_tensors
 from fastbat.processes import rank
 
 
@@ -26,8 +27,12 @@ class Journal:
     def __init__(self, folder: Path | None, request: Mapping[str, Any]) -> None:
         self.folder = folder
         self.key = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:12]
+        self.done = self.read()
+
+    def read(self) -> dict[tuple[str, int], dict[str, Any]]:
+        """Return the finished blocks of all processes."""
         lines = [record for file in self.files("jsonl") for record in read_records(file)]
-        self.done: dict[tuple[str, int], dict[str, Any]] = {(line["job"], line["block"]): line for line in lines}
+        return {(line["job"], line["block"]): line for line in lines}
 
     def files(self, ending: str) -> list[Path]:
         """Return this evaluation's files."""
@@ -41,18 +46,32 @@ class Journal:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         if examples is not None:
-            save_tensors(self.folder / f".evaluation-{self.key}-{job}-{block}.safetensors", examples, {})
+            save_tensors(self.file(job, block), examples, {})
         append_record(self.folder / f".evaluation-{self.key}-{rank()}.jsonl", record)
 
+    def file(self, job: str, block: int) -> Path:
+        """Return the file of the examples of a job on a block."""
+        assert self.folder is not None
+        return self.folder / f".evaluation-{self.key}-{job}-{block}.safetensors"
+
     def examples(self) -> dict[str, Tensor]:
-        """Return the adversarial examples kept: ATTACK@EPS/BLOCK/x, /y and /index."""
+        """Return the adversarial examples kept, of all processes: ATTACK@EPS/BLOCK/x, /y and /index."""
         found: dict[str, Tensor] = {}
-        for file in self.files("safetensors"):
-            job, _, block = file.stem.removeprefix(f".evaluation-{self.key}-").rpartition("-")
-            found |= {f"{job}/{block}/{name}": tensor for name, tensor in load_tensors(file)[0].items()}
+        for job, block in sorted(self.read()):
+            if self.file(job, block).exists():
+                tensors = load_tensors(self.file(job, block))[0]
+                found |= {f"{job}/{block}/{name}": tensor for name, tensor in tensors.items()}
         return found
+
+    def held(self) -> AbstractContextManager[Any]:
+        """Hold this evaluation for this process, or for the group of them; InputError where others are making it."""
+        if self.folder is None or rank() > 0:
+            return nullcontext()
+        return locked(self.folder, "making this evaluation", f".evaluation-{self.key}.lock")
 
     def remove(self) -> None:
         """Forget: the evaluation is complete."""
         for file in [*self.files("jsonl"), *self.files("safetensors")]:
             file.unlink(missing_ok=True)
+        if self.folder:
+            (self.folder / f".evaluation-{self.key}.lock").unlink(missing_ok=True)

@@ -38,6 +38,11 @@ def _right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return right.to(y.device)
 
 
+def by_class(right: Tensor, y: Tensor, classes: int) -> tuple[float | None, ...]:
+    """Return the share of `right` (N,) in percent among the images of each class; None for a class without images."""
+    return tuple(100 * right[y == k].float().mean().item() if (y == k).any() else None for k in range(classes))
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What an attack did to some images."""

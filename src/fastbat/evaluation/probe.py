@@ -1,11 +1,12 @@
 """What the red flags are judged by beside what was asked for: a few cheap attacks on the first images.
 
-noise, fgsm, pgd    within the budget; pgd with 20 steps from one start
-pgd                 at 64/255, or four times the budget where that is more: nothing should withstand it
-square              with 300 queries
+noise, fgsm         within each budget
+pgd, pgd-margin     the same, with 20 steps from one start, on cross-entropy and on the margin
+square              the same, with 300 queries
+pgd, square         at 64/255, or four times the smallest budget where that is more: nothing should withstand them
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -15,42 +16,64 @@ from fastbat.attacks import input_gradient
 from fastbat.attacks.objective import margin
 from fastbat.data import unit
 from fastbat.evaluation.blocks import Found, Job, Work
-from fastbat.evaluation.flags import Evidence, passes
+from fastbat.evaluation.flags import (
+    MIN_IMAGES,
+    Attacked,
+    Outputs,
+    RedFlag,
+    of_attacks,
+    of_large_budget,
+    of_outputs,
+    passes,
+)
 from fastbat.evaluation.rounds import Plan
 
 IMAGES = 250
 LARGE_EPS = 64 / 255
+NEAR, FAR = ("noise", "fgsm", "pgd", "pgd-margin", "square"), ("pgd", "square")
 
 
-def probes(plan: Plan, n: int, asked: Sequence[Job]) -> list[Job]:
+def probes(plan: Plan, budgets: Sequence[float], n: int) -> list[Job]:
     """Return the attacks to add to those asked for, on the first IMAGES of `n` images."""
-    few = min(n, IMAGES)
-    near = replace(plan, steps=20, restarts=1, queries=300)
-    far = replace(near, eps=large_eps(plan.eps))
-    added = [Job(name, near, few) for name in ("noise", "fgsm", "pgd", "pgd-margin", "square")] + [Job("pgd", far, few)]
-    names = {job.name for job in asked}
-    return [job for job in added if job.name not in names]
+    plans = {eps: replace(plan, eps=eps, steps=20, restarts=1, queries=300) for eps in (*budgets, large(budgets))}
+    near = [(name, eps) for eps in budgets for name in NEAR]
+    wanted = dict.fromkeys([*near, *((name, large(budgets)) for name in FAR)])
+    return [Job(name, plans[eps], min(n, IMAGES), probe=True) for name, eps in wanted]
 
 
-def large_eps(eps: float) -> float:
+def large(budgets: Sequence[float]) -> float:
     """Return a budget at which nothing should be robust."""
-    return min(1.0, max(LARGE_EPS, 4 * eps))
+    return min(1.0, max(LARGE_EPS, 4 * min(budgets)))
 
 
-def gather_evidence(work: Work, found: Mapping[str, Found], eps: float, white_box: bool) -> Evidence:
-    """Return what the flags are judged by: the attacks of `found` at `eps`, on the images that all have seen."""
+def judge(
+    work: Work, found: Sequence[Found], budgets: Sequence[float], white_box: bool
+) -> tuple[tuple[RedFlag, ...], tuple[str, ...]]:
+    """Return the red flags that `found` raises, and what could not be judged and why."""
     few = min(len(work.y), IMAGES)
-    x, y = unit(work.x[:few].to(work.device)), work.y[:few].to(work.device)
-    seen = passes(work.model, x[: work.batch_size])
-    clean = work.clean[:few]
+    x, y, clean = unit(work.x[:few].to(work.device)), work.y[:few].to(work.device), work.clean
+    assert clean is not None
+    parts = list(zip(x.split(work.batch_size), y.split(work.batch_size), strict=True))
+    sizes = torch.cat([gradient_sizes(work.model, *part) for part in parts]) if white_box else None
+    flags = of_outputs(Outputs(*passes(work.model, parts[0][0]), sizes))
     if not white_box:
-        return Evidence(int(clean.sum()), {}, large_eps(eps), None, **seen)
-    at = f"@{255 * eps:g}"
-    broken = {name.removesuffix(at): what.broken[:few][clean] for name, what in found.items() if name.endswith(at)}
-    broken["large-eps"] = found[f"pgd@{255 * large_eps(eps):g}"].broken[:few][clean]
-    parts = zip(x.split(work.batch_size), y.split(work.batch_size), strict=True)
-    sizes = torch.cat([gradient_sizes(work.model, *part) for part in parts])
-    return Evidence(int(clean.sum()), broken, large_eps(eps), sizes, **seen)
+        return tuple(flags), ("no gradients: only black-box attacks ran, so accuracies are upper bounds",)
+    if (right := int(clean[:few].sum())) < MIN_IMAGES:
+        return tuple(flags), (f"too few: {right} images classified correctly; attacks are compared on {MIN_IMAGES}",)
+    for eps in budgets:
+        flags += of_attacks(Attacked(eps, clean, broken_at(eps, found)))
+    flags += of_large_budget(Attacked(large(budgets), clean, broken_at(large(budgets), found)))
+    return tuple(flags), ()
+
+
+def broken_at(eps: float, found: Sequence[Found]) -> dict[str, Tensor]:
+    """Return what each attack with budget `eps` broke: as it was asked for, together with its probe."""
+    broken: dict[str, Tensor] = {}
+    for each in sorted(found, key=lambda each: -each.job.n):
+        if each.job.plan.eps == eps:
+            mask = broken.setdefault(each.job.attack, each.broken.clone())
+            mask[: each.job.n] |= each.broken
+    return broken
 
 
 def gradient_sizes(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:

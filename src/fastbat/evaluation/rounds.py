@@ -121,5 +121,6 @@ def expanded(attacks: Sequence[str], surrogates: Iterable[str]) -> list[str]:
 
 def label(attack: str, steps: int, restarts: int) -> str:
     """Return the field's name of the accuracy under `attack`."""
-    names = {"clean": "SA", "noise": "RA-noise", "fgsm": "RA-FGSM", "aa": "RA-AA"}
-    return names.get(attack, f"RA-{attack.replace('pgd', f'PGD-{steps}-{restarts}', attack.startswith('pgd'))}")
+    pgd = f"PGD-{steps}-{restarts}"
+    names = {"clean": "SA", "fgsm": "RA-FGSM", "pgd": f"RA-{pgd}", "pgd-highest-loss": f"RA-{pgd}-highest-loss"}
+    return (names | {"aa": "RA-AA"}).get(attack, f"RA-{attack}")
