@@ -16,6 +16,7 @@ from fastbat.cli import main
 from fastbat.errors import InputError
 from fastbat.files import load_tensors, locked, read_records
 from fastbat.suite import read_trials, run_suite
+from fastbat.suite.estimate import evaluation_passes
 from fastbat.suite.trials import flags
 from fastbat.training import Run
 
@@ -251,4 +252,6 @@ def test_the_estimate_counts_the_steps_and_writes_nothing(tmp_path, capsys, monk
     assert steps == {"fast-at-seed0": 6, "fast-at-seed1": 6, "free-at-seed0": 48, "free-at-seed1": 48}
     assert found["hours"] == pytest.approx(sum(cost["hours"] for cost in found["trials"]))
     assert found["hours"] > 0
+    assert evaluation_passes({"attacks": "clean,pgd,aa", "eps": "8,16"}, 100) == 100 * 2 * (1 + 500 + 4_300)
+    assert evaluation_passes({"attacks": "fgsm", "limit": 10}, 100) == 10
     assert [path.name for path in tmp_path.iterdir()] == ["table.toml"]

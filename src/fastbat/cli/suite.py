@@ -75,7 +75,7 @@ def suite_app(configure: Configure, check: Callable[[Sequence[str]], None]) -> A
 
     @app.command(name="estimate")
     def estimate_command(file: Path, /, *, data_dir: Path | None = None, json: bool = False) -> None:
-        """Estimate what training the trials of a table takes here: a few steps of each kind, timed; nothing is kept.
+        """Estimate what the trials of a table take here: a few steps of each kind, timed; nothing is kept.
 
         Parameters
         ----------
@@ -93,10 +93,21 @@ def suite_app(configure: Configure, check: Callable[[Sequence[str]], None]) -> A
             print_json({"trials": [asdict(cost) | {"hours": cost.hours} for cost in costs], "hours": hours})
             return
         table = Table(
-            "trial", "steps", "ms a step", "hours", caption=f"{hours:.1f} hours at most, evaluation not counted"
+            "trial",
+            "steps",
+            "ms a step",
+            "training, h",
+            "evaluation, h",
+            caption=f"{hours:.0f} hours at most: what is broken leaves",
         )
         for cost in costs:
-            table.add_row(cost.trial, f"{cost.steps}", f"{1000 * cost.seconds_per_step:.0f}", f"{cost.hours:.2f}")
+            table.add_row(
+                cost.trial,
+                f"{cost.steps}",
+                f"{1000 * cost.seconds_per_step:.0f}",
+                f"{cost.training_hours:.2f}",
+                f"{cost.evaluation / 3600:.2f}",
+            )
         Console().print(table)
 
     return app

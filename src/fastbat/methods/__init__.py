@@ -9,6 +9,7 @@ measures on the way it leaves in `stats`, 0-d tensors by name, for the trainer's
 
     replays                          how often each batch is presented (FREE-AT's m); 1 where it has none
     budget                           its own epochs and learning rate, unless the user sets them
+    needs                            what of a batch it cannot do without, by name, with what to tell the user
     state_dict, load_state_dict      what it remembers from batch to batch, as tensors
 """
 

@@ -27,9 +27,10 @@ PADDING = 0.5  # what the authors pad the images with
 
 @dataclass(frozen=True)
 class Atta:
-    """ATTA-1-TRADES, or ATTA-1 with CE. Needs each image's index and view.
+    """ATTA-1: every image's attack is carried on from epoch to epoch; TRADES' loss, or CE.
 
-    BatchNorm sees two passes, at x and at x + d (with CE one, at x + d). The memory holds a float32 canvas an image.
+    Needs each image's index and view. BatchNorm sees two passes, at x and at x + d (with CE one, at x + d). The memory
+    holds a float32 canvas an image.
     """
 
     eps: float

@@ -24,7 +24,10 @@ from fastbat.randomness import uniform_like
 
 @dataclass(frozen=True)
 class BackSmooth:
-    """Backward smoothing. BatchNorm sees two passes, at x and at x + d; the attack is made in eval mode."""
+    """Backward smoothing: one step from a point of the same prediction, TRADES' loss.
+
+    BatchNorm sees two passes, at x and at x + d; the attack is made in eval mode.
+    """
 
     eps: float
     gamma: float = 1.0

@@ -19,7 +19,10 @@ from fastbat.methods.method import LabelledBatch, training_loss
 
 @dataclass(frozen=True)
 class FastAT:
-    """FAST-AT. BatchNorm sees two passes, at d0 and at d."""
+    """FAST-AT: one signed step from a random start.
+
+    BatchNorm sees two passes, at d0 and at d.
+    """
 
     eps: float
     step_ratio: float = 1.25

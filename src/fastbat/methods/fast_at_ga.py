@@ -24,7 +24,10 @@ from fastbat.randomness import uniform_like
 
 @dataclass(frozen=True)
 class FastATGA:
-    """FAST-AT with gradient alignment. BatchNorm sees three passes: at d0, at u, at d."""
+    """FAST-AT-GA: FAST-AT with a penalty on gradients that do not align.
+
+    BatchNorm sees three passes: at d0, at u, at d.
+    """
 
     eps: float
     mu: float | None = field(default=None, metadata={"per_eps": True})

@@ -31,9 +31,10 @@ Linearisation = Literal["pgd-nosign", "pgd-sign", "uniform", "corner"]
 
 @dataclass(frozen=True)
 class FastBAT:
-    """FAST-BAT. BatchNorm sees three passes (z0, z, d*); two where z is drawn without a step.
+    """FAST-BAT: an unsigned step, and an update that feels how the attack answers the weights.
 
-    With attack_objective "kl" it also sees one at x, with mixed_at "delta" (Hessian-free) a second one at d*.
+    BatchNorm sees three passes (z0, z, d*); two where z is drawn without a step. With attack_objective "kl" it also
+    sees one at x, with mixed_at "delta" (Hessian-free) a second one at d*.
     `lam` may be given as "paper" or "released" and is resolved to its number for this eps.
     """
 

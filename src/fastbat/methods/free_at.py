@@ -18,7 +18,10 @@ from fastbat.methods.method import LabelledBatch, training_loss
 
 @dataclass(frozen=True)
 class FreeAT:
-    """FREE-AT. BatchNorm sees one pass a replay, at d."""
+    """FREE-AT: each batch is replayed, and every backward pass moves weights and perturbation.
+
+    BatchNorm sees one pass a replay, at d.
+    """
 
     eps: float
     replays: int = 8

@@ -18,7 +18,10 @@ from fastbat.randomness import uniform_like
 
 @dataclass(frozen=True)
 class NFGSM:
-    """N-FGSM; its perturbations leave the eps ball on purpose. BatchNorm sees two passes, at n and at d."""
+    """N-FGSM: one signed step from strong noise, not cut to the eps ball.
+
+    BatchNorm sees two passes, at n and at d.
+    """
 
     eps: float
     noise_ratio: float = 2.0

@@ -17,7 +17,10 @@ from fastbat.methods.method import LabelledBatch, training_loss
 
 @dataclass(frozen=True)
 class PgdAT:
-    """PGD-k-AT. BatchNorm sees k + 1 passes."""
+    """PGD-k-AT: k signed steps from a random start.
+
+    BatchNorm sees k + 1 passes.
+    """
 
     eps: float
     steps: int = 2

@@ -20,7 +20,10 @@ from fastbat.methods.method import LabelledBatch, training_loss
 
 @dataclass(frozen=True)
 class Trades:
-    """TRADES. BatchNorm sees two passes, at x and at x + d; the attack is made in eval mode and leaves no trace."""
+    """TRADES: clean CE and a KL term that ten steps make as large as they can.
+
+    BatchNorm sees two passes, at x and at x + d; the attack is made in eval mode and leaves no trace.
+    """
 
     eps: float
     steps: int = 10

@@ -22,7 +22,10 @@ from fastbat.methods.method import LabelledBatch, training_loss
 
 @dataclass(frozen=True)
 class Yopo:
-    """YOPO-5-3. BatchNorm sees K passes; f0 is the first convolution or linear layer that runs."""
+    """YOPO-K-n: K full passes, each with n steps through the first layer alone.
+
+    BatchNorm sees K passes; f0 is the first convolution or linear layer that runs.
+    """
 
     eps: float
     outer: int = 5

@@ -1,11 +1,17 @@
-"""What a suite will cost on this machine: a few steps of each kind of trial, timed, times the steps that it has."""
+"""What a suite will cost on this machine: a few steps of each kind of trial, timed, times the steps that it has.
+
+An evaluation is counted in passes, a forward and a backward one together: K R of PGD-K-R, and of AutoAttack's parts 100
+(apgd-ce), 900 (apgd-t, 9 targets), 1,300 (fab-t, 9 targets of 100 iterations with a forward pass more each), 2,000
+(square: 5,000 forward passes).
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
@@ -17,22 +23,29 @@ from fastbat.training import Settings
 from fastbat.training.trainer import Trainer, prepare
 
 STEPS = 5  # the first is not counted
+PASSES = {"fgsm": 1, "apgd-ce": 100, "apgd-t": 900, "fab-t": 1_300, "square": 2_000, "aa": 4_300, "transfer": 20}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one trial's training takes, at most: an image that PGD breaks is attacked no more."""
+    """What one trial takes, at most: an image that is broken is attacked no more."""
 
     trial: str
     steps: int
     seconds_per_step: float  # median of 4
     selection: float  # seconds to judge one epoch, if no image leaves
     epochs: int
+    evaluation: float  # seconds of all evaluations, if no image leaves
+
+    @property
+    def training_hours(self) -> float:
+        """Training and selection."""
+        return (self.steps * self.seconds_per_step + self.epochs * self.selection) / 3600
 
     @property
     def hours(self) -> float:
-        """Training and selection; the evaluation afterwards is not in it."""
-        return (self.steps * self.seconds_per_step + self.epochs * self.selection) / 3600
+        """Training, selection and evaluation."""
+        return self.training_hours + self.evaluation / 3600
 
 
 def estimate(trials: list[Trial], configure: Callable[[list[str]], tuple[Method, Settings]]) -> list[Cost]:
@@ -42,13 +55,13 @@ def estimate(trials: list[Trial], configure: Callable[[list[str]], tuple[Method,
     for trial in trials:
         kind = repr({name: value for name, value in trial.train.items() if name != "seed"})
         if kind not in found:
-            found[kind] = measure(trial.name, *configure(flags(trial.train)))
+            found[kind] = measure(trial, *configure(flags(trial.train)))
         costs.append(replace(found[kind], trial=trial.name))
     return costs
 
 
-def measure(name: str, method: Method, settings: Settings) -> Cost:
-    """Time a few updates and one selection of a run that is not written."""
+def measure(trial: Trial, method: Method, settings: Settings) -> Cost:
+    """Time a few training steps and a few steps of PGD."""
     with TemporaryDirectory() as folder:
         trainer = prepare(method, settings, folder)
         seconds = []
@@ -56,19 +69,29 @@ def measure(name: str, method: Method, settings: Settings) -> Cost:
             start = time.perf_counter()
             trainer.update(batch, step)["loss"].item()
             seconds.append(time.perf_counter() - start)
-        selection = selection_seconds(trainer)
+        one = pass_seconds(trainer)
     steps = trainer.loader.steps(trainer.epochs) * trainer.replays
-    return Cost(name, steps, median(seconds[1:] or seconds), selection, trainer.epochs)
+    n, passes = len(trainer.validation[1]), settings.select_steps * settings.select_restarts
+    selection = n * one * (passes if method.eps else 1)  # SA alone where there is no budget
+    evaluation = one * sum(evaluation_passes(each, trainer.tests) for each in trial.evaluations)
+    return Cost(trial.name, steps, median(seconds[1:] or seconds), selection, trainer.epochs, evaluation)
 
 
-def selection_seconds(trainer: Trainer) -> float:
-    """Return the time of two PGD steps on some validation images, scaled to all steps, restarts and images."""
-    (x, y), settings = trainer.validation, trainer.settings
-    some = min(len(y), settings.batch_size)
+def pass_seconds(trainer: Trainer) -> float:
+    """Return the time of one pass, forward and backward, of an image: two PGD steps on some validation images."""
+    (x, y), some = trainer.validation, min(len(trainer.validation[1]), trainer.settings.batch_size)
     net, eps = trainer.candidates["model"].net, trainer.method.eps or 1 / 255
     with frozen(net):
         start = time.perf_counter()
         pgd(net, x[:some], y[:some], torch.zeros_like(x[:some]), eps=eps, steps=2, step=eps)[0].sum().item()
-        seconds = (time.perf_counter() - start) / (2 * some)
-    share = 1 if trainer.method.eps else 1 / settings.select_steps / settings.select_restarts  # SA alone
-    return seconds * len(y) * settings.select_steps * settings.select_restarts * share
+        return (time.perf_counter() - start) / (2 * some)
+
+
+def evaluation_passes(evaluation: Mapping[str, Any], images: int) -> int:
+    """Return the passes of one evaluation over all its images."""
+    restarted = int(evaluation.get("pgd_steps", 50)) * int(evaluation.get("pgd_restarts", 10))
+    passes = PASSES | {"pgd": restarted, "pgd-highest-loss": restarted}
+    attacks = str(evaluation.get("attacks", "clean,pgd")).split(",")
+    budgets = len(str(evaluation.get("eps", "")).split(","))
+    n = min(images, int(evaluation.get("limit", images)))
+    return n * budgets * sum(passes.get(attack, 1) for attack in attacks)

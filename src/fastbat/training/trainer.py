@@ -84,6 +84,7 @@ class Trainer:
             if need not in self.loader.keeps:
                 raise InputError(reason)
         self.validation = splits.validation.slice(0, settings.select_limit).to(device).tensors()
+        self.tests = len(splits.test)
         self.ga_images = splits.test.slice(0, settings.ga_images).to(device).tensors()
         self.model_args: dict[str, Any] = {
             "name": settings.model,
