@@ -14,10 +14,10 @@ REMEDIES = (2, 4, 8, 16)  # steps of PGD-AT
 def has_collapsed(one_step: float, ra: float, highest_ra: float, n: int) -> bool:
     """Say whether accuracies in percent on `n` images, under one step and under PGD, are those of a collapse.
 
-    Under PGD there is less than half of the accuracy under one step, the gap is above 5 points and 10 images, and the
+    Under PGD there is less than half of the accuracy under one step, the gap is above 8 points and 10 images, and the
     accuracy under PGD is not above `highest_ra`, that of the best epoch before (-1 where there is none).
     """
-    return ra <= highest_ra and ra < one_step / 2 and one_step - ra > max(5.0, 1000 / n)
+    return ra <= highest_ra and ra < one_step / 2 and one_step - ra > max(8.0, 1000 / n)
 
 
 def remedy(method: Method) -> PgdAT | None:
