@@ -110,6 +110,10 @@ MISTAKES = {
         "no run to go on with: 'nowhere/config.toml' does not exist; name the run with --out",
     ),
     "no such folder": ("train --dataset cifar10 --data-dir nowhere", "data_dir 'nowhere' is not a folder"),
+    "a batch of one image": (
+        "train --dataset digits --method fast-at --model preactresnet18 --width 2 --train-limit 1 --out run",
+        "Expected more than 1 value per channel when training",
+    ),
     "no such run": ("evaluate nowhere", "no model 'nowhere'; name a run directory"),
     "an empty run": ("evaluate .", "no file 'best.safetensors'"),
     "another checkpoint": (

@@ -1,4 +1,4 @@
-"""One update on a copy, before anything is written: not every network of others suits the images and the method."""
+"""One update on a copy, before anything is written: not every network suits the images, the method, a batch of one."""
 
 from copy import deepcopy
 from dataclasses import replace

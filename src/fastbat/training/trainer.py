@@ -118,7 +118,7 @@ class Trainer:
         self.highest_ra = -1.0  # on validation images, of all epochs kept; with init_from of the weights before them
         self.discarded: list[dict[str, Any]] = []  # the records of the next epoch that were taken back
         self.stopped = False
-        if settings.model not in MODELS:
+        if settings.model not in MODELS or 1 in (settings.batch_size, len(splits.train)):  # BatchNorm of one image
             net = self.candidates["model"].net
             rehearse(net, method, next(iter(self.loader.epoch(0))), len(splits.train.classes))
 
