@@ -41,13 +41,12 @@ def evaluate_target(
     """
     subject = opened(str(target), origin, checkpoint, data_dir)
     place, named = pick_device(device), dict(surrogates or {})
-    others = {
+    networks = {
         name: opened(each, origin, "best", data_dir, subject.test).model.to(place) for name, each in named.items()
     }
     folder = out if out or subject.run is None else subject.run.path
     if folder:
         check_writable(folder)
-    networks = {name: network.to(place) for name, network in others.items()}
     budgets = subject.trained_eps() if eps is None else eps
     result = evaluate(subject.model.to(place), subject.test, eps=budgets, surrogates=networks, resume_in=folder, **how)
     result = result.said_of(**subject.source())
