@@ -353,3 +353,10 @@ def test_bad_input_is_one_line_before_any_attack(case, monkeypatch):
 def test_an_evaluation_without_attacks_is_refused():
     with pytest.raises(InputError, match="no attacks are named; known: clean, noise, fgsm, pgd"):
         fastbat.evaluate(torch.nn.Flatten(), (torch.rand(2, 1, 1, 2), torch.tensor([0, 1])), eps=0.1, attacks=())
+
+
+def test_a_search_in_bf16_is_autocast_to_the_bit_with_weights_cast_once(trained_cnn: nn.Module) -> None:
+    x = torch.rand(4, 3, 32, 32)
+    low = Search(trained_cnn, bf16=True, passes=1)
+    assert torch.allclose(low(x), Autocast(trained_cnn)(x), atol=0.02)
+    assert next(trained_cnn.parameters()).dtype == torch.float32  # the model itself is left alone
