@@ -36,7 +36,7 @@ def cast_once(model: nn.Module) -> nn.Module:
         return model
     for layer in model.modules():
         if type(layer) in (nn.Conv2d, nn.Linear):
-            layer.to(torch.bfloat16, memory_format=torch.channels_last)
+            layer.to(torch.bfloat16).to(memory_format=torch.channels_last)
     return model
 
 
