@@ -21,10 +21,12 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from fastbat.attacks.gradient import input_gradient
+from fastbat.attacks.objective import cross_entropy
 from fastbat.data.batch import Batch
 from fastbat.errors import InputError
 from fastbat.methods import FastAT, FastBAT, Method, PgdAT, Standard
 from fastbat.models import build_model
+from fastbat.tangent import directional
 
 LINEARISATIONS = ("pgd-nosign", "pgd-sign", "uniform", "corner")
 NOISE_SEED = 77
@@ -180,6 +182,86 @@ def test_one_backward_pass_is_the_five_steps_whatever_the_settings(
     assert off(gradient, plainly.gradient) < 1e-12
     assert value.item() == pytest.approx(plainly.value.item(), rel=1e-14)
     assert method.stats["active"].item() == pytest.approx(1 - plainly.free.mean().item(), abs=1e-15)
+
+
+@pytest.mark.parametrize("attack_objective", ["ce", "kl"])
+@pytest.mark.parametrize("mixed_at", ["z", "delta"])
+@pytest.mark.parametrize("linearise", LINEARISATIONS)
+def test_the_tangent_is_the_double_backward(linearise: str, mixed_at: str, attack_objective: str) -> None:
+    how = {"linearise": linearise, "mixed_at": mixed_at, "attack_objective": attack_objective, "ig_weight": 20.0}
+    batch = images(1)
+    _, without = update(FastBAT(8 / 255, **how, ig_mode="none"), batch_norm_net(1), batch)
+    _, true = update(FastBAT(8 / 255, **how), batch_norm_net(1), batch)
+    _, found = update(FastBAT(8 / 255, **how, ig_mode="tangent"), batch_norm_net(1), batch)
+    assert off(true, without) > 1e-3
+    assert off(found - without, true - without) < 1e-9
+
+
+def test_the_tangent_in_float32_is_the_double_backward_but_for_rounding() -> None:
+    torch.manual_seed(0)
+    model, x = build_model("preactresnet18", width=16).train(), torch.rand(16, 3, 32, 32)
+    batch = Batch(x, torch.arange(16) % 10)
+    gradients = {}
+    for mode in ("none", "hessian-free", "tangent"):
+        _, gradients[mode] = update(FastBAT(8 / 255, ig_weight=1.0, ig_mode=mode), model, batch)  # type: ignore[arg-type]
+    true, found = (gradients[mode] - gradients["none"] for mode in ("hessian-free", "tangent"))
+    assert torch.cosine_similarity(found, true, 0) > 0.9999
+    assert off(found, true) < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("cnn", {}),
+        ("cnn", {"activation": "swish"}),
+        ("preactresnet18", {"activation": "softplus"}),
+        ("preactresnet50", {}),
+        ("wideresnet-16-8", {"dropout": 0.3}),
+    ],
+)
+def test_the_tangent_is_the_double_backward_of_every_network(name: str, settings: dict) -> None:
+    def net() -> nn.Module:
+        torch.manual_seed(3)
+        return build_model(name, num_classes=5, width=4, **settings).double().train()
+
+    def term(method: FastBAT, model: nn.Module) -> Tensor:
+        return update(method, model, images(3))[1]
+
+    how = {"linearise": "uniform", "ig_weight": 5.0}
+    if "dropout" in settings:  # each pass drops other places: compare at one noise, the term alone
+        model, batch = net(), images(3)
+        x, t = batch.x.requires_grad_(), torch.randn_like(batch.x)
+        torch.manual_seed(NOISE_SEED)
+        (g,) = torch.autograd.grad(F.cross_entropy(model(x), batch.y, reduction="sum"), x, create_graph=True)
+        torch.manual_seed(NOISE_SEED)
+        assert directional(model, x, batch.y, t, cross_entropy).item() == pytest.approx((g * t).sum().item())
+        return
+    true, found = term(FastBAT(8 / 255, **how), net()), term(FastBAT(8 / 255, **how, ig_mode="tangent"), net())
+    assert off(found, true) < 1e-9
+
+
+def test_the_tangent_leaves_batch_norms_statistics_alone() -> None:
+    model, batch = batch_norm_net(0), images(0)
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    directional(model, batch.x, batch.y, torch.randn_like(batch.x), cross_entropy)
+    assert all(torch.equal(before[name], value) for name, value in model.named_buffers())
+
+
+def test_a_network_the_tangent_has_no_rule_for_is_refused_by_the_operation() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.Flatten(), nn.Linear(144, 5)).double()
+    with pytest.raises(InputError, match="no rule for gelu; train this network with ig_mode hessian-free"):
+        update(FastBAT(8 / 255, ig_mode="tangent"), model, images(0))
+
+
+@pytest.mark.parametrize("ig_mode", ["hessian-free", "tangent"])
+def test_every_third_batch_has_three_times_the_term(ig_mode: str) -> None:
+    model, batch = batch_norm_net(2), images(2)
+    _, without = update(FastBAT(8 / 255, ig_weight=5.0, ig_mode="none"), model, batch)
+    _, with_term = update(FastBAT(8 / 255, ig_weight=5.0, ig_mode="hessian-free"), model, batch)
+    method = FastBAT(8 / 255, ig_weight=5.0, ig_mode=ig_mode, ig_every=3)  # type: ignore[arg-type]
+    found = [update(method, model, batch)[1] for _ in range(6)]
+    for i, gradient in enumerate(found):
+        assert off(gradient, without + (3 * (with_term - without) if i % 3 == 0 else 0)) < 1e-9
 
 
 @pytest.mark.parametrize("linearise", LINEARISATIONS)

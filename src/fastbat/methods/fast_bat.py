@@ -7,7 +7,8 @@
 
 with L(d) = mean CE(x + d), g the gradient of the summed CE at z, and c = alpha_2 / (lambda alpha_1). One backward
 pass does it all: L(d* + ig - [ig]), ig = c interior(d*) * g(z) and [.] held constant, has the value L(d*) and, by
-the chain rule, exactly this gradient.
+the chain rule, exactly this gradient. It differentiates twice; "tangent" does not: with u the
+second factor of <g, .> held constant, <g, u> is the derivative of the summed CE at z along u.
 """
 
 import math
@@ -15,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +24,9 @@ from fastbat.attacks.objective import Objective, cross_entropy, dlr, kl_from
 from fastbat.errors import InputError, choose
 from fastbat.geometry import Box, check_eps
 from fastbat.implicit import solve
+from fastbat.methods.lam import resolve_lambda
 from fastbat.methods.method import LabelledBatch, training_loss
+from fastbat.tangent import directional
 
 Linearisation = Literal["pgd-nosign", "pgd-sign", "uniform", "corner"]
 
@@ -47,10 +49,13 @@ class FastBAT:
     """Linearisation point z: one unsigned step, one signed step of eps / 2, uniform noise, or a random corner."""
     mixed_at: Literal["z", "delta"] = "z"
     """Where grad_theta,d is taken: z (the derivative of Eq. 8; released code) or d* (Eq. 12; Hessian-aware always)."""
-    ig_mode: Literal["hessian-free", "hessian-aware", "none"] = "hessian-free"
-    """The implicit gradient: Cor. 1, Prop. 1 with Eq. 23, or left out."""
+    ig_mode: Literal["hessian-free", "tangent", "hessian-aware", "none"] = "hessian-free"
+    """The implicit gradient: Cor. 1; the same to first order; Prop. 1 with Eq. 23; or left out."""
+    ig_every: int = 1
+    """It is added in every so many batches, so many times as heavy."""
     attack_objective: Literal["ce", "kl", "dlr"] = "ce"
     """What the attack climbs, -l_atk of Sec. 3: CE, KL from the prediction at x, or the difference-of-logits ratio."""
+    memory: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -62,7 +67,9 @@ class FastBAT:
             raise InputError(f"ig_weight is {self.ig_weight:g}; it must be 0, which leaves the term out, or above")
         choose("linearise", self.linearise, get_args(Linearisation))
         choose("mixed_at", self.mixed_at, ("z", "delta"))
-        choose("ig_mode", self.ig_mode, ("hessian-free", "hessian-aware", "none"))
+        choose("ig_mode", self.ig_mode, ("hessian-free", "tangent", "hessian-aware", "none"))
+        if self.ig_every < 1:
+            raise InputError(f"ig_every is {self.ig_every}; the implicit gradient is added in every so many batches")
         choose("attack_objective", self.attack_objective, ("ce", "kl", "dlr"))
         object.__setattr__(self, "lam", lam)
 
@@ -72,10 +79,10 @@ class FastBAT:
         return 1 / float(self.lam)
 
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
-        """Yield one loss, with the value mean CE(x + d*) and the gradient of Eq. 13."""
+        """Yield losses of the value mean CE(x + d*), whose gradients together are that of Eq. 13."""
         x, y = batch.x, batch.y
         box, objective = Box(x, self.eps), self.objective(model, x)
-        mode = self.ig_mode if self.ig_weight else "none"
+        c, mode = self.ig_weight * self.ig_every, self.mode()
         z = self.linearisation_point(model, x, y, box, objective)
         at_z = mode == "hessian-free" and self.mixed_at == "z"
         g = input_gradient(model, x, y, z, objective=objective, create_graph=at_z)
@@ -84,13 +91,32 @@ class FastBAT:
         self.stats["active"] = 1 - interior.mean()
         if mode == "hessian-aware":
             yield self.hessian_aware(model, batch, delta, interior, objective)
-            return
-        if mode == "hessian-free":
-            if not at_z:
-                g = input_gradient(model, x, y, delta, objective=objective, create_graph=True)
-            ig = self.ig_weight * interior * g
-            delta = delta + (ig - ig.detach())
-        yield training_loss(model(x + delta), batch)  # Eq. 4, by the chain rule Eq. 13
+        elif mode == "tangent":
+            yield from self.tangent(model, batch, delta, c * interior, z if self.mixed_at == "z" else delta, objective)
+        else:
+            if mode == "hessian-free":
+                if not at_z:
+                    g = input_gradient(model, x, y, delta, objective=objective, create_graph=True)
+                ig = c * interior * g
+                delta = delta + (ig - ig.detach())
+            yield training_loss(model(x + delta), batch)  # Eq. 4, by the chain rule Eq. 13
+
+    def mode(self) -> str:
+        """Return how this batch's implicit gradient is made, and count the batch."""
+        batches = self.memory.get("batches", torch.tensor(0))
+        self.memory["batches"] = batches + 1
+        return self.ig_mode if self.ig_weight and batches % self.ig_every == 0 else "none"
+
+    def tangent(
+        self, model: nn.Module, batch: LabelledBatch, delta: Tensor, weight: Tensor, at: Tensor, objective: Objective
+    ) -> Iterator[Tensor]:
+        """Yield mean CE(x + d*), whose backward pass leaves grad_d L(d*), then what it weighs along that."""
+        delta = delta.detach().requires_grad_()
+        loss = training_loss(model(batch.x + delta), batch)
+        yield loss
+        assert delta.grad is not None  # the caller's backward pass
+        term = directional(model, batch.x + at, batch.y, weight * delta.grad, objective)
+        yield loss.detach() + (term - term.detach())
 
     def hessian_aware(
         self, model: nn.Module, batch: LabelledBatch, delta: Tensor, interior: Tensor, objective: Objective
@@ -108,7 +134,7 @@ class FastBAT:
             iterations=x.new_tensor(found.iterations),
             residual=x.new_tensor(found.residual),
         )
-        term = self.ig_weight / self.a * (g * found.w).sum()
+        term = self.ig_weight * self.ig_every / self.a * (g * found.w).sum()
         return loss + (term - term.detach())
 
     def objective(self, model: nn.Module, x: Tensor) -> Objective:
@@ -127,15 +153,11 @@ class FastBAT:
         g = input_gradient(model, x, y, start, objective=objective)
         return box.project(start + (self.a * g if self.linearise == "pgd-nosign" else self.eps / 2 * g.sign()))
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the number of batches so far."""
+        return dict(self.memory)
 
-def resolve_lambda(eps: float, source: str) -> float:
-    """Return lambda for budget `eps` on the [0, 1] scale; the attack step is a = 1 / lambda.
-
-    "paper": a = 3000/255 at eps 2/255 (ImageNet, App. C.1), 5000/255 at 8/255 and 2500/255 at 16/255 (Sec. 5.1);
-    between them linear in log eps and log a, beyond them constant (the paper states no rule for other eps).
-    "released": a = 5000/255 up to 8/255, 2000/255 above. Raises InputError for any other source.
-    """
-    if choose("lam", source, ("paper", "released")) == "released":
-        return 255 / (5000 if eps <= 8 / 255 + 1e-9 else 2000)
-    steps = np.interp(math.log(eps * 255), np.log([2, 8, 16]), np.log([3000, 5000, 2500]))
-    return 255 / round(math.exp(steps), 9)
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Put it back."""
+        self.memory.clear()
+        self.memory.update({name: tensor.cpu() for name, tensor in state.items()})

@@ -1,0 +1,20 @@
+"""lambda of Eq. 7, by source and budget; 1 / lambda is the attack step a of Eq. 8."""
+
+import math
+
+import numpy as np
+
+from fastbat.errors import choose
+
+
+def resolve_lambda(eps: float, source: str) -> float:
+    """Return lambda for budget `eps` on the [0, 1] scale; the attack step is a = 1 / lambda.
+
+    "paper": a = 3000/255 at eps 2/255 (ImageNet, App. C.1), 5000/255 at 8/255 and 2500/255 at 16/255 (Sec. 5.1);
+    between them linear in log eps and log a, beyond them constant (the paper states no rule for other eps).
+    "released": a = 5000/255 up to 8/255, 2000/255 above. Raises InputError for any other source.
+    """
+    if choose("lam", source, ("paper", "released")) == "released":
+        return 255 / (5000 if eps <= 8 / 255 + 1e-9 else 2000)
+    steps = np.interp(math.log(eps * 255), np.log([2, 8, 16]), np.log([3000, 5000, 2500]))
+    return 255 / round(math.exp(steps), 9)

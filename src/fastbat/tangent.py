@@ -1,0 +1,212 @@
+"""Forward mode: an image and a direction pass through a network together, and the result has a graph.
+
+    (a, t) -> (f(a), f'(a) t)
+
+operation by operation: a linear one is applied to both; an elementwise one has a diagonal Jacobian, so f'(a) t is its
+backward pass applied to t; BatchNorm in train mode (per channel, n values; r = 1 / std, h = r (a - mean a)) has
+
+    J t = gamma r (t - mean t - h mean(h t))        symmetric: its own backward pass, and the tangent's
+    d<u, J t>/da = -gamma r^2 [ (k - 3 p q) h + q (u - mean u) + p (t - mean t) ],
+        p = mean(h u),  q = mean(h t),  k = mean(u t) - mean(u) mean(t)
+
+so that nothing is differentiated twice, and every pass over the activations is a fused kernel of first-order training.
+(torch.func.jvp cannot stand in: its BatchNorm holds the batch's statistics constant in the backward pass.)
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fastbat.attacks.objective import Objective
+from fastbat.errors import InputError
+
+aten = torch.ops.aten
+
+
+def directional(model: nn.Module, x: Tensor, y: Tensor, t: Tensor, objective: Objective) -> Tensor:
+    """Return <grad_x objective(f(x), y), t>, 0-d, for x, t (B, C, H, W), labels y (B,); see `push`."""
+    logits, moved = push(model, x, t)
+    (v,) = torch.autograd.grad(objective(logits, y), logits, create_graph=True)
+    return (v * moved).sum()
+
+
+def push(model: nn.Module, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Return f(x) and f'(x) t (both B, classes) for x, t (B, C, H, W), differentiable with respect to the weights.
+
+    BatchNorm's running statistics stay as they are. InputError where the network uses an operation that RULES lacks.
+    """
+    with _statistics_kept(model):
+        out = model(Dual(x, t))
+    return out.a, out.t
+
+
+@dataclass(frozen=True)
+class Dual:
+    """A value and its tangent, of one shape; torch's functions find their rule in RULES."""
+
+    a: Tensor
+    t: Tensor
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Apply the rule of `func`."""
+        if func not in RULES:
+            name = getattr(func, "__name__", str(func))
+            raise InputError(f"ig_mode tangent has no rule for {name}; train this network with ig_mode hessian-free")
+        return RULES[func](func, *args, **(kwargs or {}))
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("shape", "dtype", "device", "ndim", "dim", "size"):
+            return getattr(self.a, name)
+        return lambda *args, **kwargs: self.__torch_function__(getattr(Tensor, name), (), (self, *args), kwargs)
+
+    def __add__(self, other: "Dual | Tensor | float") -> "Dual":
+        return Dual(self.a + other.a, self.t + other.t) if isinstance(other, Dual) else Dual(self.a + other, self.t)
+
+    def __sub__(self, constant: Tensor | float) -> "Dual":
+        return Dual(self.a - constant, self.t)
+
+    def __truediv__(self, constant: Tensor | float) -> "Dual":
+        return Dual(self.a / constant, self.t / constant)
+
+
+Rule = Callable[..., Dual]
+
+
+def linear(func: Callable[..., Tensor], x: Dual, *args: Any, **kwargs: Any) -> Dual:
+    """Apply a linear operation to both parts."""
+    return Dual(func(x.a, *args, **kwargs), func(x.t, *args, **kwargs))
+
+
+def affine(func: Callable[..., Tensor], x: Dual, weight: Tensor, bias: Tensor | None = None, *args: Any) -> Dual:
+    """Apply a convolution or linear layer: the bias belongs to the value alone."""
+    return Dual(func(x.a, weight, bias, *args), func(x.t, weight, None, *args))
+
+
+def elementwise(func: Callable[..., Tensor], x: Dual, *args: Any, inplace: bool = False, **kwargs: Any) -> Dual:
+    """Apply an elementwise function, never in place; f'(a) t is its backward pass."""
+    out = func(x.a, *args, **kwargs)
+    (t,) = torch.autograd.grad(out, x.a, x.t, create_graph=True)
+    return Dual(out, t)
+
+
+def dropout(func: Callable[..., Tensor], x: Dual, p: float = 0.5, training: bool = True, inplace: bool = False) -> Dual:
+    """Drop the same places from both."""
+    if not training or p == 0:
+        return x
+    kept = func(torch.ones_like(x.a), p, training)
+    return Dual(x.a * kept, x.t * kept)
+
+
+def max_pool(func: Callable[..., Tensor], x: Dual, *args: Any, **kwargs: Any) -> Dual:
+    """Take the tangent from where the maximum was."""
+    out, index = F.max_pool2d_with_indices(x.a, *args, **kwargs)
+    return Dual(out, x.t.flatten(2).gather(2, index.flatten(2)).view_as(out))
+
+
+def batch_norm(
+    func: Callable[..., Tensor],
+    x: Dual,
+    mean: Tensor | None,
+    var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Dual:
+    """Normalise by the batch's statistics, through which the tangent passes, too; in eval mode by constants."""
+    if training:
+        return Dual(*_BatchNormPair.apply(x.a, x.t, weight, bias, eps))
+    assert mean is not None
+    scaled = func(x.t, torch.zeros_like(mean), var, weight, None, False, momentum, eps)
+    return Dual(func(x.a, mean, var, weight, bias, False, momentum, eps), scaled)
+
+
+class _BatchNormPair(torch.autograd.Function):
+    """(a, t) -> (gamma h + beta, J t), and the gradient of both, as the head of this file has them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, a: Tensor, t: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor]:
+        out, mean, invstd = torch.native_batch_norm(a, weight, bias, None, None, True, 0.0, eps)
+        jt, sum_ht, sum_t = _backward(t, a, weight, mean, invstd, (True, True, True))
+        ctx.save_for_backward(a, t, weight, mean, invstd, sum_ht, sum_t)
+        return out, jt
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        v, u = grads
+        a, t, weight, mean, invstd, sum_ht, sum_t = ctx.saved_tensors
+        n, (shape, gamma) = a.numel() // a.shape[1], _per_channel(a, weight)
+        jv, sum_hv, sum_v = _backward(v, a, weight, mean, invstd, (True, True, True))
+        ju, sum_hu, sum_u = _backward(u, a, weight, mean, invstd, (True, True, True))
+        _, sum_ut, _ = _backward(u, t, weight, sum_t / n, torch.ones_like(mean), (False, True, False))
+        p, q, k = sum_hu / n, sum_ht / n, sum_ut / n
+        scale = -gamma * invstd**2
+        of_h, of_u, of_t = scale * (k - 3 * p * q) * invstd, scale * q, scale * p
+        rest = -(of_h * mean + of_u * sum_u / n + of_t * sum_t / n)
+        parts = (of.view(shape).to(a.dtype) for of in (of_h, of_u, of_t, rest))
+        da = _combined(jv, a, u, t, *parts)
+        dweight = None if weight is None else sum_hv + n * invstd * (k - p * q)
+        return da, ju, dweight, sum_v if weight is not None else None, None
+
+
+def _combined(
+    jv: Tensor, a: Tensor, u: Tensor, t: Tensor, of_h: Tensor, of_u: Tensor, of_t: Tensor, rest: Tensor
+) -> Tensor:
+    return torch.addcmul(rest, a, of_h).addcmul_(u, of_u).addcmul_(t, of_t).add_(jv)
+
+
+def _backward(
+    grad: Tensor, a: Tensor, weight: Tensor | None, mean: Tensor, invstd: Tensor, mask: tuple[bool, bool, bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return J grad, sum(h grad) and sum(grad), those of them that `mask` names."""
+    found: tuple[Tensor, Tensor, Tensor] = aten.native_batch_norm_backward(
+        grad, a, weight, None, None, mean, invstd, True, 0.0, list(mask)
+    )
+    return found
+
+
+def _per_channel(a: Tensor, weight: Tensor | None) -> tuple[tuple[int, ...], Tensor | float]:
+    return (1, -1, *[1] * (a.ndim - 2)), 1.0 if weight is None else weight
+
+
+RULES: dict[Callable[..., Any], Rule] = {
+    torch.conv2d: affine,
+    F.linear: affine,
+    F.batch_norm: batch_norm,
+    F.relu: elementwise,
+    F.silu: elementwise,
+    F.softplus: elementwise,
+    F.dropout: dropout,
+    F.max_pool2d: max_pool,
+    F.avg_pool2d: linear,
+    F.adaptive_avg_pool2d: linear,
+    torch.flatten: linear,
+    Tensor.flatten: linear,
+    Tensor.mean: linear,
+    Tensor.float: linear,
+}
+
+
+@contextmanager
+def _statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Let BatchNorm count nothing within the block."""
+    layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True
