@@ -1,0 +1,218 @@
+"""What a training step costs: every method over one forward pass, FAST-BAT over its released form.
+
+    python benchmarks/step.py                                # PreActResNet-18 of width 16, batches of 128
+    python benchmarks/step.py --width 64 --batch-size 64
+    python benchmarks/step.py --authors CHECKOUT             # the authors' own code as one more arm
+
+One run, its arms interleaved: each round times every arm once, on the same random images; nothing else should run.
+Printed are the median and the quartiles, the ratio to FAST-AT in the same precision, to the released form, and to
+passes x F. F is one forward pass of this run in the arm's precision, in train mode; the passes are those of a perfect
+step: a forward pass 1, a backward pass to the images 1, to the weights, too, 2; a tangent's forward pass 2, its
+backward pass 4; a double backward's two more passes 4. "every 8th" is computed: seven steps without the term, one with.
+
+"released" is FAST-BAT as its authors run it, written here from their description: float32; both attack passes keep
+what a second derivative needs; a pass at d* for the gradient to the image, a backward pass through the second attack
+for the implicit term, another pass at d* for the weights, a clean pass in eval mode for the log.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median, quantiles
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fastbat.data.batch import Batch, View
+from fastbat.geometry import Box
+from fastbat.methods import METHODS, FastBAT, Method
+from fastbat.models import build_model
+from fastbat.precision import Autocast
+
+PASSES = {
+    "standard": 3, "fast-at": 5, "n-fgsm": 5, "pgd-2": 7, "pgd-7": 17, "fast-at-ga": 11, "free-at": 3, "yopo": 15,
+    "atta": 8, "backsmooth": 11, "trades": 27, "fast-bat, none": 7, "fast-bat, tangent": 13, "fast-bat, double": 11,
+}  # fmt: skip
+MODES = {"none": "none", "tangent": "tangent", "double": "hessian-free"}
+Step = Callable[[], None]
+
+
+def main() -> None:
+    """Time the arms and print what they took."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--eps", type=float, default=8)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--only", default="", help="arms, comma-separated; all unless given")
+    parser.add_argument("--authors", type=Path, help="checkout of the authors' code")
+    parser.add_argument("--out", type=Path, help="JSON file")
+    args = parser.parse_args()
+    arms = every_arm(args.width, args.batch_size, args.eps / 255, args.authors)
+    arms = {name: step for name, step in arms.items() if not args.only or name in args.only.split(";")}
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    for i in range(-1, args.rounds):  # one round to warm up
+        for name, step in arms.items():
+            torch.manual_seed(i)
+            start = time.perf_counter()
+            step()
+            if i >= 0:
+                seconds[name].append(time.perf_counter() - start)
+    without, term = (seconds.get(f"fast-bat, {name}") for name in ("none", "tangent"))
+    if without and term:
+        seconds["fast-bat, every 8th"] = [(7 * a + b) / 8 for a, b in zip(without, term, strict=True)]
+    report = {"width": args.width, "batch_size": args.batch_size, "eps_255": args.eps, **machine()}
+    report["arms"] = [row(name, seconds) for name in seconds]
+    show(report)
+    if args.out:
+        args.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def every_arm(width: int, size: int, eps: float, authors: Path | None) -> dict[str, Step]:
+    """Return every step to be timed, by "NAME" (bf16, as fastbat trains) or "NAME float32"."""
+    torch.manual_seed(0)
+    view = View.draw(np.random.default_rng(0), size, 4, flip=True)
+    batch = Batch(torch.rand(size, 3, 32, 32), torch.randint(10, (size,)), torch.arange(size), view)
+    methods = {name: METHODS[name](eps=eps) for name in PASSES if name in METHODS}
+    methods |= {f"fast-bat, {name}": FastBAT(eps, ig_mode=mode) for name, mode in MODES.items()}  # type: ignore[arg-type]
+    arms: dict[str, Step] = {"F": forward(fast(width), batch), "F float32": forward(plain(width), batch)}
+    arms |= {name: training(fast(width), method, batch) for name, method in methods.items()}
+    arms["fast-at float32"] = training(plain(width), METHODS["fast-at"](eps=eps), batch)
+    arms["released float32"] = released(plain(width), batch, eps)
+    if authors:
+        arms["authors float32"] = the_authors(plain(width), batch, eps, authors)
+    return arms
+
+
+def plain(width: int) -> nn.Module:
+    """Return the network in float32."""
+    return build_model("preactresnet18", width=width).train()
+
+
+def fast(width: int) -> nn.Module:
+    """Return the network as fastbat trains it: bf16, channels-last."""
+    return Autocast(plain(width).to(memory_format=torch.channels_last))
+
+
+def forward(model: nn.Module, batch: Batch) -> Step:
+    """Return one forward pass that a backward pass could follow."""
+    return lambda: model(batch.x) and None
+
+
+def training(model: nn.Module, method: Method, batch: Batch) -> Step:
+    """Return an update by `method`."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4, fused=True)
+
+    def step() -> None:
+        for loss in method.losses(model, batch):
+            loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def released(model: nn.Module, batch: Batch, eps: float) -> Step:
+    """Return an update as the authors make it, with all its passes."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4)
+    x, y, a, box = batch.x, batch.y, FastBAT(eps).a, Box(batch.x, eps)
+
+    def attacked(start: Tensor) -> tuple[Tensor, Tensor]:
+        start = start.detach().requires_grad_()
+        loss = F.cross_entropy(model(x + start), y, reduction="sum")
+        (g,) = torch.autograd.grad(loss, start, create_graph=True)
+        return box.project(start + a * g.detach()), g
+
+    def step() -> None:
+        model.eval()
+        with torch.no_grad():
+            model(x)
+        model.train()
+        z, _ = attacked(box.uniform())
+        delta, g = attacked(z)
+        u = delta.detach().requires_grad_()
+        model.requires_grad_(False)
+        F.cross_entropy(model(x + u), y, reduction="sum").backward()
+        model.requires_grad_(True)
+        assert u.grad is not None
+        (g * (0.1 * box.interior(delta) * u.grad)).sum().backward()
+        term = [weight.grad / len(y) for weight in model.parameters() if weight.grad is not None]
+        optimizer.zero_grad()
+        F.cross_entropy(model(x + delta), y).backward()
+        with torch.no_grad():
+            for weight, extra in zip(model.parameters(), term, strict=False):
+                weight.grad += extra  # type: ignore[operator]
+        optimizer.step()
+
+    return step
+
+
+def the_authors(model: nn.Module, batch: Batch, eps: float, checkout: Path) -> Step:
+    """Return a step of the authors' trainer, imported from their checkout."""
+    sys.path.insert(0, str(checkout))
+    from trainer import BatTrainer  # type: ignore[import-not-found]
+
+    model.clear_grad = lambda: model.zero_grad()  # type: ignore[assignment]
+    model.with_grad = lambda: model.requires_grad_(True)  # type: ignore[assignment]
+    model.no_grad = lambda: model.requires_grad_(False)  # type: ignore[assignment]
+    how = {"attack_step": 1, "attack_eps": eps, "attack_lr": FastBAT(eps).a, "attack_rs": 1, "lmbda": 10.0}
+    trainer = BatTrainer(Namespace(mode="fast_bat", **how), log=None)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4)
+    loss = nn.CrossEntropyLoss(reduction="sum")
+    return lambda: trainer.train(model, [(batch.x, batch.y)], optimizer, loss, torch.device("cpu"), None) and None
+
+
+def row(name: str, seconds: dict[str, list[float]]) -> dict[str, object]:
+    """Return the figures of one arm; ratios are medians of the rounds' own."""
+    kind = " float32" if name.endswith(" float32") else ""
+    passes = PASSES.get(name.removesuffix(" float32"))
+    low, _, high = quantiles(seconds[name], n=4)
+
+    def over(other: str) -> float | None:
+        if other not in seconds:
+            return None
+        return round(median(a / b for a, b in zip(seconds[name], seconds[other], strict=True)), 2)
+
+    forwards = over(f"F{kind}")
+    return {
+        "arm": name,
+        "ms": round(1000 * median(seconds[name]), 1),
+        "quartiles_ms": [round(1000 * low, 1), round(1000 * high, 1)],
+        "over_fast_at": over(f"fast-at{kind}"),
+        "released_over_it": None if (ratio := over("released float32")) is None else round(1 / ratio, 2),
+        "forwards": forwards,
+        "passes": passes,
+        "over_passes": None if passes is None or forwards is None else round(forwards / passes, 2),
+    }
+
+
+def machine() -> dict[str, object]:
+    """Return what the figures were measured with."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    name = torch.cpu.get_capabilities().get("cpu_name", platform.processor())
+    return {"machine": name, "threads": torch.get_num_threads(), "torch": torch.__version__, "commit": commit}
+
+
+def show(report: dict[str, object]) -> None:
+    """Print the table."""
+    what = f"PreActResNet-18, width {report['width']}, batch {report['batch_size']}"
+    columns = ("arm", "ms", "quartiles_ms", "over_fast_at", "released_over_it", "forwards", "passes", "over_passes")
+    heads = ("arm", "ms", "quartiles", "x fast-at", "released / it", "x F", "passes", "x (passes F)")
+    table = Table(*heads, title=f"{what}, {report['threads']} threads of {report['machine']}")
+    for each in report["arms"]:  # type: ignore[attr-defined]
+        table.add_row(*("" if each[key] is None else str(each[key]) for key in columns))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
