@@ -2,7 +2,6 @@
 
 import json
 import math
-import threading
 
 import numpy as np
 import pytest
@@ -20,9 +19,7 @@ from fastbat.evaluation import frozen, wilson
 from fastbat.evaluation.blocks import Work
 from fastbat.evaluation.measures import adversarial, attack, correct, robust
 from fastbat.evaluation.rounds import Plan
-from fastbat.evaluation.search import Search
 from fastbat.models import build_model
-from fastbat.precision import Autocast
 from fastbat.randomness import generator
 
 EPS = 0.1
@@ -356,16 +353,3 @@ def test_bad_input_is_one_line_before_any_attack(case, monkeypatch):
 def test_an_evaluation_without_attacks_is_refused():
     with pytest.raises(InputError, match="no attacks are named; known: clean, noise, fgsm, pgd"):
         fastbat.evaluate(torch.nn.Flatten(), (torch.rand(2, 1, 1, 2), torch.tensor([0, 1])), eps=0.1, attacks=())
-
-
-def test_a_search_casts_the_weights_once_and_leaves_the_model_alone() -> None:
-    model, x, _ = trained_cnn()
-    found, wanted = Search(model, bf16=True, passes=1)(x), Autocast(model)(x)
-    assert (found - wanted).abs().max() < 0.02 * wanted.abs().max()
-    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
-
-
-def test_a_model_that_cannot_be_copied_is_searched_as_it_is() -> None:
-    model, x, _ = trained_cnn()
-    model.lock = threading.Lock()  # type: ignore[assignment]
-    assert torch.equal(Search(model, bf16=True, passes=1)(x), Autocast(model)(x))

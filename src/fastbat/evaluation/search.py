@@ -1,6 +1,5 @@
 """The model as attacks climb it: in bf16 where that is fast, the mean of several passes where it is random."""
 
-from copy import deepcopy
 from typing import Literal
 
 import torch
@@ -13,11 +12,11 @@ Precision = Literal["auto", "float32", "bf16"]
 
 
 class Search(nn.Module):
-    """`model`, its weights held still: the mean logits of `passes` forward passes, in bf16 or its own precision."""
+    """`model` with its mean logits of `passes` forward passes, in bf16 or its own precision."""
 
     def __init__(self, model: nn.Module, bf16: bool, passes: int) -> None:
         super().__init__()
-        self.model, self.bf16, self.passes = Autocast(cast_once(model)) if bf16 else model, bf16, passes
+        self.model, self.bf16, self.passes = Autocast(model) if bf16 else model, bf16, passes
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits in the precision of x; channels-last is the faster layout for convolutions in bf16."""
@@ -26,18 +25,6 @@ class Search(nn.Module):
         for _ in range(self.passes - 1):
             logits = logits + self.model(x)
         return logits / self.passes if self.passes > 1 else logits
-
-
-def cast_once(model: nn.Module) -> nn.Module:
-    """Return a copy whose convolutions and linear layers hold bf16 weights; autocast casts them anew in every pass."""
-    try:
-        model = deepcopy(model)
-    except Exception:  # it holds a lock, a file, whatever cannot be copied: slower, the same answer
-        return model
-    for layer in model.modules():
-        if type(layer) in (nn.Conv2d, nn.Linear):
-            layer.to(torch.bfloat16).to(memory_format=torch.channels_last)
-    return model
 
 
 def searched(model: nn.Module, precision: str, passes: int) -> nn.Module:
