@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 import fastbat
 from conftest import trained, trained_cnn
+from fastbat.attacks.ensemble import without_ties
+from fastbat.attacks.pgd import pgd
+from fastbat.data.images import Images
 from fastbat.errors import InputError
 from fastbat.evaluation import frozen, wilson
 from fastbat.evaluation.blocks import Work
@@ -309,7 +312,7 @@ BAD_CALLS = {
     "a negative label": ({"y": GOOD_Y - 1}, r"labels lie in -1\.\.2"),
     "grey images": (
         {"x": GOOD_X[:, :1]},
-        r"the model does not take torch.float32 images of shape \(1, 8, 8\): ValueError: images of 1 channels",
+        r"the model does not take torch.float32 images of shape \(1, 1, 8, 8\): ValueError: images of 1 channels",
     ),
     "eps 0": ({"eps": 0}, r"eps is 0/255; it must lie above 0"),
     "eps below 0": ({"eps": -0.1}, r"eps is -25.5/255"),
@@ -333,7 +336,25 @@ BAD_CALLS = {
         {"model": lambda: build_model("cnn", width=2, num_classes=1, mean=[0] * 3, std=[1] * 3)},
         "has 1 output",
     ),
-    "a feature map": ({"model": lambda: nn.Conv2d(3, 4, 3)}, r"the model returns \(2, 4, 6, 6\) for 2 images"),
+    "no module": ({"model": lambda: lambda x: x}, "the model is a function; it must be an nn.Module"),
+    "logits without a batch for one image": ({"model": lambda: Wrapped(torch.squeeze)}, r"returns \(4,\) for 1 images"),
+    "batches of two sizes": (
+        {"data": [(GOOD_X, GOOD_Y), (GOOD_X[..., :4], GOOD_Y)]},
+        "the loader gives images of different kinds",
+    ),
+    "float64 under AutoAttack": (
+        {"x": GOOD_X.double(), "attacks": ["aa"], "model": lambda: build_model("cnn", width=2, num_classes=4).double()},
+        "aa computes in float32, but the images are float64",
+    ),
+    "a surrogate of other classes": (
+        {"attacks": ["transfer"], "surrogates": {"other": build_model("cnn", width=2, num_classes=5)}},
+        "the surrogate other has 5 outputs, the model 4",
+    ),
+    "a data set of other classes": (
+        {"data": Images((GOOD_X * 255).byte(), GOOD_Y, ("cat", "dog", "cow", "hen", "ant"), "0")},
+        "the model has 4 outputs, the data set 5 classes",
+    ),
+    "a feature map": ({"model": lambda: nn.Conv2d(3, 4, 3)}, r"the model returns \(1, 4, 6, 6\) for 1 images"),
     "an empty loader": ({"data": []}, "the loader gave no batch"),
 }
 
@@ -353,3 +374,49 @@ def test_bad_input_is_one_line_before_any_attack(case, monkeypatch):
 def test_an_evaluation_without_attacks_is_refused():
     with pytest.raises(InputError, match="no attacks are named; known: clean, noise, fgsm, pgd"):
         fastbat.evaluate(torch.nn.Flatten(), (torch.rand(2, 1, 1, 2), torch.tensor([0, 1])), eps=0.1, attacks=())
+
+
+def test_images_in_any_memory_layout_and_a_budget_of_numpy_are_taken(tmp_path):
+    model, x, y = trained_cnn()
+    whole = fastbat.evaluate(model, (x[:20], y[:20]), eps=EPS, pgd_steps=2, pgd_restarts=1)
+    strided = x[:20].permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    how = {"eps": np.float64(EPS), "pgd_steps": 2, "pgd_restarts": 1, "resume_in": str(tmp_path)}
+    other = fastbat.evaluate(model, (strided, torch.stack([y, y], 1)[:20, 0]), **how)
+    assert json.loads(json.dumps(other.record()))["settings"]["images"] == whole.record()["settings"]["images"]
+    assert other["pgd"].hits == whole["pgd"].hits
+
+
+def test_the_result_is_handed_on_before_its_blocks_are_forgotten(tmp_path):
+    model, x, y = trained_cnn()
+    kept = []
+    how = {"eps": EPS, "pgd_steps": 2, "pgd_restarts": 1, "resume_in": tmp_path}
+    result = fastbat.evaluate(
+        model,
+        (x[:20], y[:20]),
+        **how,
+        done=lambda found: kept.append((found, list(tmp_path.glob(".evaluation-*.jsonl")))),
+    )
+    ((found, files),) = kept
+    assert found == result
+    assert files
+    assert not list(tmp_path.glob(".evaluation-*"))
+
+
+def test_square_goes_on_where_two_logits_tie():
+    margin = torch.tensor([-1.0, 0.0, 2.0])
+    found, _ = without_ties(lambda x, y: (margin, margin), margin, margin)
+    assert (found > 0).tolist() == [False, True, True]
+    assert torch.equal(found[[0, 2]], margin[[0, 2]])
+
+
+class Root(nn.Module):
+    """Two logits, the roots of two pixels; the first is weighed by 0, so that its slope at 0 is no number."""
+
+    def forward(self, x):
+        return x.sqrt().flatten(1) * torch.tensor([0.0, 1.0])
+
+
+def test_a_pixel_whose_gradient_is_no_number_stays_where_it_is():
+    x, start = torch.tensor([0.0, 0.5]).view(1, 1, 1, 2), torch.zeros(1, 1, 1, 2)
+    delta = pgd(Root(), x, torch.tensor([0]), start, eps=0.2, steps=3, step=0.05)
+    assert torch.allclose(delta.flatten(), torch.tensor([0.0, 0.15]))

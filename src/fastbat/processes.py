@@ -1,6 +1,7 @@
 """One process or many: under torchrun each takes its share of the work, and sums bring the shares together."""
 
 import os
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -8,9 +9,15 @@ from torch import Tensor
 
 
 def start_processes() -> None:
-    """Join the group that torchrun has made; alone, do nothing."""
+    """Join the group that torchrun has made, each process on a GPU of its own; alone, do nothing.
+
+    They wait for each other as long as it takes: blocks of an attack differ, and gloo gives up after half an hour.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(days=30))
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
 
 
 def rank() -> int:

@@ -1,7 +1,10 @@
 """AutoAttack (Croce & Hein, 2020), Linf: apgd-ce, apgd-t, fab-t and square, each pyautoattack's own computation."""
 
 import logging
+from collections.abc import Callable
+from functools import partial
 
+import torch
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
@@ -35,6 +38,7 @@ def autoattack_part(
     attack = AutoAttack(model, eps=eps, seed=seed, device=x.device)
     attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = min(9, num_classes - 1)
     attack.square.n_queries = queries
+    attack.square.margin_and_loss = partial(without_ties, attack.square.margin_and_loss)
     attack.apgd.loss = "ce"
     attack.fab.targeted = True
     perturb = {
@@ -45,3 +49,12 @@ def autoattack_part(
     }[part]
     found: Tensor = perturb(x.clone(), y.clone())
     return found.detach()
+
+
+def without_ties(margin_and_loss: Callable[..., tuple[Tensor, Tensor]], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return Square's margin and loss, an exact tie counted as not broken.
+
+    Square leaves an image whose margin is 0, but a tie may still be classified as y, and in bf16 ties are common.
+    """
+    margin, loss = margin_and_loss(x, y)
+    return torch.where(margin == 0, torch.finfo(margin.dtype).tiny, margin), loss

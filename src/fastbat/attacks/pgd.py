@@ -1,4 +1,4 @@
-"""PGD (Madry et al., 2018): d <- P(d + step * sign g(d)), from a given start."""
+"""PGD (Madry et al., 2018): d <- P(d + step * sign g(d)), from a given start; where g is not a number d stays."""
 
 from torch import Tensor, nn
 
@@ -22,5 +22,6 @@ def pgd(
     box = Box(x, eps)
     delta = box.project(start)
     for _ in range(steps):
-        delta = box.project(delta + step * input_gradient(model, x, y, delta, objective=objective).sign())
+        g = input_gradient(model, x, y, delta, objective=objective)
+        delta = box.project(delta + step * g.nan_to_num(0.0).sign())
     return delta

@@ -29,7 +29,7 @@ def evaluate_target(
     data_dir: Path | None = None,
     device: str = "auto",
     surrogates: Mapping[str, str] | None = None,
-    out: Path | None = None,
+    out: Path | str | None = None,
     **how: Any,
 ) -> Evaluation:
     """Measure `target`: a run directory (its `checkpoint`), a file, timm/NAME or module:function (audit/target.py).
@@ -44,17 +44,19 @@ def evaluate_target(
     networks = {
         name: opened(each, origin, "best", data_dir, subject.test).model.to(place) for name, each in named.items()
     }
-    folder = out if out or subject.run is None else subject.run.path
+    folder = Path(out) if out else subject.run and subject.run.path
     if folder:
         check_writable(folder)
     budgets = subject.trained_eps() if eps is None else eps
-    result = evaluate(subject.model.to(place), subject.test, eps=budgets, surrogates=networks, resume_in=folder, **how)
-    result = result.said_of(**subject.source())
-    if folder and rank() == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        when = datetime.now(UTC).isoformat(timespec="seconds")
-        append_record(folder / "evaluation.jsonl", {"time": when, **result.record()})
-    return result
+
+    def keep(result: Evaluation) -> None:
+        if folder and rank() == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            when = datetime.now(UTC).isoformat(timespec="seconds")
+            append_record(folder / "evaluation.jsonl", {"time": when, **result.said_of(**subject.source()).record()})
+
+    how |= {"surrogates": networks, "resume_in": folder, "done": keep}
+    return evaluate(subject.model.to(place), subject.test, eps=budgets, **how).said_of(**subject.source())
 
 
 def diagnose_target(

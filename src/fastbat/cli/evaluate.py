@@ -1,5 +1,6 @@
 """fastbat evaluate and fastbat export: what a run left behind, measured, or written for other programs."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -126,12 +127,17 @@ def attack_names(text: str) -> list[str]:
 
 
 def named(targets: str | None) -> dict[str, str]:
-    """Return comma-separated targets by their last names; InputError where two have the same."""
-    listed = [each.strip() for each in targets.split(",")] if targets else []
-    names = [Path(each).stem if Path(each).is_file() else Path(each).name for each in listed]
+    """Return comma-separated targets, each NAME=TARGET or by its last name; InputError where two have the same."""
+    pairs = [each.strip().rpartition("=")[::2] for each in targets.split(",")] if targets else []
+    names = [name or last_name(target) for name, target in pairs]
     if len(set(names)) < len(names):
-        raise InputError(f"surrogates {targets} have the same name twice; their results could not be told apart")
-    return dict(zip(names, listed, strict=True))
+        raise InputError(f"surrogates {targets} have the same name twice; name them: a=FILE,b=FILE")
+    return dict(zip(names, (target for _, target in pairs), strict=True))
+
+
+def last_name(target: str) -> str:
+    """Return the last part of a path or of a name, other characters than a name's replaced by -."""
+    return re.sub(r"[^\w.+-]", "-", Path(target).stem if Path(target).is_file() else Path(target).name)
 
 
 def show(result: Evaluation) -> None:

@@ -58,6 +58,6 @@ def mean_and_std(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def fingerprint(pixels: Tensor, labels: Tensor) -> str:
     """Return the SHA-256 over shape, pixels and labels, in hexadecimal."""
     digest = hashlib.sha256(str(tuple(pixels.shape)).encode())
-    digest.update(pixels.numpy().data)
-    digest.update(labels.numpy().data)
+    digest.update(pixels.contiguous().numpy().data)
+    digest.update(labels.contiguous().numpy().data)
     return digest.hexdigest()

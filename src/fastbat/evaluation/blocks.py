@@ -70,18 +70,23 @@ class Work:
         blocks = range(0, job.n, self.batch_size)
         mine = [block for block in blocks if block // self.batch_size % world() == rank()]
         broken, totals = torch.zeros(job.n, dtype=torch.int64), torch.zeros(2, dtype=torch.float64)
+        seen, right, what = 0, 0, f"{job.attack}, eps {255 * job.plan.eps:.10g}/255"
         with bar(job.name) as show:
             for i, block in enumerate(mine):
+                head = f"{what}: {right} of {seen} robust so far" if seen else what
+                show(i / len(mine), head)
                 if (job.name, block) not in self.journal.done:
-                    tell(show, job, i / len(mine), int(i * self.batch_size - broken.sum()), i * self.batch_size)
-                    self.run_block(job, block)
-                line = self.journal.done[job.name, block]
+                    self.run_block(job, block, within(show, head, i, len(mine)))
+                line, these = self.journal.done[job.name, block], slice(block, min(block + self.batch_size, job.n))
                 broken[line["broken"]] = 1
+                seen += these.stop - these.start
+                before = these.stop - these.start if self.clean is None else int(self.clean[these].sum())
+                right += before - len(line["broken"])
                 totals += torch.tensor([line["rejected"], line["seconds"]], dtype=torch.float64)
         rejected, seconds = summed(totals).tolist()
         return Found(job, summed(broken).bool(), int(rejected), seconds)
 
-    def run_block(self, job: Job, block: int) -> None:
+    def run_block(self, job: Job, block: int, tell: Show) -> None:
         """Attack the images of one block that are classified correctly; `clean` sees which are."""
         index = torch.arange(block, min(block + self.batch_size, job.n))
         start = time.perf_counter()
@@ -92,7 +97,7 @@ class Work:
             line["broken"] = index[~correct(self.model, self.x[index], self.y[index]).cpu()].tolist()
         elif len(index := index[self.clean[index]]):
             x, y = unit(self.x[index].to(self.device)), self.y[index].to(self.device)
-            outcome = attack(self.model, self.search, x, y, index, job.plan.rounds(job.attack), job.plan.eps)
+            outcome = attack(self.model, self.search, x, y, index, job.plan.rounds(job.attack), job.plan.eps, tell)
             hit = outcome.broken.cpu()
             line = {"broken": index[hit].tolist(), "rejected": outcome.rejected}
             examples = {"x": outcome.x_adv[outcome.broken], "y": y[outcome.broken], "index": index[hit]}
@@ -102,7 +107,6 @@ class Work:
         )
 
 
-def tell(show: Show, job: Job, share: float, robust: int, done: int) -> None:
-    """Show how far a job is."""
-    survivors = f": {robust} of {done} robust so far" if done else ""
-    show(share, f"{job.attack}, eps {255 * job.plan.eps:.10g}/255{survivors}")
+def within(show: Show, head: str, i: int, blocks: int) -> Show:
+    """Return how the attack on block `i` of `blocks` shows its progress."""
+    return lambda share, text: show((i + share) / blocks, f"{head}; {text}")

@@ -79,6 +79,9 @@ def gather(data: tuple[Tensor, Tensor] | ImageSet | Iterable[Any], limit: int | 
                 break
         if not parts:
             raise InputError("the loader gave no batch; there is nothing to evaluate")
+        if len(shapes := {(tuple(x.shape[1:]), x.dtype, y.dtype, y.ndim) for x, y in parts}) > 1:
+            sizes = ", ".join(sorted({str(shape) for shape, *_ in shapes}))
+            raise InputError(f"the loader gives images of different kinds ({sizes}); give all one size and type")
         x, y = (torch.cat(column) for column in zip(*parts, strict=True))
     x, y = x[:limit].detach(), y[:limit].to(x.device)
     _check_data(x, y)
@@ -121,10 +124,20 @@ def _check_data(x: Tensor, y: Tensor) -> None:
 
 
 def check_models(
-    model: nn.Module, surrogates: Mapping[str, nn.Module], x: Tensor, y: Tensor, attacks: Sequence[str]
+    model: nn.Module,
+    surrogates: Mapping[str, nn.Module],
+    x: Tensor,
+    y: Tensor,
+    attacks: Sequence[str],
+    names: Sequence[str] | None,
 ) -> tuple[int, bool]:
-    """Return the number of classes, and whether the model's output has a gradient; InputError where it is missed."""
+    """Return the number of classes, and whether the model's output has a gradient; InputError where it is missed.
+
+    `names` are the classes of the data set, where they are known.
+    """
     classes, white_box = check_fit(model, x, y)
+    if names is not None and len(names) != classes:
+        raise InputError(f"the model has {classes} outputs, the data set {len(names)} classes; they must be the same")
     if not white_box and (blind := [attack for attack in attacks if attack not in BLACK_BOX]):
         raise InputError(
             f"the model's output has no gradient with respect to the images, which {', '.join(blind)} would climb; "
@@ -132,27 +145,24 @@ def check_models(
         )
     if classes < MIN_CLASSES_TARGETED and (few := [attack for attack in attacks if attack in TARGETED]):
         raise InputError(f"{', '.join(few)} needs at least {MIN_CLASSES_TARGETED} classes; the model has {classes}")
+    if x.dtype == torch.float64 and (single := [each for each in attacks if each in ("aa", "apgd-ce", *TARGETED)]):
+        raise InputError(f"{', '.join(single)} computes in float32, but the images are float64; convert both: .float()")
     for name, surrogate in surrogates.items():
-        if not check_fit(surrogate, x, y)[1]:
+        outputs, climbed = check_fit(surrogate, x, y)
+        if outputs != classes:
+            raise InputError(f"the surrogate {name} has {outputs} outputs, the model {classes}; they must be the same")
+        if not climbed:
             raise InputError(f"the surrogate {name} has no gradient with respect to the images; PGD needs one")
     return classes, white_box
 
 
 def check_fit(model: nn.Module, x: Tensor, y: Tensor) -> tuple[int, bool]:
-    """Return the number of classes, and whether there is a gradient; InputError where model and data do not fit."""
-    probe = unit(x[:2].to(first_device(model, x))).requires_grad_()
-    try:
-        logits = model(probe)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:  # whatever a network of others raises
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
-        raise InputError(
-            f"the model does not take {probe.dtype} images of shape {tuple(x.shape[1:])}: {reason}"
-        ) from error
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x[:2]):
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise InputError(f"the model returns {found} for {len(x[:2])} images; expected logits (N, classes)")
+    """Return the number of classes, and whether there is a gradient; InputError where model and data do not fit.
+
+    One image and three are tried: attacks end on few images, and some models take batches of one size alone.
+    """
+    _answer(model, x[:1])
+    probe, logits = _answer(model, x[:3])
     if not logits.is_floating_point() or logits.element_size() < 4:
         raise InputError(f"the model returns {logits.dtype}; robust accuracy is measured in float32: convert it first")
     classes = logits.shape[1]
@@ -165,6 +175,22 @@ def check_fit(model: nn.Module, x: Tensor, y: Tensor) -> tuple[int, bool]:
     if not logits.requires_grad:
         return classes, False
     return classes, torch.autograd.grad(logits.sum(), probe, allow_unused=True)[0] is not None
+
+
+def _answer(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the images as the model takes them, and its logits for them."""
+    probe = unit(x.to(first_device(model, x))).requires_grad_()
+    try:
+        logits = model(probe)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever a network of others raises
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
+        raise InputError(f"the model does not take {probe.dtype} images of shape {tuple(x.shape)}: {reason}") from error
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(f"the model returns {found} for {len(x)} images; expected logits (N, classes)")
+    return probe, logits
 
 
 def first_device(model: nn.Module, x: Tensor) -> torch.device:

@@ -1,7 +1,7 @@
 """fastbat.evaluate: standard accuracy and accuracy under attacks of any classifier, checked before and after."""
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fastbat.attacks import standard_parts
 from fastbat.data import ImageSet, fingerprint, unit
+from fastbat.errors import InputError
 from fastbat.evaluation.blocks import Found, Job, Work
 from fastbat.evaluation.check import check_models, check_new_file, check_request, first_device, gather
 from fastbat.evaluation.frozen import frozen
@@ -40,8 +41,9 @@ def evaluate(
     limit: int | None = None,
     batch_size: int = 250,
     seed: int = 0,
-    resume_in: Path | None = None,
-    save_adversarial: Path | None = None,
+    resume_in: Path | str | None = None,
+    save_adversarial: Path | str | None = None,
+    done: Callable[[Evaluation], object] = lambda result: None,
 ) -> Evaluation:
     """Measure the accuracies of `model` under `attacks` within the Linf budget `eps` (on the [0, 1] scale).
 
@@ -54,7 +56,8 @@ def evaluate(
     `precision` is that of the search: bf16 where the device multiplies in bf16 (auto), or float32 throughout. `eot`
     climbs the mean logits of so many passes, for a model that is random. `resume_in` is a folder in which finished
     blocks are kept until the evaluation is complete, so that the same call goes on after an interruption;
-    `save_adversarial` a .safetensors file for the verified examples: ATTACK@EPS/BLOCK/x, /y and /index.
+    `save_adversarial` a .safetensors file for the verified examples: ATTACK@EPS/BLOCK/x, /y and /index. `done` is
+    called with the result before the finished blocks are forgotten, to keep it.
 
     Raises InputError before any attack: images not finite or outside [0, 1], labels outside the classes, a model that
     does not take the images, eps outside (0, 1], an unknown attack, counts below 1.
@@ -63,18 +66,24 @@ def evaluate(
     budgets: tuple[float, ...] = tuple(eps) if isinstance(eps, list | tuple) else (eps,)  # type: ignore[assignment]
     surrogates = dict(surrogates or {})
     counts = {"pgd_steps": pgd_steps, "pgd_restarts": pgd_restarts, "batch_size": batch_size, "eot": eot}
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"the model is a {type(model).__name__}; it must be an nn.Module, (B, C, H, W) -> (B, classes)"
+        )
     check_request(budgets, attacks, counts if limit is None else counts | {"limit": limit}, seed, surrogates)
+    budgets = tuple(float(at) for at in budgets)
+    resume_in, save_adversarial = (None if path is None else Path(path) for path in (resume_in, save_adversarial))
     if save_adversarial is not None:
         check_new_file(save_adversarial)
     x, y = gather(data, limit)
     with frozen(model, *surrogates.values()):
-        num_classes, white_box = check_models(model, surrogates, x, y, attacks)
+        num_classes, white_box = check_models(model, surrogates, x, y, attacks, class_names(data))
         plan = Plan(budgets[0], num_classes, seed, pgd_steps, pgd_restarts, surrogates=surrogates)
         asked = [Job(name, replace(plan, eps=at), len(y)) for at in budgets for name in expanded(attacks, surrogates)]
         added = probes(plan, budgets, len(y)) if asked and white_box else []
         clean, device = Job("clean", replace(plan, eps=0.0), len(y)), first_device(model, x)
         low = resolve_precision(precision, unit(x[:1]).dtype, device, white_box)
-        settings = {**counts, "seed": seed, "precision": low, "device": str(device), "attacks": list(attacks)}
+        settings = {**counts, "seed": seed, "precision": low, "device": device.type, "attacks": list(attacks)}
         settings |= identified(model, surrogates, x, y, seed) | versions(num_classes)
         jobs, keep = [clean, *asked, *added], save_adversarial is not None
         folder = resume_in or (save_adversarial and save_adversarial.parent)
@@ -88,11 +97,19 @@ def evaluate(
             if save_adversarial is not None and rank() == 0:
                 save_adversarial.parent.mkdir(parents=True, exist_ok=True)
                 save_tensors(save_adversarial, journal.examples(), {"settings": settings})
+            shown = [wrong, *found[: len(asked)]]
+            accuracies = tuple(accuracy(each, ~wrong.broken, y.cpu(), white_box) for each in shown)
+            result = Evaluation(len(y), accuracies, flags, not_judged, settings)
+            done(result)
             if rank() == 0:
                 journal.remove()
-    shown = [wrong, *found[: len(asked)]]
-    accuracies = tuple(accuracy(each, ~wrong.broken, y.cpu(), white_box) for each in shown)
-    return Evaluation(len(y), accuracies, flags, not_judged, settings)
+    return result
+
+
+def class_names(data: object) -> tuple[str, ...] | None:
+    """Return the classes of a data set that names them; numbers are no names, and may lack a class."""
+    names = data.classes if isinstance(data, ImageSet) else ()
+    return names if names and names != tuple(map(str, range(len(names)))) else None
 
 
 def identified(

@@ -60,16 +60,18 @@ def attack(
     index: Tensor,  # (B,) place of each image in the data set
     rounds: Sequence[Round],
     eps: float,
+    show: Show = lambda share, text: None,
 ) -> Outcome:
     """Run the rounds on the images that are still robust, and check what they find.
 
     What fools the search and not the model is searched for once more, in the model's own precision.
     """
     broken, x_adv, rejected = torch.zeros_like(y, dtype=torch.bool), x.clone(), 0
-    for find in rounds:
+    for i, find in enumerate(rounds):
         left = (~broken).nonzero().flatten()
         if not len(left):
             break
+        show(i / len(rounds), f"round {i + 1} of {len(rounds)} on {len(left)} images")
         found = find(search, x[left], y[left], index[left.cpu()])
         real = adversarial(model, x[left], found, y[left], eps)
         false = ~real & ~correct(search, found, y[left])
