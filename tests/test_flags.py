@@ -129,18 +129,39 @@ def test_a_difference_that_chance_explains_is_no_flag():
     assert of_attacks(attacked(aa=50)) == []  # AutoAttack 10 points below PGD happens to honest models
 
 
+def test_the_allowance_for_autoattack_is_ten_points_of_all_images():
+    i = torch.arange(1000)  # FAST-BAT at eps 16/255: SA 55.9, RA-PGD 22.3, RA-AA 15.2
+    counts = {"noise": 10, "fgsm": 250, "pgd": 336, "pgd-margin": 370, "square": 200}
+    broken = {name: i < count for name, count in counts.items()}
+    assert of_attacks(Attacked(16 / 255, i < 559, broken | {"aa": i < 407})) == []
+    (flag,) = of_attacks(Attacked(16 / 255, i < 559, broken | {"aa": i < 460}))
+    assert "aa breaks 124 images that PGD on cross-entropy does not, of all 1000 (allowed: 10%)" in flag.text
+
+
+def test_noise_accuses_nobody_where_pgd_breaks_everything():
+    everything = {"fgsm": 100, "pgd_margin": 100, "square": 100}
+    assert of_attacks(attacked(noise=97, pgd=100, **everything)) == []
+    assert "noise" in {flag.name for flag in of_attacks(attacked(noise=90, pgd=90, **everything))}
+
+
 def test_attacks_that_saw_more_images_are_compared_on_all_that_both_saw():
     clean = torch.arange(400) % 2 == 0
     broken = {"pgd": torch.zeros(400, dtype=torch.bool), "aa": torch.arange(400) >= 200}
     few = {name: torch.zeros(200, dtype=torch.bool) for name in ("noise", "fgsm", "pgd-margin", "square")}
     (flag,) = of_attacks(Attacked(0.1, clean, broken | few))
-    assert (flag.name, flag.figures["hits"], flag.figures["n"]) == ("autoattack", 100, 200)
+    assert (flag.name, flag.figures["hits"], flag.figures["n"]) == ("autoattack", 100, 400)
 
 
 def test_a_weak_attack_that_was_asked_for_accuses_nobody():
     model, x, y = trained_cnn()
     result = fastbat.evaluate(model, (x[:100], y[:100]), eps=EPS, pgd_steps=1, pgd_restarts=1)
     assert result.red_flags == ()
+
+
+def test_a_weak_pgd_accuses_nobody_beyond_the_images_of_the_probes():
+    model, x, y = trained_cnn()
+    settings = {"eps": EPS, "attacks": ["fgsm", "pgd"], "pgd_steps": 1, "pgd_restarts": 1}
+    assert fastbat.evaluate(model, (x[:1000], y[:1000]), **settings).red_flags == ()
 
 
 def test_a_model_robust_at_a_large_budget_is_not_accused():
@@ -163,6 +184,7 @@ def test_every_budget_of_a_curve_is_judged():
     alone, curve = (
         fastbat.evaluate(masked, (x[:100], y[:100]), eps=eps, pgd_steps=5, pgd_restarts=1) for eps in (EPS, [EPS, 0.5])
     )
+    assert alone.red_flags
     assert {flag.text for flag in alone.red_flags} <= {flag.text for flag in curve.red_flags}
 
 

@@ -2,8 +2,9 @@
 
 Every flag is a statement about a share of images, and is raised where the share is too high beyond doubt: where the
 lower end of its Wilson 95 % interval lies above what is allowed. `A beats B` where among the images that just one of
-the two breaks, more than half are A's beyond doubt, and the gain is above 1 % of all images. Fewer than 50 images say
-too little.
+the two breaks, more than half are A's beyond doubt, and the gain is above 1 % of the images. Attacks are compared on
+the images classified correctly; what a stronger one breaks beyond PGD is a share of all images: points of
+accuracy. Fewer than 50 images say too little.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ MIN_IMAGES = 50
 LEAST_GAIN = 0.01
 AT_LARGE_EPS = 0.05  # allowed: images that withstand PGD at a large budget and break under Square there
 ZERO_GRADIENTS = 0.05  # allowed: images whose margin has no gradient
-BEYOND_CE = 0.10  # allowed: images that a stronger gradient attack breaks and PGD on cross-entropy does not
+BEYOND_CE = 0.10  # allowed, of all images: those a stronger gradient attack breaks and PGD on cross-entropy does not
 STRONGER = ("pgd-margin", "apgd-ce", "apgd-t", "fab-t", "aa")
 SAME = 1e-4  # two passes that differ by more than this share of the largest logit are not the same
 
@@ -54,6 +55,11 @@ class Attacked:
         n = min(len(self.broken[name]) for name in names)
         return [self.broken[name][:n][self.clean[:n]] for name in names]
 
+    def alone(self, one: str, other: str) -> Tensor:
+        """Return, for all images that both have seen, which were classified correctly and only `one` broke."""
+        n = min(len(self.broken[one]), len(self.broken[other]))
+        return self.clean[:n] & self.broken[one][:n] & ~self.broken[other][:n]
+
 
 def of_outputs(seen: Outputs) -> list[RedFlag]:
     """Return the flags that the outputs and the gradients raise."""
@@ -79,12 +85,12 @@ def of_attacks(seen: Attacked) -> list[RedFlag]:
             text = f"{at}{name} breaks more than PGD on cross-entropy and on the margin"
             flags += _beaten("black-box", text, black, cross_entropy | margin)
         if name in STRONGER:
-            more, pgd = seen.common(name, "pgd")
-            text = f"{at}{name} breaks {{hits}} of {{n}} images that PGD on cross-entropy does not"
-            flags += _beyond("margin" if name == "pgd-margin" else "autoattack", text, more & ~pgd, BEYOND_CE)
+            text = f"{at}{name} breaks {{hits}} images that PGD on cross-entropy does not, of all {{n}}"
+            flag = "margin" if name == "pgd-margin" else "autoattack"
+            flags += _beyond(flag, text, seen.alone(name, "pgd"), BEYOND_CE)
     noise, pgd = seen.common("noise", "pgd")
-    hits, n = int(noise.sum()), len(noise)
-    if hits > max(4, LEAST_GAIN * n) and not _beats(pgd, noise):
+    hits, left, n = int(noise.sum()), int((~pgd).sum()), len(noise)
+    if min(hits, left) > max(4, LEAST_GAIN * n) and not _beats(pgd, noise):
         text = f"{at}noise breaks {hits} of {n} images, PGD {int(pgd.sum())}: no more"
         flags.append(RedFlag("noise", text, {"noise": hits, "pgd": int(pgd.sum()), "n": n}))
     return flags

@@ -29,13 +29,14 @@ from fastbat.evaluation.flags import (
 from fastbat.evaluation.rounds import Plan
 
 IMAGES = 250
+STEPS = 20  # of PGD
 LARGE_EPS = 64 / 255
 NEAR, FAR = ("noise", "fgsm", "pgd", "pgd-margin", "square"), ("pgd", "square")
 
 
 def probes(plan: Plan, budgets: Sequence[float], n: int) -> list[Job]:
     """Return the attacks to add to those asked for, on the first IMAGES of `n` images."""
-    plans = {eps: replace(plan, eps=eps, steps=20, restarts=1, queries=300) for eps in (*budgets, large(budgets))}
+    plans = {eps: replace(plan, eps=eps, steps=STEPS, restarts=1, queries=300) for eps in (*budgets, large(budgets))}
     near = [(name, eps) for eps in budgets for name in NEAR]
     wanted = dict.fromkeys([*near, *((name, large(budgets)) for name in FAR)])
     return [Job(name, plans[eps], min(n, IMAGES), probe=True) for name, eps in wanted]
@@ -67,12 +68,16 @@ def judge(
 
 
 def broken_at(eps: float, found: Sequence[Found]) -> dict[str, Tensor]:
-    """Return what each attack with budget `eps` broke: as it was asked for, together with its probe."""
+    """Return what each attack with budget `eps` broke: as it was asked for, together with its probe.
+
+    Where fewer than STEPS steps of PGD were asked for, only the images of the probes count: a weak PGD accuses nobody.
+    """
     broken: dict[str, Tensor] = {}
     for each in sorted(found, key=lambda each: -each.job.n):
         if each.job.plan.eps == eps:
-            mask = broken.setdefault(each.job.attack, each.broken.clone())
-            mask[: each.job.n] |= each.broken
+            seen = each.broken if each.job.plan.steps >= STEPS else each.broken[:IMAGES]
+            mask = broken.setdefault(each.job.attack, seen.clone())
+            mask[: len(seen)] |= seen
     return broken
 
 
