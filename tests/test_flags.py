@@ -11,6 +11,7 @@ from fastbat import METHODS, Batch, build_model
 from fastbat.data import load
 from fastbat.evaluation.flags import MIN_IMAGES, Attacked, of_attacks, of_large_budget
 from fastbat.evaluation.probe import gradient_sizes
+from fastbat.evaluation.search import Search
 
 EPS = 0.1
 
@@ -197,6 +198,22 @@ def test_the_margin_has_a_gradient_where_cross_entropy_has_none():
     assert (at.grad.flatten(1) == 0).all(1).any()
     assert (gradient_sizes(steep, x, y) > 0).all()
     assert (gradient_sizes(Masked(model, after=lambda z: z.round()), x, y) == 0).all()
+
+
+class Counting(nn.Module):
+    """Logits that grow with every pass."""
+
+    passes = 0
+
+    def forward(self, x):
+        self.passes += 1
+        return self.passes * x.flatten(1)
+
+
+def test_a_search_climbs_the_mean_of_its_passes():
+    model, x = Counting(), torch.rand(2, 1, 1, 3)
+    assert torch.allclose(Search(model, bf16=False, passes=3)(x), 2 * x.flatten(1))
+    assert model.passes == 3
 
 
 def test_the_mean_of_passes_is_climbed_for_a_random_model():

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fastbat.attacks import standard_parts
+from fastbat.attacks.ensemble import QUERIES
 from fastbat.data import ImageSet, fingerprint, unit
 from fastbat.errors import InputError
 from fastbat.evaluation.blocks import Found, Job, Work
@@ -20,7 +21,7 @@ from fastbat.evaluation.journal import Journal
 from fastbat.evaluation.measures import by_class
 from fastbat.evaluation.probe import judge, probes
 from fastbat.evaluation.record import Accuracy, Evaluation
-from fastbat.evaluation.rounds import Plan, expanded, label
+from fastbat.evaluation.rounds import TRANSFER_STEPS, Plan, expanded, label
 from fastbat.evaluation.search import Precision, resolve_precision, searched
 from fastbat.files import checksum, save_tensors
 from fastbat.processes import rank
@@ -141,6 +142,7 @@ def versions(num_classes: int) -> dict[str, Any]:
     packages = {name: version(name) for name in ("fastbat", "torch", "pyautoattack", "numpy")}
     return {
         "aa_parts": list(standard_parts(num_classes)),
+        "steps": {"pgd": "eps / 4", "square_queries": QUERIES, "transfer": TRANSFER_STEPS},
         "versions": {"python": platform.python_version(), **packages},
     }
 

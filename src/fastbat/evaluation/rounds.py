@@ -25,6 +25,7 @@ from fastbat.randomness import uniform_starts
 
 Round = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]  # (model, x, y, image index) -> x_adv
 
+TRANSFER_STEPS = 20  # of PGD on a surrogate
 ATTACKS = {
     "clean": "SA: accuracy on the images as they are",
     "noise": "RA-noise: uniform noise of eps",
@@ -106,7 +107,7 @@ class Plan:
     def transfer(self, surrogate: nn.Module, model: nn.Module, x: Tensor, y: Tensor, index: Tensor) -> Tensor:
         """Return what PGD-20 finds on the surrogate."""
         start = self.start(x, index, "transfer", 0)
-        return x + pgd(surrogate, x, y, start, eps=self.eps, steps=20, step=self.eps / 4)
+        return x + pgd(surrogate, x, y, start, eps=self.eps, steps=TRANSFER_STEPS, step=self.eps / 4)
 
     def start(self, x: Tensor, index: Tensor, attack: str, restart: int) -> Tensor:
         """Draw U(-eps, eps) of x's shape."""
