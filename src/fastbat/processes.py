@@ -30,6 +30,14 @@ def world() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def agreed(text: str) -> str:
+    """Return the first process's `text`, the same on all."""
+    told = [text]
+    if world() > 1:
+        dist.broadcast_object_list(told)
+    return told[0]
+
+
 def summed(share: Tensor) -> Tensor:
     """Return the sum of every process's `share`, the same on all."""
     if world() > 1:

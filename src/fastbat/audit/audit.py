@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -48,15 +49,16 @@ def evaluate_target(
     if folder:
         check_writable(folder)
     budgets = subject.trained_eps() if eps is None else eps
+    about = subject.source() | {"origin": {name: value for name, value in asdict(origin).items() if value is not None}}
 
     def keep(result: Evaluation) -> None:
         if folder and rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
             when = datetime.now(UTC).isoformat(timespec="seconds")
-            append_record(folder / "evaluation.jsonl", {"time": when, **result.said_of(**subject.source()).record()})
+            append_record(folder / "evaluation.jsonl", {"time": when, **result.said_of(**about).record()})
 
     how |= {"surrogates": networks, "resume_in": folder, "done": keep}
-    return evaluate(subject.model.to(place), subject.test, eps=budgets, **how).said_of(**subject.source())
+    return evaluate(subject.model.to(place), subject.test, eps=budgets, **how).said_of(**about)
 
 
 def diagnose_target(

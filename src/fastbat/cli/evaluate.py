@@ -208,7 +208,7 @@ def diagnosis_table(found: Mapping[str, Any]) -> Table:
     table = Table("what", "value", title=f"{about['target']}: {found['n']} images of {about['dataset']}")
     norms = ", ".join(f"{size:.2g}" for size in found["gradient_l2"].values())
     zeros = f"{found['zero_gradients']:.1%}, {found['zero_margin_gradients']:.1%}"
-    table.add_row("gradient alignment (1: a linear loss)", f"{found['ga']:.3f}")
+    table.add_row("gradient alignment (1: a linear loss)", "none" if found["ga"] is None else f"{found['ga']:.3f}")
     table.add_row("L2 norm of the input gradient: 5 %, median, 95 %", norms)
     table.add_row("images without a gradient of CE, of the margin", zeros)
     for eps, share in list(found["robust_share"].items())[3::4]:

@@ -14,10 +14,10 @@ from fastbat.randomness import uniform_starts
 
 def gradient_alignment(
     model: nn.Module, x: Tensor, y: Tensor, eps: float, *, seed: int = 0, batch_size: int = 250
-) -> float:
+) -> float | None:
     """Return the GA score of `model` on images x (N, C, H, W) in [0, 1], labels y (N,), in [-1, 1].
 
-    Images on which either gradient is zero are left out; where none is left the score is 1. The noise of an image
+    Images on which either gradient is zero are left out; where none is left there is no score. The noise of an image
     depends on (seed, its place) alone.
     """
     found = []
@@ -28,4 +28,4 @@ def gradient_alignment(
             at_x = input_gradient(model, xb, yb, torch.zeros_like(xb))
             found.append(cosines(at_x, input_gradient(model, xb, yb, noise)))
     scores = torch.cat(found)
-    return scores.mean().item() if len(scores) else 1.0
+    return scores.mean().item() if len(scores) else None

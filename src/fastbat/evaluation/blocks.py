@@ -53,6 +53,7 @@ class Work:
 
     model: nn.Module  # decides
     search: nn.Module  # is climbed
+    sure: nn.Module  # the same in the model's own precision: Square compares losses too close for bf16
     x: Tensor  # (N, C, H, W) in [0, 1], or bytes
     y: Tensor  # (N,)
     batch_size: int
@@ -97,7 +98,10 @@ class Work:
             line["broken"] = index[~correct(self.model, self.x[index], self.y[index]).cpu()].tolist()
         elif len(index := index[self.clean[index]]):
             x, y = unit(self.x[index].to(self.device)), self.y[index].to(self.device)
-            outcome = attack(self.model, self.search, x, y, index, job.plan.rounds(job.attack), job.plan.eps, tell)
+            search = self.sure if job.attack == "square" else self.search
+            outcome = attack(
+                self.model, search, self.sure, x, y, index, job.plan.rounds(job.attack), job.plan.eps, tell
+            )
             hit = outcome.broken.cpu()
             line = {"broken": index[hit].tolist(), "rejected": outcome.rejected}
             examples = {"x": outcome.x_adv[outcome.broken], "y": y[outcome.broken], "index": index[hit]}

@@ -174,7 +174,19 @@ def check_fit(model: nn.Module, x: Tensor, y: Tensor) -> tuple[int, bool]:
         )
     if not logits.requires_grad:
         return classes, False
-    return classes, torch.autograd.grad(logits.sum(), probe, allow_unused=True)[0] is not None
+    try:
+        return classes, torch.autograd.grad(logits.sum(), probe, allow_unused=True)[0] is not None
+    except Exception as error:  # an operation of others without a backward pass
+        raise InputError(f"the model has no backward pass ({type(error).__name__}: {error})") from error
+
+
+def fits(model: nn.Module, x: Tensor, y: Tensor) -> bool:
+    """Return whether `check_fit` finds nothing to refuse."""
+    try:
+        check_fit(model, x, y)
+    except InputError:
+        return False
+    return True
 
 
 def _answer(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

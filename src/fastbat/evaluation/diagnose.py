@@ -83,7 +83,7 @@ def smallest_budgets(
             show(i / LEVELS, f"eps {255 * level:g}/255: {len(left)} of {len(y)} robust")
             for index in left.split(batch_size) if len(left) else ():
                 rounds = replace(plan, eps=level).rounds("pgd")
-                found = attack(model, model, x[index], y[index], index.cpu(), rounds, level)
+                found = attack(model, model, model, x[index], y[index], index.cpu(), rounds, level)
                 smallest[index[found.broken]] = level
                 x_adv[index[found.broken]] = found.x_adv[found.broken]
     return smallest, x_adv

@@ -15,7 +15,7 @@ from fastbat.attacks.ensemble import QUERIES
 from fastbat.data import ImageSet, fingerprint, unit
 from fastbat.errors import InputError
 from fastbat.evaluation.blocks import Found, Job, Work
-from fastbat.evaluation.check import check_models, check_new_file, check_request, first_device, gather
+from fastbat.evaluation.check import check_models, check_new_file, check_request, first_device, fits, gather
 from fastbat.evaluation.frozen import frozen
 from fastbat.evaluation.journal import Journal
 from fastbat.evaluation.measures import by_class
@@ -76,7 +76,8 @@ def evaluate(
     resume_in, save_adversarial = (None if path is None else Path(path) for path in (resume_in, save_adversarial))
     if save_adversarial is not None:
         check_new_file(save_adversarial)
-    x, y = gather(data, limit)
+    with torch.inference_mode(False):
+        x, y = gather(data, limit)
     with frozen(model, *surrogates.values()):
         num_classes, white_box = check_models(model, surrogates, x, y, attacks, class_names(data))
         plan = Plan(budgets[0], num_classes, seed, pgd_steps, pgd_restarts, surrogates=surrogates)
@@ -84,12 +85,15 @@ def evaluate(
         added = probes(plan, budgets, len(y)) if asked and white_box else []
         clean, device = Job("clean", replace(plan, eps=0.0), len(y)), first_device(model, x)
         low = resolve_precision(precision, unit(x[:1]).dtype, device, white_box)
+        if precision == "auto" and low == "bf16" and not fits(searched(model, low, eot), x, y):
+            low = "float32"
         settings = {**counts, "seed": seed, "precision": low, "device": device.type, "attacks": list(attacks)}
         settings |= identified(model, surrogates, x, y, seed) | versions(num_classes)
         jobs, keep = [clean, *asked, *added], save_adversarial is not None
         folder = resume_in or (save_adversarial and save_adversarial.parent)
         journal = Journal(folder, {**settings, "jobs": {job.name: job.n for job in jobs}, "examples": keep})
-        work = Work(model, searched(model, low, eot), x, y, batch_size, journal, keep)
+        sure = searched(model, "own", eot)
+        work = Work(model, searched(model, low, eot), sure, x, y, batch_size, journal, keep)
         with journal.held():
             wrong = work.run(clean)
             work = replace(work, clean=~wrong.broken)
@@ -116,12 +120,12 @@ def class_names(data: object) -> tuple[str, ...] | None:
 def identified(
     model: nn.Module, surrogates: Mapping[str, nn.Module], x: Tensor, y: Tensor, seed: int
 ) -> dict[str, Any]:
-    """Return checksums of what is evaluated: weights, the outputs on a few images (to 4 digits), images and labels."""
+    """Return checksums of what is evaluated: weights, the outputs on a few images (to a hundredth of the largest), images and labels."""
     seed_torch(seed, "identity")
     with torch.no_grad():
         some = unit(x[:8].to(first_device(model, x)))
         outputs = {name: each(some) for name, each in {"": model, **surrogates}.items()}
-    rounded = {name: torch.round(10_000 * z / z.abs().max().clamp_min(1e-12)).cpu() for name, z in outputs.items()}
+    rounded = {name: torch.round(100 * z / z.abs().max().clamp_min(1e-12)).cpu() for name, z in outputs.items()}
     return {
         "weights": weights_of(model),
         "surrogates": {name: weights_of(each) for name, each in surrogates.items()},

@@ -25,16 +25,24 @@ def frozen(*models: nn.Module) -> Iterator[None]:
         stack.enter_context(_ieee_float32())
         for device in ("cpu", "cuda"):
             stack.enter_context(torch.autocast(device, enabled=False))
-        for model in models:
-            model.eval()
-            model.requires_grad_(False)
         try:
+            for model in models:
+                _still(model)
             yield
         finally:
             for module, mode in modes:
                 module.training = mode
             for weight, required in gradients:
                 weight.requires_grad_(required)
+
+
+def _still(model: nn.Module) -> None:
+    try:
+        model.eval()
+    except NotImplementedError:  # an exported program's module; it has one mode
+        for module in model.modules():
+            module.training = False
+    model.requires_grad_(False)
 
 
 @contextmanager

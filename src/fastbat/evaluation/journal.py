@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from fastbat.files import append_record, load_tensors, locked, read_records, save_tensors
-from fastbat.processes import rank
+from fastbat.processes import agreed, rank
 
 
 class Journal:
@@ -26,7 +26,7 @@ class Journal:
 
     def __init__(self, folder: Path | None, request: Mapping[str, Any]) -> None:
         self.folder = folder
-        self.key = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:12]
+        self.key = agreed(hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:12])
         self.done = self.read()
 
     def read(self) -> dict[tuple[str, int], dict[str, Any]]:

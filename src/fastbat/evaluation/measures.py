@@ -54,7 +54,8 @@ class Outcome:
 
 def attack(
     model: nn.Module,  # eval mode, weights frozen; decides
-    search: nn.Module,  # the same, or a faster copy of less precision; is climbed
+    search: nn.Module,  # the same, or in less precision, or the mean of passes; is climbed
+    sure: nn.Module,  # the search in the model's own precision
     x: Tensor,  # (B, C, H, W) in [0, 1], all classified correctly
     y: Tensor,  # (B,)
     index: Tensor,  # (B,) place of each image in the data set
@@ -76,9 +77,9 @@ def attack(
         real = adversarial(model, x[left], found, y[left], eps)
         false = ~real & ~correct(search, found, y[left])
         rejected += int(false.sum())
-        if search is not model and false.any():
+        if search is not sure and false.any():
             again = left[false]
-            found[false] = find(model, x[again], y[again], index[again.cpu()])
+            found[false] = find(sure, x[again], y[again], index[again.cpu()])
             real[false] = adversarial(model, x[again], found[false], y[again], eps)
         broken[left[real]] = True
         x_adv[left[real]] = found[real]
@@ -100,6 +101,6 @@ def robust(
     batches = candidates.nonzero().flatten().split(batch_size) if candidates.any() else ()
     for i, index in enumerate(batches):
         show(i / len(batches), f"{int(found.sum())} of {len(y)} robust")
-        outcome = attack(model, model, unit(x[index].to(device)), y[index].to(device), index, rounds, eps)
+        outcome = attack(model, model, model, unit(x[index].to(device)), y[index].to(device), index, rounds, eps)
         found[index[outcome.broken.to(index.device)]] = False
     return found

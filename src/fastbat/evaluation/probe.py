@@ -24,6 +24,7 @@ from fastbat.evaluation.flags import (
     of_attacks,
     of_large_budget,
     of_outputs,
+    of_what_is_left,
     passes,
 )
 from fastbat.evaluation.rounds import Plan
@@ -63,8 +64,9 @@ def judge(
         return tuple(flags), (f"too few: {right} images classified correctly; attacks are compared on {MIN_IMAGES}",)
     for eps in budgets:
         flags += of_attacks(Attacked(eps, clean, broken_at(eps, found)))
-    flags += of_large_budget(Attacked(large(budgets), clean, broken_at(large(budgets), found)))
-    return tuple(flags), ()
+    far = Attacked(large(budgets), clean, broken_at(large(budgets), found))
+    flags += of_large_budget(far)
+    return tuple(flags), of_what_is_left(far)
 
 
 def broken_at(eps: float, found: Sequence[Found]) -> dict[str, Tensor]:
