@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import fastbat
 from conftest import percent, trained_cnn
 from fastbat import METHODS, Settings, build_model, train
 from fastbat.audit import Origin, diagnose_target, evaluate_target
+from fastbat.audit.program import Program
 from fastbat.cli import main
 from fastbat.data import load
 from fastbat.errors import InputError
@@ -186,12 +188,28 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     assert not Path("/tmp/fastbat-was-here").exists()
 
 
-@pytest.mark.parametrize(
-    "kind", ["example inputs", "an operation", "a pickled weight", "not an archive", "cut short", "twice", "old layout"]
-)
+CALL = "__import__('pathlib').Path('/tmp/fastbat-was-here').touch()"
+REFUSED = {
+    "example inputs": "data/sample_inputs/model.pt holds more than tensors",
+    "an operation": "it calls torch.hub.load; where you trust it, load it yourself",
+    "a library": "it calls torch.ops.load_library",
+    "a pickled weight": "data/weights/model_weights_config.json names an object, 'weight_0'",
+    "an opaque object": "data/constants/model_constants_config.json names an object, 'opaque_obj_0'",
+    "an absolute path": "data/weights/model_weights_config.json names an object, '/abs'",
+    "another file": "'data/constants/opaque_obj_0' is no file of a network of tensors",
+    "a guard": 'it evaluates "__import__',
+    "a shape": 'it evaluates "__import__',
+    "an argument": 'it evaluates "x=__import__',
+}
+
+
+@pytest.mark.parametrize("kind", [*REFUSED, "not an archive", "cut short", "twice", "old layout"])
 def test_a_program_that_would_run_code_is_refused(kind, digits_net, tmp_path):
     good, bad = tmp_path / "good.pt2", tmp_path / "bad.pt2"
-    torch.export.save(torch.export.export(digits_net, (torch.rand(2, 1, 8, 8),)), good)
+    sizes = ({0: torch.export.Dim("b")},)
+    torch.export.save(torch.export.export(digits_net, (torch.rand(2, 1, 8, 8),), dynamic_shapes=sizes), good)
+    added = {"an opaque object": "/data/constants/opaque_obj_0", "another file": "/data/constants/opaque_obj_0"}
+    added["an absolute path"] = "//abs"
     with zipfile.ZipFile(good) as archive, zipfile.ZipFile(bad, "w") as other:
         for name in archive.namelist():
             content = archive.read(name)
@@ -200,6 +218,14 @@ def test_a_program_that_would_run_code_is_refused(kind, digits_net, tmp_path):
                 content = (tmp_path / "inputs").read_bytes()
             if kind == "an operation" and name.endswith("models/model.json"):
                 content = content.replace(b"torch.ops.aten.relu.default", b"torch.hub.load")
+            if kind == "a library" and name.endswith("models/model.json"):
+                content = content.replace(b"torch.ops.aten.relu.default", b"torch.ops.load_library")
+            if kind in ("a guard", "a shape", "an argument") and name.endswith("models/model.json"):
+                content = with_call(content.decode(), kind).encode()
+            if kind == "an opaque object" and name.endswith("constants_config.json"):
+                content = with_payload(content, "opaque_obj_0", use_pickle=False)
+            if kind == "an absolute path" and name.endswith("weights_config.json"):
+                content = with_payload(content, "/abs", use_pickle=True)
             if kind == "a pickled weight" and name.endswith("weights_config.json"):
                 content = content.replace(b'"use_pickle": false', b'"use_pickle": true')
             if kind == "a pickled weight" and name.endswith("weight_0"):
@@ -211,20 +237,62 @@ def test_a_program_that_would_run_code_is_refused(kind, digits_net, tmp_path):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 other.writestr(name, content) if name not in other.namelist() or kind == "twice" else None
+        if kind in added:
+            other.writestr(good.stem + added[kind], pickle.dumps(Bomb()))
     if kind == "not an archive":
         bad.write_text("{}")
     if kind == "cut short":
         bad.write_bytes(good.read_bytes()[:-300])
-    expected = {
-        "example inputs": "would run code when opened: data/sample_inputs/model.pt holds more than tensors",
-        "an operation": "would run code when opened: it calls torch.hub.load; where you trust it, load it yourself",
-        "a pickled weight": "would run code when opened: data/weights/weight_0 holds more than tensors",
-    }
-    with pytest.raises(
-        InputError, match=expected.get(kind, r"is not a whole .pt2 archive|is no program of this torch")
-    ):
+    expected = (
+        f"would run code when opened: {re.escape(REFUSED[kind])}"
+        if kind in REFUSED
+        else "is not a whole .pt2|is no program"
+    )
+    with pytest.raises(InputError, match=expected) as caught:
         evaluate_target(bad, origin=Origin(dataset="digits"), **FEW)
+    assert "\n" not in str(caught.value)
     assert not Path("/tmp/fastbat-was-here").exists()
+
+
+def with_payload(config, path_name, use_pickle):
+    entry = {"path_name": path_name, "is_param": False, "use_pickle": use_pickle, "tensor_meta": None}
+    return json.dumps({"config": {**json.loads(config)["config"], "x": entry}}).encode()
+
+
+def with_call(program, kind):
+    """The program, with a call of Python where torch evaluates a text."""
+    if kind == "a shape":
+        return re.sub(r'"expr_str": "[^"]*"', f'"expr_str": "{CALL}"', program)
+    graph = json.loads(program)
+    if kind == "a guard":
+        graph["guards_code"] = [CALL]
+    else:
+        graph["graph_module"]["module_call_graph"][0]["signature"]["forward_arg_names"] = [f"x={CALL}"]
+    return json.dumps(graph)
+
+
+class Normed(nn.Module):
+    """A network with buffers, a constant, an argument that is a text, and a part without gradients."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.norm, self.shift = nn.Linear(64, 10), nn.BatchNorm1d(10), torch.rand(10)
+
+    def forward(self, x):
+        with torch.no_grad():
+            twice = 2 * x
+        return self.norm(torch.einsum("bi,ji->bj", (x + twice).flatten(1), self.linear.weight)) + self.shift
+
+
+@pytest.mark.parametrize("kind", ["fixed", "dynamic", "guarded", "no inputs", "extra files"])
+def test_an_ordinary_program_still_opens(kind, tmp_path):
+    model, x, auto = Normed().eval(), torch.rand(4, 1, 8, 8), torch.export.Dim.AUTO
+    sizes = {"dynamic": ({0: torch.export.Dim("b")},), "guarded": (dict.fromkeys(range(4), auto),)}.get(kind)
+    program = torch.export.export(model, (x,), dynamic_shapes=sizes)
+    if kind == "no inputs":
+        program.example_inputs = None
+    torch.export.save(program, tmp_path / "net.pt2", extra_files={"a.txt": "b"} if kind == "extra files" else None)
+    assert torch.equal(Program(tmp_path / "net.pt2")(x), model(x))
 
 
 class Fickle(nn.Module):
