@@ -18,7 +18,7 @@ from fastbat.attacks.ensemble import without_ties
 from fastbat.attacks.pgd import pgd
 from fastbat.data.images import Images
 from fastbat.errors import InputError
-from fastbat.evaluation import frozen, wilson
+from fastbat.evaluation import frozen, gradient_alignment, wilson
 from fastbat.evaluation.blocks import Work
 from fastbat.evaluation.measures import adversarial, attack, correct, robust
 from fastbat.evaluation.rounds import Plan
@@ -115,7 +115,9 @@ def test_autoattack_equals_pyautoattack_called_directly(short_autoattack):
         direct.verbose = False
         x_direct, y_direct = direct.run_standard_evaluation(x, y, batch_size=60)
         clean = correct(model, x, y)
-        ours = attack(model, model, x[clean], y[clean], torch.arange(60)[clean], Plan(EPS, 10, 5).rounds("aa"), EPS)
+        ours = attack(
+            model, model, model, x[clean], y[clean], torch.arange(60)[clean], Plan(EPS, 10, 5).rounds("aa"), EPS
+        )
     assert 0 < ours.broken.sum() < 60
     assert torch.equal(ours.x_adv, x_direct[clean])
     assert torch.equal(ours.broken, (y_direct != y)[clean])
@@ -420,3 +422,47 @@ def test_a_pixel_whose_gradient_is_no_number_stays_where_it_is():
     x, start = torch.tensor([0.0, 0.5]).view(1, 1, 1, 2), torch.zeros(1, 1, 1, 2)
     delta = pgd(Root(), x, torch.tensor([0]), start, eps=0.2, steps=3, step=0.05)
     assert torch.allclose(delta.flatten(), torch.tensor([0.0, 0.15]))
+
+
+def test_a_model_that_bf16_does_not_fit_is_searched_in_its_own_precision(monkeypatch):
+    class Refuses(nn.Module):
+        def forward(self, x):
+            if torch.is_autocast_enabled("cpu"):
+                raise RuntimeError("expected float32")
+            return x.flatten(1)
+
+    monkeypatch.setattr("fastbat.evaluation.search.has_bf16", lambda device: True)
+    x, y = torch.rand(4, 1, 2, 2), torch.tensor([0, 1, 2, 3])
+    how = {"eps": EPS, "attacks": ["fgsm"]}
+    assert fastbat.evaluate(Refuses(), (x, y), **how).settings["precision"] == "float32"
+    assert fastbat.evaluate(nn.Flatten(), (x, y), **how).settings["precision"] == "bf16"
+
+
+def test_square_compares_losses_in_the_models_own_precision(monkeypatch):
+    model, x, y = trained_cnn()
+    how = {"eps": EPS, "attacks": ["square"], "limit": 40}
+    own, low = (fastbat.evaluate(model, (x, y), precision=p, **how) for p in ("float32", "bf16"))
+    assert own["square"].hits == low["square"].hits
+
+
+def test_a_loader_under_inference_mode_and_an_exported_module_are_taken():
+    model, x, y = trained_cnn()
+    with torch.inference_mode():
+        loader = [(x[:10] + 0, y[:10]), (x[10:20] + 0, y[10:20])]
+        assert fastbat.evaluate(model, loader, eps=EPS, attacks=["fgsm"]).n == 20
+    batch = torch.export.Dim("batch", min=1, max=99)
+    exported = torch.export.export(model.eval(), (x[:4],), dynamic_shapes=({0: batch},)).module()
+    assert fastbat.evaluate(exported, (x[:20], y[:20]), eps=EPS, attacks=["fgsm"]).n == 20
+
+
+def test_a_model_without_gradients_has_no_alignment():
+    assert (
+        gradient_alignment(nn.Sequential(nn.Flatten(), Rounded()), torch.rand(4, 1, 2, 2), torch.arange(4), EPS) is None
+    )
+
+
+class Rounded(nn.Module):
+    """Steps: the gradient is zero everywhere."""
+
+    def forward(self, x):
+        return x.round()

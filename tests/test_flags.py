@@ -9,7 +9,7 @@ import fastbat
 from conftest import trained_cnn
 from fastbat import METHODS, Batch, build_model
 from fastbat.data import load
-from fastbat.evaluation.flags import MIN_IMAGES, Attacked, of_attacks, of_large_budget
+from fastbat.evaluation.flags import MIN_IMAGES, Attacked, of_attacks, of_large_budget, of_what_is_left
 from fastbat.evaluation.probe import gradient_sizes
 from fastbat.evaluation.search import Search
 
@@ -227,3 +227,9 @@ def test_the_mean_of_passes_is_climbed_for_a_random_model():
     assert often.settings["eot"] == 8
     again = fastbat.evaluate(noisy, (x[:60], y[:60]), eps=EPS, pgd_steps=10, pgd_restarts=1, eot=8)
     assert again.ra_pgd.hits == often.ra_pgd.hits  # the seed covers the model's own draws
+
+
+def test_what_withstands_a_large_budget_is_said_to():
+    assert of_what_is_left(attacked(pgd=95, square=90)) == ()
+    (said,) = of_what_is_left(attacked(pgd=20, square=20))
+    assert "80 of 100 images withstand PGD-20 and Square" in said

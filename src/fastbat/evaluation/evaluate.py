@@ -120,7 +120,7 @@ def class_names(data: object) -> tuple[str, ...] | None:
 def identified(
     model: nn.Module, surrogates: Mapping[str, nn.Module], x: Tensor, y: Tensor, seed: int
 ) -> dict[str, Any]:
-    """Return checksums of what is evaluated: weights, the outputs on a few images (to a hundredth of the largest), images and labels."""
+    """Return checksums of what is evaluated: weights, rounded outputs on a few images, images and labels."""
     seed_torch(seed, "identity")
     with torch.no_grad():
         some = unit(x[:8].to(first_device(model, x)))

@@ -105,15 +105,13 @@ def of_large_budget(seen: Attacked) -> list[RedFlag]:
 
 
 def of_what_is_left(seen: Attacked) -> tuple[str, ...]:
-    """Return what to say where neither PGD nor Square breaks nearly all at a large budget: true, or hidden from both."""
+    """Return what to say where neither PGD nor Square breaks nearly all at a large budget."""
     pgd, square = seen.common("pgd", "square")
     left, n = int((~(pgd | square)).sum()), len(pgd)
     if wilson(left, n)[0] <= AT_LARGE_EPS:
         return ()
     at = f"{255 * seen.eps:.10g}/255"
-    return (
-        f"{left} of {n} images withstand PGD-20 and 300 queries of Square at eps {at}: robust, or hidden from both",
-    )
+    return (f"{left} of {n} images withstand PGD-20 and Square at eps {at}: robust, or hidden from both",)
 
 
 def _beyond(name: str, text: str, mask: Tensor, allowed: float) -> list[RedFlag]:
