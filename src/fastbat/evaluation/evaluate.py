@@ -93,7 +93,8 @@ def evaluate(
         folder = resume_in or (save_adversarial and save_adversarial.parent)
         journal = Journal(folder, {**settings, "jobs": {job.name: job.n for job in jobs}, "examples": keep})
         sure = searched(model, "own", eot)
-        work = Work(model, searched(model, low, eot), sure, x, y, batch_size, journal, keep)
+        search = searched(model, low, eot) if low == "bf16" else sure
+        work = Work(model, search, sure, x, y, batch_size, journal, keep)
         with journal.held():
             wrong = work.run(clean)
             work = replace(work, clean=~wrong.broken)
