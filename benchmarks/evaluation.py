@@ -6,7 +6,7 @@
 pgd         RA-PGD-50-10 by fastbat (default precision, and float32), by torchattacks' PGD with 10 restarts (where it is
             installed), and by a plain restart loop: every restart of every image, float32, weight gradients and all,
             the restart of highest loss counts; and that loop with input gradients alone. (Published loops that leave
-            broken images alone are faster where few are robust. torchattacks' arm counts every restart, as fastbat does.)
+            broken images alone are faster where few are robust. torchattacks' arm counts every restart, as ours do.)
 autoattack  RA-AA by fastbat (default precision, and float32) and by pyautoattack called plainly, float32, same seed.
 
 The arms run one after the other on the same images, `--rounds` times over; nothing else should run on the machine. What
