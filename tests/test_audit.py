@@ -544,7 +544,9 @@ def test_a_search_in_bf16_is_verified_in_float32_and_tried_again(digits_net, mon
         plan = fastbat.evaluation.Plan(EPS, 10, steps=3, restarts=1)
         index = torch.arange(20)
         ours = fastbat.evaluation.measures.attack(digits_net, lying, digits_net, x, y, index, plan.rounds("pgd"), EPS)
-        own = fastbat.evaluation.measures.attack(digits_net, digits_net, x, y, index, plan.rounds("pgd"), EPS)
+        own = fastbat.evaluation.measures.attack(
+            digits_net, digits_net, digits_net, x, y, index, plan.rounds("pgd"), EPS
+        )
     assert ours.rejected > 0
     assert ours.broken.sum() >= own.broken.sum()
 
