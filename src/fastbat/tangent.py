@@ -10,7 +10,7 @@ backward pass applied to t; BatchNorm in train mode (per channel, n values; r = 
         p = mean(h u),  q = mean(h t),  k = mean(u t) - mean(u) mean(t)
 
 so that nothing is differentiated twice, and every pass over the activations is a fused kernel of first-order training.
-(torch.func.jvp cannot stand in: its BatchNorm holds the batch's statistics constant in the backward pass.)
+(torch.func.jvp cannot stand in: differentiated once more, it gives another gradient where there is BatchNorm.)
 """
 
 from collections.abc import Callable, Iterator, Sequence
