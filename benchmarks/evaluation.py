@@ -163,7 +163,7 @@ def plain_autoattack(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tens
 ARMS: dict[str, dict[str, Arm]] = {
     "pgd": {
         "plain": plain_pgd(weights=True),
-        "plain, input gradients": plain_pgd(weights=False),
+        "plain input gradients": plain_pgd(weights=False),
         "torchattacks": torchattacks_pgd,
         "fastbat": ours("pgd", "auto"),
         "fastbat float32": ours("pgd", "float32"),

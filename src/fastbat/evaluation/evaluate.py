@@ -19,7 +19,7 @@ from fastbat.evaluation.check import check_models, check_new_file, check_request
 from fastbat.evaluation.frozen import frozen
 from fastbat.evaluation.journal import Journal
 from fastbat.evaluation.measures import by_class
-from fastbat.evaluation.probe import judge, probes
+from fastbat.evaluation.probe import enough, judge, probes
 from fastbat.evaluation.record import Accuracy, Evaluation
 from fastbat.evaluation.rounds import TRANSFER_STEPS, Plan, expanded, label
 from fastbat.evaluation.search import Precision, resolve_precision, searched
@@ -98,7 +98,7 @@ def evaluate(
         with journal.held():
             wrong = work.run(clean)
             work = replace(work, clean=~wrong.broken)
-            found = [work.run(job) for job in (*asked, *added)]
+            found = [work.run(job) for job in (*asked, *(added if enough(~wrong.broken) else ()))]
             flags, not_judged = judge(work, found, budgets, white_box) if asked else ((), ())
             if save_adversarial is not None and rank() == 0:
                 save_adversarial.parent.mkdir(parents=True, exist_ok=True)

@@ -43,6 +43,11 @@ def probes(plan: Plan, budgets: Sequence[float], n: int) -> list[Job]:
     return [Job(name, plans[eps], min(n, IMAGES), probe=True) for name, eps in wanted]
 
 
+def enough(clean: Tensor) -> bool:
+    """Return whether enough of the first IMAGES are classified correctly, (N,) bool, for attacks to be compared."""
+    return int(clean[:IMAGES].sum()) >= MIN_IMAGES
+
+
 def large(budgets: Sequence[float]) -> float:
     """Return a budget at which nothing should be robust."""
     return min(1.0, max(LARGE_EPS, 4 * min(budgets)))
@@ -60,7 +65,8 @@ def judge(
     flags = of_outputs(Outputs(*passes(work.model, parts[0][0]), sizes))
     if not white_box:
         return tuple(flags), ("no gradients: only black-box attacks ran, so accuracies are upper bounds",)
-    if (right := int(clean[:few].sum())) < MIN_IMAGES:
+    if not enough(clean):
+        right = int(clean[:few].sum())
         return tuple(flags), (f"too few: {right} images classified correctly; attacks are compared on {MIN_IMAGES}",)
     for eps in budgets:
         flags += of_attacks(Attacked(eps, clean, broken_at(eps, found)))
