@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from fastbat.data.images import Images
 from fastbat.errors import InputError
 from fastbat.evaluation import frozen, gradient_alignment, wilson
 from fastbat.evaluation.blocks import Work
+from fastbat.evaluation.check import check_request, gather
 from fastbat.evaluation.measures import adversarial, attack, correct, robust
 from fastbat.evaluation.rounds import Plan
 from fastbat.models import build_model
@@ -466,3 +468,18 @@ class Rounded(nn.Module):
 
     def forward(self, x):
         return x.round()
+
+
+@given(eps=st.floats(), steps=st.integers(-2, 2), seed=st.integers(-(2**64), 2**64))
+def test_a_request_is_taken_or_refused_in_one_line(eps, steps, seed):
+    sound = 0 < eps <= 1 and steps >= 1 and 0 <= seed < 2**63
+    with nullcontext() if sound else pytest.raises(InputError, match=r"\A.+\Z"):  # . is no line break
+        check_request((eps,), ("pgd",), {"pgd_steps": steps}, seed, ())
+
+
+@given(value=st.floats(width=32), shape=st.lists(st.integers(0, 3), min_size=1, max_size=5), label=st.integers(-9, 9))
+def test_images_are_taken_or_refused_in_one_line(value, shape, label):
+    x, y = torch.full(shape, value), torch.full(shape[:1], label)
+    sound = len(shape) == 4 and math.prod(shape) > 0 and 0 <= value <= 1
+    with nullcontext() if sound else pytest.raises(InputError, match=r"\A.+\Z"):
+        gather((x, y), None)

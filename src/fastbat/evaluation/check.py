@@ -107,8 +107,8 @@ def _pair(item: Any) -> tuple[Tensor, Tensor]:
 def _check_data(x: Tensor, y: Tensor) -> None:
     if x.ndim != 4 or y.ndim != 1 or len(x) != len(y):
         raise InputError(f"images of shape {tuple(x.shape)}, labels {tuple(y.shape)}; expected (N, C, H, W) and (N,)")
-    if len(y) == 0:
-        raise InputError("no images; there is nothing to evaluate")
+    if x.numel() == 0:
+        raise InputError(f"no images in {tuple(x.shape)}; there is nothing to evaluate")
     if x.dtype not in (torch.float32, torch.float64) or y.dtype != torch.int64:
         raise InputError(f"images are {x.dtype}, labels {y.dtype}; expected float32 in [0, 1] (bytes: / 255) and int64")
     bad = ~x.isfinite().flatten(1).all(1)
