@@ -437,6 +437,8 @@ def test_a_model_that_bf16_does_not_fit_is_searched_in_its_own_precision(monkeyp
     x, y = torch.rand(4, 1, 2, 2), torch.tensor([0, 1, 2, 3])
     how = {"eps": EPS, "attacks": ["fgsm"]}
     assert fastbat.evaluate(Refuses(), (x, y), **how).settings["precision"] == "float32"
+    with pytest.raises(InputError, match="the model does not run under bf16 autocast; say float32"):
+        fastbat.evaluate(Refuses(), (x, y), precision="bf16", **how)
     assert fastbat.evaluate(nn.Flatten(), (x, y), **how).settings["precision"] == "bf16"
 
 

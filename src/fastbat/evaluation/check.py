@@ -177,7 +177,8 @@ def check_fit(model: nn.Module, x: Tensor, y: Tensor) -> tuple[int, bool]:
     try:
         return classes, torch.autograd.grad(logits.sum(), probe, allow_unused=True)[0] is not None
     except Exception as error:  # an operation of others without a backward pass
-        raise InputError(f"the model has no backward pass ({type(error).__name__}: {error})") from error
+        why = " ".join(str(error).split())
+        raise InputError(f"the model has no backward pass ({type(error).__name__}: {why})") from error
 
 
 def fits(model: nn.Module, x: Tensor, y: Tensor) -> bool:

@@ -85,7 +85,9 @@ def evaluate(
         added = probes(plan, budgets, len(y)) if asked and white_box else []
         clean, device = Job("clean", replace(plan, eps=0.0), len(y)), first_device(model, x)
         low = resolve_precision(precision, unit(x[:1]).dtype, device, white_box)
-        if precision == "auto" and low == "bf16" and not fits(searched(model, low, eot), x, y):
+        if low == "bf16" and not fits(searched(model, low, eot), x, y):
+            if precision == "bf16":
+                raise InputError("precision is bf16, but the model does not run under bf16 autocast; say float32")
             low = "float32"
         settings = {**counts, "seed": seed, "precision": low, "device": device.type, "attacks": list(attacks)}
         settings |= identified(model, surrogates, x, y, seed) | versions(num_classes)
