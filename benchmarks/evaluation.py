@@ -16,8 +16,6 @@ number of images on which an arm and the plain one disagree. One JSON file holds
 
 import argparse
 import json
-import platform
-import subprocess
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -26,6 +24,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import torch
+from machine import machine
 from pyautoattack import AutoAttack
 from rich.console import Console
 from rich.table import Table
@@ -189,13 +188,6 @@ def row(name: str, seconds: dict[str, list[float]], robust: dict[str, Tensor], n
         "ra": round(100 * robust[name].float().mean().item(), 2),
         "disagree": int((robust[name] != robust["plain"]).sum()),
     }
-
-
-def machine() -> dict[str, object]:
-    """Return what the figures were measured with."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    name = torch.cpu.get_capabilities().get("cpu_name", platform.processor())
-    return {"machine": name, "threads": torch.get_num_threads(), "torch": torch.__version__, "commit": commit}
 
 
 def show(report: dict[str, object]) -> None:

@@ -17,8 +17,6 @@ for the implicit term, another pass at d* for the weights, a clean pass in eval 
 
 import argparse
 import json
-import platform
-import subprocess
 import sys
 import time
 from argparse import Namespace
@@ -28,6 +26,7 @@ from statistics import median, quantiles
 
 import numpy as np
 import torch
+from machine import machine
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -194,13 +193,6 @@ def row(name: str, seconds: dict[str, list[float]]) -> dict[str, object]:
         "passes": passes,
         "over_passes": None if passes is None or forwards is None else round(forwards / passes, 2),
     }
-
-
-def machine() -> dict[str, object]:
-    """Return what the figures were measured with."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    name = torch.cpu.get_capabilities().get("cpu_name", platform.processor())
-    return {"machine": name, "threads": torch.get_num_threads(), "torch": torch.__version__, "commit": commit}
 
 
 def show(report: dict[str, object]) -> None:
