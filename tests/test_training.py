@@ -238,8 +238,10 @@ def test_the_average_is_judged_saved_resumed_and_evaluated_beside_the_weights(tm
 
 
 def test_bf16_trains_other_weights_but_keeps_them_float32(tmp_path):
-    half = train(METHODS["fast-bat"](eps=EPS), Settings(**{**vars(SMALL), "precision": "bf16"}), tmp_path / "half")
-    full = train(METHODS["fast-bat"](eps=EPS), SMALL, tmp_path / "full")
+    half, full = (
+        train(METHODS["fast-bat"](eps=EPS), Settings(**{**vars(SMALL), "precision": precision}), tmp_path / precision)
+        for precision in ("bf16", "float32")
+    )
     assert not same(weights(half), weights(full))
     assert {tensor.dtype for tensor in weights(half).values()} == {torch.float32}
 
@@ -262,7 +264,8 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path, monkeypatch):
 
 def test_training_is_plain_sgd_on_the_methods_losses(tmp_path):
     """Two epochs written out: order, augmentation, triangular rate, momentum, decay, the first N images."""
-    settings = Settings(epochs=2, width=4, train_limit=150, batch_size=64, momentum=0.8, weight_decay=0.01, max_lr=0.3)
+    how = {"momentum": 0.8, "weight_decay": 0.01, "max_lr": 0.3, "precision": "float32"}
+    settings = Settings(epochs=2, width=4, train_limit=150, batch_size=64, **how)
     run = train(METHODS["fast-at"](eps=EPS), settings, tmp_path / "run")
     x, y = load("digits").train.slice(0, 150).tensors()
     card = DATASETS["digits"]

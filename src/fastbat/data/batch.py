@@ -1,12 +1,14 @@
 """A batch, and the crop, flip and rotation that make it from the stored images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fastbat.data.images import sent
 from fastbat.errors import InputError
 
 
@@ -31,6 +33,11 @@ class View:
             angle=torch.from_numpy(rng.uniform(-rotation, rotation, size)) if rotation else None,
         )
 
+    def rows(self, start: int, stop: int) -> "View":
+        """Return the views of images start..stop."""
+        angle = None if self.angle is None else self.angle[start:stop]
+        return View(self.top[start:stop], self.left[start:stop], self.flip[start:stop], self.pad, angle)
+
     def apply(self, images: Tensor) -> Tensor:
         """Return the views of `images` (B, C, H, W) padded by zeros; same shape and type."""
         windows = self.window(F.pad(images, (self.pad,) * 4))
@@ -48,9 +55,10 @@ class View:
 
     def _places(self, canvas: Tensor) -> tuple[Tensor, slice, Tensor, Tensor]:
         device, (height, width) = canvas.device, (size - 2 * self.pad for size in canvas.shape[2:])
-        rows = self.top.to(device)[:, None] + torch.arange(height, device=device)
+        rows = sent(self.top, device)[:, None] + torch.arange(height, device=device)
         columns = torch.arange(width, device=device).expand(len(canvas), width)
-        columns = self.left.to(device)[:, None] + torch.where(self.flip.to(device)[:, None], columns.flip(1), columns)
+        turned = torch.where(sent(self.flip, device)[:, None], columns.flip(1), columns)
+        columns = sent(self.left, device)[:, None] + turned
         each = torch.arange(len(canvas), device=device)
         return each[:, None, None], slice(None), rows[:, :, None], columns[:, None, :]
 
@@ -67,9 +75,9 @@ def rotated(images: Tensor, angle: Tensor) -> Tensor:
     column = (cos * x - sin * y[:, None] + width / 2).floor().long()
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     each, device = torch.arange(len(images))[:, None, None], images.device
-    places = (index.to(device) for index in (each, row.clamp(0, height - 1), column.clamp(0, width - 1)))
+    places = (sent(index, device) for index in (each, row.clamp(0, height - 1), column.clamp(0, width - 1)))
     each, row, column = places
-    return (images[each, :, row, column] * inside.to(device)[..., None]).permute(0, 3, 1, 2).contiguous()
+    return (images[each, :, row, column] * sent(inside, device)[..., None]).permute(0, 3, 1, 2).contiguous()
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,20 @@ class Batch:
 
     x: Tensor  # images (B, C, H, W) in [0, 1]
     y: Tensor  # labels (B,), int64
-    index: Tensor | None = None  # (B,) int64, each image's place in the data set
+    index: Tensor | None = None  # (B,) int64, each image's place in the data set; on the host
     view: View | None = None  # the crop, flip and rotation that made x
     label_smoothing: float = 0.0  # of the training loss: this share of each label is spread over all classes
+
+    def split(self, parts: int) -> list["Batch"]:
+        """Return the batch in `parts` parts of nearly one size, in fewer lest one be a single image (BatchNorm)."""
+        count, parts = len(self.y), max(1, min(parts, len(self.y) // 2))
+        if parts == 1:
+            return [self]
+        cuts = [round(i * count / parts) for i in range(parts + 1)]
+        return [self.rows(start, stop) for start, stop in pairwise(cuts)]
+
+    def rows(self, start: int, stop: int) -> "Batch":
+        """Return images start..stop."""
+        index = None if self.index is None else self.index[start:stop]
+        view = None if self.view is None else self.view.rows(start, stop)
+        return replace(self, x=self.x[start:stop], y=self.y[start:stop], index=index, view=view)

@@ -41,6 +41,13 @@ class Images:
         return unit(self.pixels), self.labels
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return `tensor` on `device`; a GPU is sent it from pinned memory, without waiting for what runs there."""
+    if device.type == "cuda" and not tensor.is_cuda:
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 def unit(pixels: Tensor) -> Tensor:
     """Return bytes as float32 in [0, 1], and anything else as it is."""
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels

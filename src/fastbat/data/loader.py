@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fastbat.data.batch import Batch, View
-from fastbat.data.images import Images, unit
+from fastbat.data.images import Images, sent, unit
 from fastbat.data.stream import Decoder, ImageSet, Phase
 from fastbat.randomness import generator
 
@@ -63,12 +63,12 @@ class Loader:
             decoder = Decoder(images.encoded, self.seed, first, self.phase(number), self.flip)
             made = ((pixels, None) for pixels in images.read(parts, decoder))
         for index, (pixels, view) in zip(parts, made, strict=True):
-            x, index = pixels.to(images.labels.device), index.to(images.labels.device)
-            yield Batch(unit(x), images.labels[index], index, view)
+            device = images.labels.device
+            yield Batch(unit(sent(pixels, device)), images.labels[sent(index, device)], index, view)
 
     def views(self, images: Images, parts: Iterable[Tensor], first: int) -> Iterator[tuple[Tensor, View | None]]:
         """Yield the augmented pixels of each part, and their view; the first part belongs to step `first`."""
         for step, index in enumerate(parts, first):
             rng = generator(self.seed, "augment", step)
             view = View.draw(rng, len(index), self.pad, self.flip, self.rotation)
-            yield view.apply(images.pixels[index.to(images.pixels.device)]), view
+            yield view.apply(images.pixels[sent(index, images.pixels.device)]), view

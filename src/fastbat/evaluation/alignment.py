@@ -26,6 +26,7 @@ def gradient_alignment(
             xb, yb = x[index], y[index]
             noise = eps * (2 * uniform_starts(xb, index, seed, "alignment") - 1)
             at_x = input_gradient(model, xb, yb, torch.zeros_like(xb))
-            found.append(cosines(at_x, input_gradient(model, xb, yb, noise)))
+            cosine, both = cosines(at_x, input_gradient(model, xb, yb, noise))
+            found.append(cosine[both])
     scores = torch.cat(found)
     return scores.mean().item() if len(scores) else None

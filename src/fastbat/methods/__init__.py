@@ -9,6 +9,8 @@ measures on the way it leaves in `stats`, 0-d tensors by name, for the trainer's
 
     replays                          how often each batch is presented (FREE-AT's m); 1 where it has none
     budget                           its own epochs and learning rate, unless the user sets them
+    differentiates_twice             whether its backward pass goes through a gradient, as a penalty on it does
+    splits                           whether it stops the network behind one of its layers
     needs                            what of a batch it cannot do without, by name, with what to tell the user
     state_dict, load_state_dict      what it remembers from batch to batch, as tensors
 """

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fastbat.attacks.mode import eval_mode
 from fastbat.attacks.pgd import pgd
+from fastbat.data.images import sent
 from fastbat.errors import InputError, check_weight, choose
 from fastbat.geometry import check_eps, step_size
 from fastbat.methods.method import LabelledBatch, training_loss
@@ -65,7 +66,9 @@ class Atta:
             raise InputError("ATTA carries attacks from epoch to epoch: its batches need each image's index and view")
         inside = view.apply(torch.ones_like(batch.x))
         x, y = torch.where(inside > 0, batch.x, PADDING), batch.y
-        canvas = self.recall(index, x, view.pad)
+        self.make_room(int(index.max()) + 1, x, view.pad)
+        index = sent(index, x.device)
+        canvas = self.recall(index)
         with eval_mode(model):
             delta = pgd(model, x, y, view.window(canvas), eps=self.eps, steps=1, step=self.step)
         view.put(canvas, delta)
@@ -76,9 +79,8 @@ class Atta:
         else:
             yield training_loss(model(x + delta), batch)
 
-    def recall(self, index: Tensor, x: Tensor, pad: int) -> Tensor:
+    def recall(self, index: Tensor) -> Tensor:
         """Return the canvases (B, C, H + 2 pad, W + 2 pad) of the images `index`, new noise where it is time."""
-        self.make_room(int(index.max()) + 1, x, pad)
         canvas, epoch = self.memory["canvas"][index], self.memory["visits"][index] + 1
         fresh = (epoch == 1) | (epoch % self.reset == 0)
         return torch.where(fresh[:, None, None, None], 0.001 * torch.randn_like(canvas), canvas)

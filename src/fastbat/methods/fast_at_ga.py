@@ -9,7 +9,7 @@ is zero are left out of the mean; where none is left there is no penalty.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,8 @@ class FastATGA:
     """d0: zero, plain FGSM in effect (the authors'), or P(U(-eps, eps))."""
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    differentiates_twice: ClassVar = True
+
     def __post_init__(self) -> None:
         check_eps(self.eps)
         choose("init", self.init, ("zero", "random"))
@@ -57,15 +59,16 @@ class FastATGA:
         yield training_loss(model(x + delta), batch) + self.mu * (1 - alignment)
 
 
-def cosines(a: Tensor, b: Tensor) -> Tensor:
-    """Return cos(a, b) image by image, (K,): of the images on which neither is zero."""
+def cosines(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return cos(a, b) image by image, (B,), and where it means anything: neither is zero there."""
     a, b = a.flatten(1), b.flatten(1)
     both = (a.abs().amax(1) > 0) & (b.abs().amax(1) > 0)
-    a, b = (side[both] / side[both].abs().amax(1, keepdim=True).detach() for side in (a, b))  # squares underflow else
-    return F.cosine_similarity(a, b, eps=0)
+    a, b = (torch.where(both[:, None], side, 1.0) for side in (a, b))
+    a, b = (side / side.abs().amax(1, keepdim=True).detach() for side in (a, b))  # squares underflow else
+    return F.cosine_similarity(a, b, eps=0), both
 
 
 def mean_cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Return the mean of `cosines`; 1 where there are none."""
-    found = cosines(a, b)
-    return found.mean() if len(found) else a.new_ones(())
+    """Return the mean of `cosines` where they mean anything; 1 where none does."""
+    found, both = cosines(a, b)
+    return torch.where(both.any(), (found * both).sum() / both.sum().clamp(min=1), 1.0)

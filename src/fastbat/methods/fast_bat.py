@@ -55,7 +55,7 @@ class FastBAT:
     """It is added in every so many batches, so many times as heavy."""
     attack_objective: Literal["ce", "kl", "dlr"] = "ce"
     """What the attack climbs, -l_atk of Sec. 3: CE, KL from the prediction at x, or the difference-of-logits ratio."""
-    memory: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    memory: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -77,6 +77,11 @@ class FastBAT:
     def a(self) -> float:
         """The attack step 1 / lambda of Eq. 8, on the [0, 1] scale per unit of gradient."""
         return 1 / float(self.lam)
+
+    @property
+    def differentiates_twice(self) -> bool:
+        """Whether its backward pass goes through the gradient of the attack."""
+        return self.ig_mode in ("hessian-free", "hessian-aware") and self.ig_weight > 0
 
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
         """Yield losses of the value mean CE(x + d*), whose gradients together are that of Eq. 13."""
@@ -103,7 +108,7 @@ class FastBAT:
 
     def mode(self) -> str:
         """Return how this batch's implicit gradient is made, and count the batch."""
-        batches = self.memory.get("batches", torch.tensor(0))
+        batches = self.memory.get("batches", 0)
         self.memory["batches"] = batches + 1
         return self.ig_mode if self.ig_weight and batches % self.ig_every == 0 else "none"
 
@@ -155,9 +160,9 @@ class FastBAT:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the number of batches so far."""
-        return dict(self.memory)
+        return {name: torch.tensor(count) for name, count in self.memory.items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Put it back."""
         self.memory.clear()
-        self.memory.update({name: tensor.cpu() for name, tensor in state.items()})
+        self.memory.update({name: int(tensor) for name, tensor in state.items()})

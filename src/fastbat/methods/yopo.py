@@ -9,6 +9,7 @@ d = P(U(-eps, eps)); K times:
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,8 @@ class Yopo:
     step: float | None = field(default=None, metadata={"per_eps": True})
     """Size of such a step on the [0, 1] scale; eps / 4 unless given."""
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    splits: ClassVar = True
 
     def __post_init__(self) -> None:
         check_eps(self.eps)

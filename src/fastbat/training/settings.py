@@ -9,6 +9,8 @@ from fastbat.data import dataset_card
 from fastbat.errors import InputError, choose
 from fastbat.methods import METHODS, Method
 from fastbat.models import resolve_model
+from fastbat.training.machine import pick_device
+from fastbat.training.pace import check_pace, pick_precision
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,12 @@ class Settings:
     """Share of each label spread over all classes, in the training loss alone."""
     ema: float | None = None
     """Decay of a moving average of the weights, such as 0.9995: judged and saved beside them (best-ema, last-ema)."""
-    precision: Literal["float32", "bf16"] = "float32"
-    """bf16: the model's forward pass under autocast; everything else stays float32."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """bf16: the model's forward pass under autocast, all else float32. auto: where the device multiplies in bf16."""
+    accumulate: int = 1
+    """Run each batch in so many parts, one after another, where it does not fit into memory whole."""
+    compile: bool = False
+    """Compile the network (torch.compile) before the first step; not for a method that differentiates twice."""
     select_steps: int = 10
     """The best epoch is chosen by PGD on validation images: its steps, each of eps / 4."""
     select_restarts: int = 1
@@ -92,6 +98,7 @@ class Settings:
             "workers": 0,
             "epochs": 1,
             "batch_size": 1,
+            "accumulate": 1,
             "select_steps": 1,
             "select_restarts": 1,
             "select_limit": 1,
@@ -116,17 +123,22 @@ class Settings:
             raise InputError(f"ema is {self.ema:g}; the decay must lie between 0 and 1, such as 0.9995")
         if not 0 <= self.weight_decay < math.inf:
             raise InputError(f"weight_decay is {self.weight_decay:g}; it must be 0 or above")
-        choose("precision", self.precision, ("float32", "bf16"))
+        choose("precision", self.precision, ("auto", "float32", "bf16"))
         choose("on_collapse", self.on_collapse, ("warn", "stop", "rollback"))
 
     def resolved(self, method: Method) -> "Settings":
-        """Return these settings with what depends on the data set, the network and the method filled in."""
+        """Return these settings with what depends on the data set, the network, the method and the device filled in.
+
+        Raises InputError where they do not go together.
+        """
+        check_pace(method, self.accumulate, self.compile)
+        precision = pick_precision(pick_device(self.device)) if self.precision == "auto" else self.precision
         card, budget = dataset_card(self.dataset), getattr(method, "budget", {})
         model = self.model or card.model
         shape = resolve_model(model, width=self.width, activation=self.activation, stem=self.stem, dropout=self.dropout)
         max_lr = card.max_lr * budget.get("lr_scale", 1) if self.max_lr is None else self.max_lr
         epochs = budget.get("epochs", 20) if self.epochs is None else self.epochs
-        return replace(self, model=model, **shape, max_lr=max_lr, epochs=epochs)
+        return replace(self, model=model, **shape, max_lr=max_lr, epochs=epochs, precision=precision)  # type: ignore[arg-type]
 
 
 def describe(method: Method, settings: Settings) -> dict[str, Any]:

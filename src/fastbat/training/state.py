@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
@@ -56,6 +57,7 @@ def restore(tensors: Mapping[str, Tensor], models: Mapping[str, nn.Module], opti
         model.load_state_dict(part(kind))
     optimizer.state.clear()
     for name, momentum in part("momentum").items():
-        optimizer.state[models["model"].get_parameter(name)]["momentum_buffer"] = momentum
+        weight = models["model"].get_parameter(name)
+        optimizer.state[weight]["momentum_buffer"] = torch.empty_like(weight).copy_(momentum)  # in its layout
     if hasattr(method, "load_state_dict"):
         method.load_state_dict(part("memory"))

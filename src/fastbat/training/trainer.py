@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from fastbat.data import Loader, Splits, load
+from fastbat.data import Batch, Loader, Splits, load
 from fastbat.errors import DivergedError, InputError
 from fastbat.evaluation import gradient_alignment
 from fastbat.files import append_record, read_records, write_records
@@ -30,6 +30,7 @@ from fastbat.randomness import seed_torch
 from fastbat.training.average import Average
 from fastbat.training.collapse import has_collapsed, pgd_at, remedy
 from fastbat.training.machine import peak_memory_mib, pick_device, synchronize
+from fastbat.training.pace import Compiled, pace, pick_layout
 from fastbat.training.rehearsal import rehearse
 from fastbat.training.run import Run
 from fastbat.training.schedule import piecewise, triangular
@@ -53,6 +54,7 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
     with run.locked():
         check(config)  # again: another process may have been here while the data were read
         run.write_config(config)
+        say(trainer.pace)
         trainer.train()
     return run
 
@@ -105,12 +107,17 @@ class Trainer:
         self.model = build_model(**self.model_args).to(device)
         if settings.init_from is not None and not run.state.exists():
             start_from(self.model, Path(settings.init_from))
+        layout = pick_layout(method, self.model_args["name"], settings.precision, device)
+        self.pace = pace(method, layout, settings.precision, device)
+        self.model = self.model.to(memory_format=layout)
         self.average = None if settings.ema is None else Average(self.model, settings.ema)
         self.candidates = {"model": self.candidate(self.model, "")}
         if self.average:
             self.candidates["ema"] = self.candidate(self.average.model, "ema")
+        self.compiled = Compiled(self.model) if settings.compile else None
+        self.net = self.runs(self.compiled or self.model)  # what the method's passes run
         self.optimizer = SGD(
-            self.model.parameters(), lr=0.0, momentum=settings.momentum, weight_decay=settings.weight_decay
+            self.model.parameters(), 0.0, settings.momentum, weight_decay=settings.weight_decay, fused=True
         )
         assert settings.max_lr is not None  # resolved
         assert settings.epochs is not None
@@ -119,12 +126,16 @@ class Trainer:
         self.discarded: list[dict[str, Any]] = []  # the records of the next epoch that were taken back
         self.stopped = False
         if settings.model not in MODELS or 1 in (settings.batch_size, len(splits.train)):  # BatchNorm of one image
-            net = self.candidates["model"].net
-            rehearse(net, method, next(iter(self.loader.epoch(0))), len(splits.train.classes))
+            part = next(iter(self.loader.epoch(0))).split(settings.accumulate)[0]
+            rehearse(self.candidates["model"].net, method, part, len(splits.train.classes))
 
     def candidate(self, model: nn.Module, name: str) -> Candidate:
         """Return `model` as weights to be judged and saved under `name`."""
-        return Candidate(model, Autocast(model) if self.settings.precision == "bf16" else model, name)
+        return Candidate(model, self.runs(model), name)
+
+    def runs(self, model: nn.Module) -> nn.Module:
+        """Return `model` in the precision of the training."""
+        return Autocast(model) if self.settings.precision == "bf16" else model
 
     def train(self) -> None:
         """Train the epochs that are left; after each, the run on disk is complete."""
@@ -159,6 +170,8 @@ class Trainer:
         with bar(name) as show:
             for i, batch in enumerate(self.loader.epoch(self.epoch)):
                 show(i / (end - first), name)
+                if self.compiled and i == 0:
+                    self.compiled.size = len(batch.split(self.settings.accumulate)[0].y)
                 for replay in range(self.replays):
                     step = (first + i) * self.replays + replay
                     for k, v in self.update(batch, step).items():
@@ -175,7 +188,7 @@ class Trainer:
         speed = {"seconds": seconds, "images_per_second": len(self.loader.images) / seconds}
         return {"epoch": self.epoch + 1, **means, "lr": self.optimizer.param_groups[0]["lr"], **speed}
 
-    def update(self, batch: Any, step: int) -> dict[str, Tensor]:
+    def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Make one update of the weights; return the mean loss and what the method measured, still on the device."""
         settings = self.settings
         seed_torch(settings.seed, "step", step)
@@ -183,15 +196,39 @@ class Trainer:
         self.model.train()
         if settings.label_smoothing:
             batch = replace(batch, label_smoothing=settings.label_smoothing)
-        values = []
-        for loss in self.method.losses(self.candidates["model"].net, batch):
-            loss.backward()
-            values.append(loss.detach())
+        found = self.gradients(batch)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average:
             self.average.update(self.model, step)
-        return {"loss": torch.stack(values).mean(), **self.method.stats}
+        return found
+
+    def gradients(self, batch: Batch) -> dict[str, Tensor]:
+        """Leave the gradients of the method's losses in the weights; return the mean loss and what was measured.
+
+        The parts of a batch share them by size; the gradients are weighted, for methods read some off their losses.
+        """
+        found: dict[str, Tensor] = {}
+        parts, before = batch.split(self.settings.accumulate), 0
+        for part in parts:
+            if before:
+                self.weigh(before / len(part.y))
+            values = []
+            for loss in self.method.losses(self.net, part):
+                loss.backward()
+                values.append(loss.detach())
+            share, before = len(part.y) / len(batch.y), len(part.y)
+            for name, value in {"loss": torch.stack(values).mean(), **self.method.stats}.items():
+                found[name] = found[name] + share * value if name in found else share * value
+        if len(parts) > 1:
+            self.weigh(before / len(batch.y))
+        return found
+
+    def weigh(self, share: float) -> None:
+        """Multiply the gradients that have come together so far."""
+        for weight in self.model.parameters():
+            if weight.grad is not None:
+                weight.grad.mul_(share)
 
     def schedule(self, step: int) -> None:
         """Set learning rate and momentum of update `step`."""

@@ -1,0 +1,85 @@
+"""How a training step runs on its device, chosen by what was measured (results/README.md) and said in one line.
+
+precision   bf16 where the device multiplies in it; elsewhere it is emulated, and slow
+layout      channels-last: convolutions in bf16 and BatchNorm are fastest there; not where a method differentiates
+            twice, for BatchNorm's second derivative is a chain of elementwise kernels, slowest there
+compile     on demand; neither a second derivative nor a network that is stopped on the way can be compiled
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastbat.errors import InputError
+from fastbat.methods import Method
+from fastbat.models import MODELS
+from fastbat.precision import has_bf16
+
+
+def pick_precision(device: torch.device) -> str:
+    """Return the precision that training on `device` takes unless another is set."""
+    return "bf16" if has_bf16(device) else "float32"
+
+
+def pick_layout(method: Method, model: str, precision: str, device: torch.device) -> torch.memory_format:
+    """Return the layout of the weights, which the images of the passes follow; others' networks keep the usual one."""
+    pays = model in MODELS and (precision == "bf16" or device.type == "cpu")
+    return torch.channels_last if pays and not twice(method) else torch.contiguous_format
+
+
+def pace(method: Method, layout: torch.memory_format, precision: str, device: torch.device) -> str:
+    """Return in words how steps run, and why."""
+    why = {
+        ("bf16", True): "which multiplies in bf16",
+        ("bf16", False): "which only emulates bf16, and slowly",
+        ("float32", True): "though it multiplies in bf16, too",
+        ("float32", False): "which only emulates bf16",
+    }
+    usual = "the usual layout: the method differentiates twice" if twice(method) else "the usual layout"
+    shown = "channels-last" if layout is torch.channels_last else usual
+    return f"training in {precision} on {device}, {why[precision, has_bf16(device)]}; {shown}"
+
+
+def twice(method: Method) -> bool:
+    """Say whether the backward pass of `method` goes through a gradient."""
+    return getattr(method, "differentiates_twice", False)
+
+
+def check_pace(method: Method, accumulate: int, compile: bool) -> None:
+    """Raise InputError where `method` cannot be run in parts of a batch, or compiled."""
+    name = type(method).__name__
+    if accumulate > 1 and getattr(method, "replays", 1) > 1:
+        raise InputError(
+            f"accumulate is {accumulate}, but {name} carries a perturbation from replay to replay of a whole batch; "
+            "take a smaller batch_size"
+        )
+    if compile and twice(method):
+        raise InputError(
+            f"compile is on, but {name} differentiates a gradient, which a compiled network cannot; leave it out"
+            + (", or take ig_mode tangent, which is exact too" if hasattr(method, "ig_mode") else "")
+        )
+    if compile and getattr(method, "splits", False):
+        raise InputError(f"compile is on, but {name} stops the network behind its first layer; leave it out")
+
+
+class Compiled(nn.Module):
+    """`model`, compiled for the batches of `size` images; others, such as an epoch's last, and tangents run as is.
+
+    Raises InputError where nothing can be compiled here, for want of a C++ compiler, say.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.size = model, 0
+        self.fast: Callable[[Tensor], Tensor] = torch.compile(model.forward, dynamic=False)
+        try:
+            torch.compile(torch.sin, dynamic=False)(next(model.parameters()).detach().flatten()[:1])
+        except Exception as error:  # whatever the tool chain raises
+            what = " ".join(str(error).split())[:200]
+            raise InputError(f"compile is on, but nothing can be compiled here ({what}); leave it out") from error
+
+    def forward(self, x: Any) -> Tensor:
+        """Return the logits."""
+        return (self.fast if isinstance(x, Tensor) and len(x) == self.size else self.model)(x)

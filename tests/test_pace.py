@@ -1,0 +1,199 @@
+"""How a step runs: it waits for no device, in any layout and in parts it is the same step, compiled or not."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fastbat.errors import InputError
+from fastbat.methods import METHODS, FastBAT
+from fastbat.precision import Autocast
+from fastbat.tangent import push
+from fastbat.training import Settings, pace, train
+from fastbat.training.pace import Compiled, pick_layout
+from fastbat.training.trainer import Trainer
+from test_methods import CASES, EPS, batch_of, method_of, model_of, update
+
+SMALL = Settings(epochs=1, width=4, train_limit=300, select_limit=40, select_steps=1)
+CPU = torch.device("cpu")
+READ_BACK = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal"}  # a GPU is waited for here
+
+
+class Reads(TorchDispatchMode):
+    """Keeps what is read back from the device, and all that an index by a mask is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[Any] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        masks = name.startswith("index") and any(i is not None and i.dtype == torch.bool for i in args[1])
+        if name in READ_BACK or masks:
+            self.found.append(args[0])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "fast-bat, hessian-aware"])
+def test_no_step_waits_for_its_device(name: str) -> None:
+    """The Hessian-aware solve asks whether it has converged; ATTA asks the host's own index for room."""
+    method, model, batch = method_of(name), model_of("preactresnet18"), batch_of("preactresnet18")
+    with Reads() as reads:
+        for loss in method.losses(model, batch):
+            loss.backward()
+    assert [int(each) for each in reads.found] == ([int(batch.index.max())] if name.startswith("atta") else [])
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.method != "yopo"])
+def test_channels_last_is_the_same_step(name: str) -> None:
+    grads = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        model, batch = model_of("preactresnet18").double().to(memory_format=layout), batch_of("preactresnet18")
+        torch.manual_seed(3)
+        update(method_of(name), model, replace(batch, x=batch.x.double()))
+        grads.append([weight.grad for weight in model.parameters()])
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+
+
+def test_precision_is_chosen_by_the_device(monkeypatch):
+    for has, precision in ((True, "bf16"), (False, "float32")):
+        monkeypatch.setattr(pace, "has_bf16", lambda device, has=has: has)
+        assert SMALL.resolved(FastBAT(EPS)).precision == precision
+        assert replace(SMALL, precision="float32").resolved(FastBAT(EPS)).precision == "float32"
+
+
+def test_the_layout_is_the_usual_one_where_a_method_differentiates_twice():
+    fast, ga, exact, cheap = (
+        METHODS["fast-at"](EPS),
+        METHODS["fast-at-ga"](EPS),
+        FastBAT(EPS),
+        FastBAT(EPS, ig_mode="none"),
+    )
+    layouts = [
+        pick_layout(m, "preactresnet18", "bf16", CPU) for m in (fast, cheap, replace(exact, ig_weight=0), ga, exact)
+    ]
+    assert layouts == [torch.channels_last] * 3 + [torch.contiguous_format] * 2
+    assert pick_layout(fast, "somebody:net", "bf16", CPU) is torch.contiguous_format
+    assert pick_layout(fast, "cnn", "float32", torch.device("cuda")) is torch.contiguous_format
+
+
+def test_how_steps_run_is_said(tmp_path, capsys):
+    train(METHODS["fast-at"](EPS), replace(SMALL, precision="float32"), tmp_path / "fast")
+    train(FastBAT(EPS), replace(SMALL, precision="float32"), tmp_path / "twice")
+    first, second = (line for line in capsys.readouterr().err.splitlines() if line.startswith("training in"))
+    assert first.startswith("training in float32 on cpu, ")
+    assert first.endswith("; channels-last")
+    assert second.endswith("; the usual layout: the method differentiates twice")
+
+
+@pytest.mark.parametrize(
+    ("size", "parts", "sizes"), [(8, 1, [8]), (8, 4, [2] * 4), (7, 2, [4, 3]), (3, 8, [3]), (5, 8, [2, 3])]
+)
+def test_a_batch_is_cut_into_parts_of_nearly_one_size(size, parts, sizes):
+    whole = batch_of("cnn", size)
+    cut = whole.split(parts)
+    assert [len(part.y) for part in cut] == sizes
+    for name in ("x", "y", "index"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in cut]), getattr(whole, name))
+    for name in ("top", "left", "flip"):
+        assert torch.equal(torch.cat([getattr(part.view, name) for part in cut]), getattr(whole.view, name))
+
+
+@pytest.mark.parametrize("size", [12, 11])
+def test_the_parts_gradients_are_the_batchs(size, tmp_path, monkeypatch):
+    model = model_of("cnn").double().eval()  # BatchNorm in train mode would see the parts
+    monkeypatch.setattr(model, "train", lambda mode=True: model)
+    batch = batch_of("cnn", size)
+    batch = replace(batch, x=batch.x.double(), label_smoothing=0.1)
+    found = []
+    for parts in (1, 5):
+        model.zero_grad()
+        trainer = object.__new__(Trainer)
+        trainer.settings, trainer.model, trainer.net = replace(SMALL, accumulate=parts), model, model
+        trainer.method = METHODS["standard"](eps=0)
+        found.append((trainer.gradients(batch)["loss"], [weight.grad.clone() for weight in model.parameters()]))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "free-at"])
+def test_every_method_trains_in_parts(name, tmp_path, monkeypatch):
+    sizes = []
+    forward = nn.Conv2d.forward
+
+    def seen(layer: nn.Conv2d, x: Tensor) -> Tensor:
+        if layer.training:
+            sizes.append(len(x))
+        return forward(layer, x)
+
+    monkeypatch.setattr(nn.Conv2d, "forward", seen)
+    train(METHODS[name](eps=EPS), replace(SMALL, accumulate=4), tmp_path / "run")
+    assert max(sizes) == 32  # of batches of 128
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "message"),
+    [
+        (METHODS["free-at"](EPS), {"accumulate": 2}, "take a smaller batch_size"),
+        (METHODS["fast-at"](EPS), {"accumulate": 0}, "accumulate is 0; it must be at least 1"),
+        (FastBAT(EPS), {"compile": True}, "FastBAT differentiates a gradient.* or take ig_mode tangent"),
+        (METHODS["fast-at-ga"](EPS), {"compile": True}, "FastATGA differentiates a gradient.*leave it out$"),
+        (METHODS["yopo"](EPS), {"compile": True}, "Yopo stops the network behind its first layer; leave it out"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_is_written(method, settings, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        train(method, replace(SMALL, **settings), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+compiles = pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch.compile hides it, and pytest finds it
+
+
+@pytest.fixture(scope="module")
+def compiler() -> None:
+    """Something that compiles, or the test is skipped."""
+    try:
+        torch.compile(torch.sin)(torch.zeros(1))
+    except Exception as error:
+        pytest.skip(f"torch.compile does not run here: {type(error).__name__}")
+
+
+@compiles
+def test_a_compiled_network_is_the_network_and_runs_other_sizes_and_tangents_as_it_is(compiler):
+    plain, model = model_of("cnn"), model_of("cnn")
+    fast = Compiled(model)
+    fast.size = 6
+    calls = []
+    run = fast.fast
+    fast.fast = lambda x: calls.append(len(x)) or run(x)
+    for size in (6, 5):
+        grads = []
+        for net in (plain, fast):
+            torch.manual_seed(3)
+            update(METHODS["fast-at"](EPS), net, batch_of("cnn", size))
+            grads.append([weight.grad for weight in net.parameters()])
+        for a, b in zip(*grads, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+    assert calls == [6, 6]
+    x = batch_of("cnn").x
+    torch.testing.assert_close(push(Autocast(fast), x, x)[1], push(Autocast(plain), x, x)[1])
+
+
+@compiles
+def test_training_compiles_on_demand(compiler, tmp_path):
+    run = train(METHODS["fast-at"](EPS), replace(SMALL, compile=True, train_limit=256), tmp_path / "run")
+    assert run.state.exists()
+
+
+def test_nothing_to_compile_with_is_said_in_a_line(monkeypatch, tmp_path):
+    def compile(*_: Any, **__: Any) -> None:
+        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", lambda f, **_: compile)
+    with pytest.raises(InputError, match=r"nothing can be compiled here \(InvalidCxxCompiler.*leave it out"):
+        train(METHODS["fast-at"](EPS), replace(SMALL, compile=True), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
