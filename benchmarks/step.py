@@ -6,9 +6,10 @@
 
 One run, its arms interleaved: each round times every arm once, on the same random images; nothing else should run.
 Printed are the median and the quartiles, the ratio to FAST-AT in the same precision, to the released form, and to
-passes x F. F is one forward pass of this run in the arm's precision, in train mode; the passes are those of a perfect
-step: a forward pass 1, a backward pass to the images 1, to the weights, too, 2; a tangent's forward pass 2, its
-backward pass 4; a double backward's two more passes 4. "every 8th" is computed: seven steps without the term, one with.
+passes x F. F is one forward pass of this run in the arm's precision, in train mode (in bf16 channels-last); the passes
+are those of a perfect step: a forward pass 1, a backward pass to the images 1, to the weights, too, 2; a tangent's
+forward pass 2, its backward pass 4; a double backward's two more passes 4. "every 8th" is computed: seven steps without
+the term, one with.
 
 "released" is FAST-BAT as its authors run it, written here from their description: float32; both attack passes keep
 what a second derivative needs; a pass at d* for the gradient to the image, a backward pass through the second attack
@@ -23,6 +24,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median, quantiles
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -37,6 +39,7 @@ from fastbat.geometry import Box
 from fastbat.methods import METHODS, FastBAT, Method
 from fastbat.models import build_model
 from fastbat.precision import Autocast
+from fastbat.training.pace import pick_layout
 
 PASSES = {
     "standard": 3, "fast-at": 5, "n-fgsm": 5, "pgd-2": 7, "pgd-7": 17, "fast-at-ga": 11, "free-at": 3, "yopo": 15,
@@ -84,8 +87,9 @@ def every_arm(width: int, size: int, eps: float, authors: Path | None) -> dict[s
     batch = Batch(torch.rand(size, 3, 32, 32), torch.randint(10, (size,)), torch.arange(size), view)
     methods = {name: METHODS[name](eps=eps) for name in PASSES if name in METHODS}
     methods |= {f"fast-bat, {name}": FastBAT(eps, ig_mode=mode) for name, mode in MODES.items()}  # type: ignore[arg-type]
-    arms: dict[str, Step] = {"F": forward(fast(width), batch), "F float32": forward(plain(width), batch)}
-    arms |= {name: training(fast(width), method, batch) for name, method in methods.items()}
+    standard = METHODS["standard"](eps=0)
+    arms: dict[str, Step] = {"F": forward(fast(width, standard), batch), "F float32": forward(plain(width), batch)}
+    arms |= {name: training(fast(width, method), method, batch) for name, method in methods.items()}
     arms["fast-at float32"] = training(plain(width), METHODS["fast-at"](eps=eps), batch)
     arms["released float32"] = released(plain(width), batch, eps)
     if authors:
@@ -98,14 +102,19 @@ def plain(width: int) -> nn.Module:
     return build_model("preactresnet18", width=width).train()
 
 
-def fast(width: int) -> nn.Module:
-    """Return the network as fastbat trains it: bf16, channels-last."""
-    return Autocast(plain(width).to(memory_format=torch.channels_last))
+def fast(width: int, method: Method) -> nn.Module:
+    """Return the network as fastbat trains it by `method`: in bf16, channels-last unless that differentiates twice."""
+    layout = pick_layout(method, "preactresnet18", "bf16", torch.device("cpu"))
+    return Autocast(plain(width).to(memory_format=layout))
 
 
 def forward(model: nn.Module, batch: Batch) -> Step:
     """Return one forward pass that a backward pass could follow."""
-    return lambda: model(batch.x) and None
+
+    def step() -> None:
+        model(batch.x)
+
+    return step
 
 
 def training(model: nn.Module, method: Method, batch: Batch) -> Step:
@@ -157,8 +166,14 @@ def released(model: nn.Module, batch: Batch, eps: float) -> Step:
 
 
 def the_authors(model: nn.Module, batch: Batch, eps: float, checkout: Path) -> Step:
-    """Return a step of the authors' trainer, imported from their checkout."""
+    """Return a step of the authors' trainer, imported from their checkout.
+
+    Their package of attacks begins by importing a copy of torchattacks that today's scipy breaks, and that a step does
+    not use: its modules are imported past it.
+    """
     sys.path.insert(0, str(checkout))
+    sys.modules["attack"] = package = ModuleType("attack")
+    package.__path__ = [str(checkout / "attack")]
     from trainer import BatTrainer  # type: ignore[import-not-found]
 
     model.clear_grad = lambda: model.zero_grad()  # type: ignore[assignment]
@@ -168,7 +183,11 @@ def the_authors(model: nn.Module, batch: Batch, eps: float, checkout: Path) -> S
     trainer = BatTrainer(Namespace(mode="fast_bat", **how), log=None)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4)
     loss = nn.CrossEntropyLoss(reduction="sum")
-    return lambda: trainer.train(model, [(batch.x, batch.y)], optimizer, loss, torch.device("cpu"), None) and None
+
+    def step() -> None:
+        trainer.train(model, [(batch.x, batch.y)], optimizer, loss, torch.device("cpu"))
+
+    return step
 
 
 def row(name: str, seconds: dict[str, list[float]]) -> dict[str, object]:
@@ -177,18 +196,18 @@ def row(name: str, seconds: dict[str, list[float]]) -> dict[str, object]:
     passes = PASSES.get(name.removesuffix(" float32"))
     low, _, high = quantiles(seconds[name], n=4)
 
-    def over(other: str) -> float | None:
-        if other not in seconds:
+    def ratio(a: str, b: str) -> float | None:
+        if not {a, b} <= seconds.keys():
             return None
-        return round(median(a / b for a, b in zip(seconds[name], seconds[other], strict=True)), 2)
+        return round(median(x / y for x, y in zip(seconds[a], seconds[b], strict=True)), 2)
 
-    forwards = over(f"F{kind}")
+    forwards = ratio(name, f"F{kind}")
     return {
         "arm": name,
         "ms": round(1000 * median(seconds[name]), 1),
         "quartiles_ms": [round(1000 * low, 1), round(1000 * high, 1)],
-        "over_fast_at": over(f"fast-at{kind}"),
-        "released_over_it": None if (ratio := over("released float32")) is None else round(1 / ratio, 2),
+        "over_fast_at": ratio(name, f"fast-at{kind}"),
+        "released_over_it": ratio("released float32", name),
         "forwards": forwards,
         "passes": passes,
         "over_passes": None if passes is None or forwards is None else round(forwards / passes, 2),
@@ -203,7 +222,7 @@ def show(report: dict[str, object]) -> None:
     table = Table(*heads, title=f"{what}, {report['threads']} threads of {report['machine']}")
     for each in report["arms"]:  # type: ignore[attr-defined]
         table.add_row(*("" if each[key] is None else str(each[key]) for key in columns))
-    Console().print(table)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from contextlib import nullcontext
 
 import numpy as np
@@ -19,7 +20,7 @@ from fastbat.attacks.ensemble import without_ties
 from fastbat.attacks.pgd import pgd
 from fastbat.data.images import Images
 from fastbat.errors import InputError
-from fastbat.evaluation import frozen, gradient_alignment, wilson
+from fastbat.evaluation import frozen, gradient_alignment, paired, wilson
 from fastbat.evaluation.blocks import Work
 from fastbat.evaluation.check import check_request, gather
 from fastbat.evaluation.measures import adversarial, attack, correct, robust
@@ -260,7 +261,7 @@ def test_the_record_is_json_with_n_intervals_and_seconds():
     result = fastbat.evaluate(model, (x[:20], y[:20]), eps=EPS, pgd_steps=2, pgd_restarts=1)
     record = json.loads(json.dumps(result.record()))
     clean, pgd = record["accuracies"]
-    assert (record["schema"], record["n"], clean["attack"], pgd["attack"]) == (1, 20, "clean", "pgd")
+    assert (record["schema"], record["n"], clean["attack"], pgd["attack"]) == (2, 20, "clean", "pgd")
     assert pgd["eps_255"] == pytest.approx(25.5)
     assert clean["percent"] == 5 * clean["hits"] == 5 * result.sa.hits
     assert pgd["interval"][0] <= pgd["percent"] <= pgd["interval"][1]
@@ -269,6 +270,29 @@ def test_the_record_is_json_with_n_intervals_and_seconds():
         share * int((y[:20] == k).sum()) for k, share in enumerate(clean["per_class"]) if share
     ) == pytest.approx(100 * clean["hits"], abs=1)
     assert {"seed", "precision", "weights", "images", "versions"} <= record["settings"].keys()
+
+
+def test_the_mask_says_which_images_are_right():
+    model, x, y = trained_cnn()
+    result = fastbat.evaluate(model, (x[:21], y[:21]), eps=EPS, attacks=["clean", "noise"])
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(result.sa.mask), np.uint8))
+    assert bits.tolist() == [*(model(x[:21]).argmax(1) == y[:21]).int().tolist(), 0, 0, 0]
+    assert int(result["noise"].mask, 16).bit_count() == result["noise"].hits
+
+
+def test_paired_intervals_by_hand_and_by_their_coverage():
+    # 12 images: 4 that only the first has right, 1 that only the second has: Bonett and Price's adjusted Wald interval
+    gain, low, high = paired("f80", "0c0", 12)
+    assert gain == pytest.approx(100 * (4 - 1) / 12)
+    half = 1.959964 * math.sqrt((5 + 2) / 14 - (3 / 14) ** 2) / math.sqrt(14)
+    assert (low, high) == pytest.approx((100 * (3 / 14 - half), 100 * (3 / 14 + half)), rel=1e-6)
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(400):
+        which = rng.choice(4, size=200, p=[0.3, 0.12, 0.07, 0.51])  # both, the first alone, the second alone, neither
+        masks = [np.packbits(np.isin(which, some)).tobytes().hex() for some in ((0, 1), (0, 2))]
+        _, low, high = paired(*masks, 200)
+        covered += low <= 5 <= high
+    assert 0.92 <= covered / 400 <= 0.98
 
 
 def test_wilson_intervals_against_published_values():
@@ -445,7 +469,7 @@ def test_a_model_that_bf16_does_not_fit_is_searched_in_its_own_precision(monkeyp
 
 def test_square_compares_losses_in_the_models_own_precision(monkeypatch):
     model, x, y = trained_cnn()
-    monkeypatch.setattr("fastbat.evaluation.evaluate.fits", lambda *_: True)
+    monkeypatch.setattr(sys.modules["fastbat.evaluation.evaluate"], "fits", lambda *_: True)
     monkeypatch.setattr(Search, "forward", lambda *_: pytest.fail("a pass in bf16"))
     how = {"eps": EPS, "attacks": ["square"], "limit": 40}  # too few for the red flags' own attacks
     own, low = (fastbat.evaluate(model, (x, y), precision=p, **how) for p in ("float32", "bf16"))

@@ -247,6 +247,16 @@ def test_the_tangent_leaves_batch_norms_statistics_alone() -> None:
     assert all(torch.equal(before[name], value) for name, value in model.named_buffers())
 
 
+def test_the_terms_share_of_the_gradient_is_measured() -> None:
+    batch, gradients = images(0), {}
+    for mode in ("none", "hessian-free"):
+        _, gradients[mode] = update(FastBAT(8 / 255, ig_weight=5.0, ig_mode=mode), batch_norm_net(1), batch)
+    method = FastBAT(8 / 255, ig_weight=5.0, ig_mode="tangent")
+    update(method, batch_norm_net(1), batch)
+    share = (gradients["hessian-free"] - gradients["none"]).norm() / gradients["none"].norm()
+    assert method.stats["term"].item() == pytest.approx(share.item(), rel=1e-6)
+
+
 def test_a_network_the_tangent_has_no_rule_for_is_refused_by_the_operation() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.Flatten(), nn.Linear(144, 5)).double()
     with pytest.raises(InputError, match="no rule for gelu; train this network with ig_mode hessian-free"):

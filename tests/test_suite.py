@@ -104,7 +104,8 @@ def test_lists_are_dimensions_and_arms_are_rows(tmp_path):
         ("[train]\n[evaluate]\nsteps = 3", "Unknown option"),
         ("[trian]\nepochs = 2", "unknown part of .* 'trian'; did you mean 'train'"),
         ("[train]\n[[arm]]\n[[arm]]", "has two trials 'fast-bat'; give each arm a name of its own"),
-        ("train = 3", r"should hold tables: \[train\], \[\[arm\]\], \[evaluate\]"),
+        ("train = 3", r"should hold tables: \[train\], \[\[arm\]\], \[evaluate\] or \[\[evaluate\]\]"),
+        ("evaluate = 3", r"should hold tables: \[train\], \[\[arm\]\], \[evaluate\] or \[\[evaluate\]\]"),
         ("[train", "is not TOML"),
     ],
 )

@@ -5,7 +5,7 @@ from fastbat.evaluation.diagnose import Diagnosis, diagnose
 from fastbat.evaluation.evaluate import evaluate
 from fastbat.evaluation.flags import RedFlag
 from fastbat.evaluation.frozen import frozen
-from fastbat.evaluation.interval import wilson
+from fastbat.evaluation.interval import paired, wilson
 from fastbat.evaluation.landscape import loss_landscape
 from fastbat.evaluation.measures import correct, robust
 from fastbat.evaluation.record import Accuracy, Evaluation
@@ -24,6 +24,7 @@ __all__ = [
     "frozen",
     "gradient_alignment",
     "loss_landscape",
+    "paired",
     "robust",
     "wilson",
 ]

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -160,4 +161,7 @@ def accuracy(found: Found, clean: Tensor, y: Tensor, white_box: bool) -> Accurac
     name = label(job.attack, plan.steps, plan.restarts)
     bound = not white_box and job.attack != "clean"
     shares = by_class(right, y, plan.num_classes)
-    return Accuracy(job.attack, name, plan.eps, int(right.sum()), len(y), found.seconds, found.rejected, shares, bound)
+    mask = np.packbits(right.numpy()).tobytes().hex()
+    return Accuracy(
+        job.attack, name, plan.eps, int(right.sum()), len(y), found.seconds, found.rejected, shares, bound, mask
+    )

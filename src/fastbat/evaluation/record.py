@@ -11,7 +11,7 @@ from typing import Any
 from fastbat.evaluation.flags import RedFlag
 from fastbat.evaluation.interval import wilson
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Accuracy:
     """The accuracy of each class, in percent; None for a class without images."""
     upper_bound: bool = False
     """Only a black-box attack was made."""
+    mask: str = ""
+    """Which images are classified correctly, a bit each in their order, the first the highest; hexadecimal."""
 
     @property
     def percent(self) -> float:
@@ -66,6 +68,7 @@ class Accuracy:
             "seconds": round(self.seconds, 3),
             "upper_bound": self.upper_bound,
             "per_class": [share if share is None else round(share, 2) for share in self.per_class],
+            "mask": self.mask,
         }
 
 

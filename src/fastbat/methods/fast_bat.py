@@ -18,6 +18,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from fastbat.attacks.gradient import input_gradient, twice_differentiable
 from fastbat.attacks.objective import Objective, cross_entropy, dlr, kl_from
@@ -115,13 +116,20 @@ class FastBAT:
     def tangent(
         self, model: nn.Module, batch: LabelledBatch, delta: Tensor, weight: Tensor, at: Tensor, objective: Objective
     ) -> Iterator[Tensor]:
-        """Yield mean CE(x + d*), whose backward pass leaves grad_d L(d*), then what it weighs along that."""
+        """Yield mean CE(x + d*), whose backward pass leaves grad_d L(d*), then what it weighs along that.
+
+        stats["term"] is the norm of the term's gradient over that of the gradient to which it is added.
+        """
         delta = delta.detach().requires_grad_()
         loss = training_loss(model(batch.x + delta), batch)
         yield loss
         assert delta.grad is not None  # the caller's backward pass
+        weights = [w for w in model.parameters() if w.grad is not None]
+        before = [w.grad.clone() for w in weights if w.grad is not None]
         term = directional(model, batch.x + at, batch.y, weight * delta.grad, objective)
         yield loss.detach() + (term - term.detach())
+        added = [w.grad - b for w, b in zip(weights, before, strict=True) if w.grad is not None]
+        self.stats["term"] = get_total_norm(added) / get_total_norm(before)
 
     def hessian_aware(
         self, model: nn.Module, batch: LabelledBatch, delta: Tensor, interior: Tensor, objective: Objective

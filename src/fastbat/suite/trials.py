@@ -15,7 +15,8 @@
     attacks = "clean,pgd"
     checkpoint = ["best", "last"]
 
-A trial is one training run and its evaluations; its name is its arm or method with the values of the dimensions.
+Several kinds of evaluation are several tables, [[evaluate]]. A trial is one training run and its evaluations; its name
+is its arm or method with the values of the dimensions.
 """
 
 import re
@@ -50,17 +51,18 @@ def read_trials(path: Path) -> list[Trial]:
     table = read_toml(path)
     for part in table:
         choose(f"part of {str(path)!r}", part, PARTS)
-    shared, arms = table.get("train", {}), table.get("arm", [{}])
-    parts = [shared, table.get("evaluate", {}), *(arms if isinstance(arms, list) else [None])]
-    if not all(isinstance(part, dict) for part in parts):
-        raise InputError(f"{str(path)!r} should hold tables: [train], [[arm]], [evaluate]")
-    for settings, kind in [(parts[1], "evaluate"), *((part, "train") for part in (shared, *arms))]:
+    shared, arms, asked = table.get("train", {}), table.get("arm", [{}]), table.get("evaluate", [])
+    asked = [asked] if isinstance(asked, dict) else asked
+    lists = isinstance(arms, list) and isinstance(asked, list)
+    if not (lists and all(isinstance(part, dict) for part in (shared, *arms, *asked))):
+        raise InputError(f"{str(path)!r} should hold tables: [train], [[arm]], [evaluate] or [[evaluate]]")
+    for settings, kind in [*((part, "evaluate") for part in asked), *((part, "train") for part in (shared, *arms))]:
         for name, value in settings.items():
             if name in OURS[kind]:
                 raise InputError(f"{name} in {str(path)!r} is no setting of a table: the suite gives it to each trial")
             if value == []:
                 raise InputError(f"{name} in {str(path)!r} is an empty list, which leaves no trial")
-    evaluations = tuple(combinations(table["evaluate"])) if "evaluate" in table else ()
+    evaluations = tuple(chosen for part in asked for chosen in combinations(part))
     trials: dict[str, Trial] = {}
     for arm in arms:
         settings = shared | {name: value for name, value in arm.items() if name != "name"}
