@@ -11,9 +11,7 @@ are those of a perfect step: a forward pass 1, a backward pass to the images 1, 
 forward pass 2, its backward pass 4; a double backward's two more passes 4. "every 8th" is computed: seven steps without
 the term, one with.
 
-"released" is FAST-BAT as its authors run it, written here from their description: float32; both attack passes keep
-what a second derivative needs; a pass at d* for the gradient to the image, a backward pass through the second attack
-for the implicit term, another pass at d* for the weights, a clean pass in eval mode for the log.
+"released" is FAST-BAT as its authors run it, in float32: released.py.
 """
 
 import argparse
@@ -29,13 +27,12 @@ from types import ModuleType
 import numpy as np
 import torch
 from machine import machine
+from released import Released
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from fastbat.data.batch import Batch, View
-from fastbat.geometry import Box
 from fastbat.methods import METHODS, FastBAT, Method
 from fastbat.models import build_model
 from fastbat.precision import Autocast
@@ -91,7 +88,7 @@ def every_arm(width: int, size: int, eps: float, authors: Path | None) -> dict[s
     arms: dict[str, Step] = {"F": forward(fast(width, standard), batch), "F float32": forward(plain(width), batch)}
     arms |= {name: training(fast(width, method), method, batch) for name, method in methods.items()}
     arms["fast-at float32"] = training(plain(width), METHODS["fast-at"](eps=eps), batch)
-    arms["released float32"] = released(plain(width), batch, eps)
+    arms["released float32"] = training(plain(width), Released(eps), batch)
     if authors:
         arms["authors float32"] = the_authors(plain(width), batch, eps, authors)
     return arms
@@ -126,41 +123,6 @@ def training(model: nn.Module, method: Method, batch: Batch) -> Step:
             loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-
-    return step
-
-
-def released(model: nn.Module, batch: Batch, eps: float) -> Step:
-    """Return an update as the authors make it, with all its passes."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4)
-    x, y, a, box = batch.x, batch.y, FastBAT(eps).a, Box(batch.x, eps)
-
-    def attacked(start: Tensor) -> tuple[Tensor, Tensor]:
-        start = start.detach().requires_grad_()
-        loss = F.cross_entropy(model(x + start), y, reduction="sum")
-        (g,) = torch.autograd.grad(loss, start, create_graph=True)
-        return box.project(start + a * g.detach()), g
-
-    def step() -> None:
-        model.eval()
-        with torch.no_grad():
-            model(x)
-        model.train()
-        z, _ = attacked(box.uniform())
-        delta, g = attacked(z)
-        u = delta.detach().requires_grad_()
-        model.requires_grad_(False)
-        F.cross_entropy(model(x + u), y, reduction="sum").backward()
-        model.requires_grad_(True)
-        assert u.grad is not None
-        (g * (0.1 * box.interior(delta) * u.grad)).sum().backward()
-        term = [weight.grad / len(y) for weight in model.parameters() if weight.grad is not None]
-        optimizer.zero_grad()
-        F.cross_entropy(model(x + delta), y).backward()
-        with torch.no_grad():
-            for weight, extra in zip(model.parameters(), term, strict=False):
-                weight.grad += extra  # type: ignore[operator]
-        optimizer.step()
 
     return step
 

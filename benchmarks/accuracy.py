@@ -1,0 +1,91 @@
+"""Does the fast step train as robust a network as the released one? Four runs, compared on the same test images.
+
+    python benchmarks/accuracy.py --data-dir DIR --out FOLDER
+    python benchmarks/accuracy.py --data-dir DIR --out FOLDER --arms released     # one arm, in a process of its own
+
+released (released.py, float32) against FAST-BAT in bf16: exact by the tangent, every 8th step, without the term. One
+schedule, one seed, the same start; the last weights under PGD-50-10 on the test images. Printed are the accuracies and
+the difference to "released" with its paired 95 % interval: over the draw of the images, not over seeds. An arm goes
+on where it was stopped.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from machine import machine
+from released import Released
+from rich.console import Console
+from rich.table import Table
+
+from fastbat.audit import evaluate_target
+from fastbat.evaluation import paired
+from fastbat.files import read_records
+from fastbat.methods import FastBAT, Method
+from fastbat.training import Run, Settings, train
+
+
+def main() -> None:
+    """Train and measure the arms, and say how they compare once all are there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--arms", default="released,exact,every8,none")
+    parser.add_argument("--eps", type=float, default=8)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--limit", type=int, default=10_000, help="test images")
+    args = parser.parse_args()
+    methods = every_arm(args.eps / 255)
+    for name in args.arms.split(","):
+        measure(name, methods[name], args)
+    if all(read_records(Run(args.out / name).evaluations) for name in methods):
+        report = {"eps_255": args.eps, "epochs": args.epochs, "width": args.width, **machine()}
+        report["arms"] = [row(name, args.out) for name in methods]
+        (args.out / "accuracy.json").write_text(json.dumps(report, indent=1) + "\n")
+        show(report)
+
+
+def every_arm(eps: float) -> dict[str, Method]:
+    """Return the methods by name."""
+    exact = {"ig_mode": "tangent"}
+    ours = {"exact": exact, "every8": exact | {"ig_every": 8}, "none": {"ig_mode": "none"}}
+    return {"released": Released(eps)} | {name: FastBAT(eps, **how) for name, how in ours.items()}  # type: ignore[arg-type]
+
+
+def measure(name: str, method: Method, args: argparse.Namespace) -> None:
+    """Train and evaluate one arm, unless it was."""
+    run = Run(args.out / name)
+    precision = "float32" if name == "released" else "bf16"
+    settings = Settings(
+        "cifar10", args.data_dir, model="preactresnet18", width=args.width, epochs=args.epochs, precision=precision
+    )
+    train(method, settings, run.path, resume=run.config.exists())
+    if not read_records(run.evaluations):
+        evaluate_target(run.path, "last", data_dir=args.data_dir, limit=args.limit)
+
+
+def row(name: str, folder: Path) -> dict[str, object]:
+    """Return the figures of one arm beside those of the released step."""
+    found, base = (read_records(Run(folder / each).evaluations)[-1] for each in (name, "released"))
+    line: dict[str, object] = {"arm": name, "n": found["n"]}
+    for mine, theirs in zip(found["accuracies"], base["accuracies"], strict=True):
+        line[mine["attack"]] = mine["percent"]
+        difference = paired(mine["mask"], theirs["mask"], mine["n"])
+        line[f"{mine['attack']}_less_released"] = [round(value, 2) for value in difference]
+    return line
+
+
+def show(report: dict[str, object]) -> None:
+    """Print the table."""
+    title = f"PreActResNet-18, width {report['width']}, eps {report['eps_255']:g}/255, {report['epochs']} epochs"
+    table = Table("arm", "n", "SA %", "RA-PGD-50-10 %", "RA less released's, points", title=title)
+    for each in report["arms"]:  # type: ignore[attr-defined]
+        gain, low, high = each["pgd_less_released"]
+        accuracies = (f"{each[attack]:.2f}" for attack in ("clean", "pgd"))
+        table.add_row(each["arm"], str(each["n"]), *accuracies, f"{gain:+.2f} [{low:+.2f}, {high:+.2f}]")
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()
