@@ -98,6 +98,12 @@ def elementwise(func: Callable[..., Tensor], x: Dual, *args: Any, inplace: bool 
     return Dual(out, t)
 
 
+def relu(func: Callable[..., Tensor], x: Dual, inplace: bool = False) -> Dual:
+    """Apply ReLU, never in place, and its 0/1 slope, whose own derivative is 0 and need not be added up."""
+    out = func(x.a)
+    return Dual(out, aten.threshold_backward(x.t, out.detach(), 0))
+
+
 def dropout(func: Callable[..., Tensor], x: Dual, p: float = 0.5, training: bool = True, inplace: bool = False) -> Dual:
     """Drop the same places from both."""
     if not training or p == 0:
@@ -147,24 +153,21 @@ class _BatchNormPair(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         v, u = grads
         a, t, weight, mean, invstd, sum_ht, sum_t = ctx.saved_tensors
-        n, (shape, gamma) = a.numel() // a.shape[1], _per_channel(a, weight)
+        n, gamma = a.numel() // a.shape[1], 1.0 if weight is None else weight
         jv, sum_hv, sum_v = _backward(v, a, weight, mean, invstd, (True, True, True))
         ju, sum_hu, sum_u = _backward(u, a, weight, mean, invstd, (True, True, True))
         _, sum_ut, _ = _backward(u, t, weight, sum_t / n, torch.ones_like(mean), (False, True, False))
         p, q, k = sum_hu / n, sum_ht / n, sum_ut / n
         scale = -gamma * invstd**2
-        of_h, of_u, of_t = scale * (k - 3 * p * q) * invstd, scale * q, scale * p
-        rest = -(of_h * mean + of_u * sum_u / n + of_t * sum_t / n)
-        parts = (of.view(shape).to(a.dtype) for of in (of_h, of_u, of_t, rest))
-        da = _combined(jv, a, u, t, *parts)
+        da = jv.add_(_affine(a, mean, scale * (k - 3 * p * q) * invstd))
+        da.add_(_affine(u, sum_u / n, scale * q)).add_(_affine(t, sum_t / n, scale * p))
         dweight = None if weight is None else sum_hv + n * invstd * (k - p * q)
         return da, ju, dweight, sum_v if weight is not None else None, None
 
 
-def _combined(
-    jv: Tensor, a: Tensor, u: Tensor, t: Tensor, of_h: Tensor, of_u: Tensor, of_t: Tensor, rest: Tensor
-) -> Tensor:
-    return torch.addcmul(rest, a, of_h).addcmul_(u, of_u).addcmul_(t, of_t).add_(jv)
+def _affine(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Return scale (x - mean), per channel: BatchNorm in eval mode is the kernel that does it in one pass."""
+    return F.batch_norm(x, mean, torch.ones_like(mean), scale, None, False, 0.0, 0.0)
 
 
 def _backward(
@@ -177,15 +180,11 @@ def _backward(
     return found
 
 
-def _per_channel(a: Tensor, weight: Tensor | None) -> tuple[tuple[int, ...], Tensor | float]:
-    return (1, -1, *[1] * (a.ndim - 2)), 1.0 if weight is None else weight
-
-
 RULES: dict[Callable[..., Any], Rule] = {
     torch.conv2d: affine,
     F.linear: affine,
     F.batch_norm: batch_norm,
-    F.relu: elementwise,
+    F.relu: relu,
     F.silu: elementwise,
     F.softplus: elementwise,
     F.dropout: dropout,
