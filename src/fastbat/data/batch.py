@@ -45,7 +45,11 @@ class View:
 
     def window(self, canvas: Tensor) -> Tensor:
         """Return the windows (B, C, H, W) of canvases (B, C, H + 2 pad, W + 2 pad)."""
-        return canvas[self._places(canvas)].permute(0, 3, 1, 2).contiguous()
+        device, (height, width) = canvas.device, (size - 2 * self.pad for size in canvas.shape[2:])
+        every = canvas.unfold(2, height, 1).unfold(3, width, 1)  # (B, C, tops, lefts, H, W), a view
+        each = torch.arange(len(canvas), device=device)
+        upright = every[each, :, sent(self.top, device), sent(self.left, device)]
+        return torch.where(sent(self.flip, device)[:, None, None, None], upright.flip(3), upright)
 
     def put(self, canvas: Tensor, windows: Tensor) -> None:
         """Write `windows` to their places in the canvases: the inverse of `window`; nothing else is touched."""

@@ -1,6 +1,7 @@
 """Images decoded once, then kept: uint8 arrays in a folder named after what they were decoded from.
 
-FASTBAT_CACHE names the folder that holds them (~/.cache/fastbat unless set).
+They are mapped into memory, not read: the pages that a batch touches are loaded, and shared by all processes that train
+on them. FASTBAT_CACHE names the folder that holds them (~/.cache/fastbat unless set).
 """
 
 import json
@@ -40,7 +41,9 @@ def _read(folder: Path) -> Images | None:
     """Return what lies in the cache; None where it is missing, cut short or altered."""
     try:
         about = json.loads((folder / "images.json").read_text())
-        pixels, labels = (torch.from_numpy(np.load(folder / f"{part}.npy")) for part in ("pixels", "labels"))
+        pixels, labels = (
+            torch.from_numpy(np.load(folder / f"{part}.npy", mmap_mode="c")) for part in ("pixels", "labels")
+        )
     except (OSError, ValueError, EOFError):
         return None
     if fingerprint(pixels, labels) != about["fingerprint"]:

@@ -1,0 +1,143 @@
+"""What data cost: a batch in memory over a step, an epoch over its images, a stream over its workers.
+
+    python benchmarks/data.py batch                # augmentation against the training step that it feeds
+    python benchmarks/data.py epoch                # seconds of an epoch of 2,000 to 16,000 images
+    python benchmarks/data.py workers              # images/s of the decoder, from JPEGs of 500 x 375 pixels
+
+Random images; PreActResNet-18 of width 16, batches of 128. One run, its arms interleaved, after one round to warm up;
+printed are medians, quartiles and ratios. Nothing else should run.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import cycle
+from pathlib import Path
+from statistics import median, quantiles
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from machine import machine
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from fastbat.data import DATASETS, Images, Loader, Splits, load
+from fastbat.methods import METHODS, FastBAT, Method
+from fastbat.training import Run, Settings
+from fastbat.training.trainer import Trainer
+
+CARD = DATASETS["cifar10"]
+WIDTH, BATCH, CLASSES = 16, 128, 10
+JPEGS, JPEG_SIZE = 512, (500, 375)
+
+
+def main() -> None:
+    """Time one kind of arms and print what they took."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=ARMS)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="JSON file")
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    with TemporaryDirectory() as folder:
+        arms, base = ARMS[args.what](Path(folder))
+        seconds: dict[str, list[float]] = {name: [] for name in arms}
+        for i in range(-1, args.rounds):
+            for name, (_, run) in arms.items():
+                start = time.perf_counter()
+                run()
+                if i >= 0:
+                    seconds[name].append(time.perf_counter() - start)
+    report = {"what": args.what, "rounds": args.rounds, **machine()}
+    report["arms"] = [row(name, arms[name][0], seconds, base) for name in arms]
+    show(report)
+    if args.out:
+        args.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+Arms = tuple[dict[str, tuple[int, Callable[[], object]]], str]  # images and what runs, by name; the arm to compare with
+
+
+def batch(folder: Path) -> Arms:
+    """Return drawing a batch from memory, cropped and flipped, and the cheapest and the best steps that it feeds."""
+    batches = cycle(Loader(random_images(50_000), BATCH, 0, CARD.pad or 0, CARD.flip).epoch(0))
+    arms: dict[str, tuple[int, Callable[[], object]]] = {"a batch": (BATCH, lambda: next(batches))}
+    methods = {"standard": METHODS["standard"](eps=0), "fast-at": METHODS["fast-at"](eps=8 / 255)}
+    methods["fast-bat, none"] = FastBAT(8 / 255, ig_mode="none")
+    for name, method in methods.items():
+        one, how = trainer(method, BATCH, folder), next(batches)
+        arms[name] = (BATCH, lambda one=one, how=how: one.update(how, 0))  # type: ignore[misc]
+    return arms, "standard"
+
+
+def epoch(folder: Path) -> Arms:
+    """Return epochs of more and more images."""
+    method = FastBAT(8 / 255, ig_mode="none")
+    sizes = (2_048, 4_096, 8_192, 16_384)
+    return {f"{n} images": (n, trainer(method, n, folder).train_epoch) for n in sizes}, f"{sizes[0]} images"
+
+
+def workers(folder: Path) -> Arms:
+    """Return decoding an epoch of JPEGs in each of ImageNet's phases, in this process and in others."""
+    for i in range(JPEGS):
+        (place := folder / "data" / ("train" if i else "val") / f"class{i % 2}").mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(i).integers(0, 256, (24, 32, 3)).astype(np.uint8)
+        Image.fromarray(pixels).resize(JPEG_SIZE, Image.Resampling.BICUBIC).save(place / f"{i}.jpg", quality=90)
+    (folder / "data" / "val" / "class1").mkdir()
+    Image.fromarray(pixels).save(folder / "data" / "val" / "class1" / "0.jpg")
+    arms: dict[str, tuple[int, Callable[[], object]]] = {}
+    for number in (0, 1, 2, 4):
+        splits = load("imagenet", folder / "data", workers=number)
+        for phase in splits.card.phases:
+            made = Loader(splits.train, 64, 0, 0, True, 0.0, (replace(phase, until=1, batch=1),), 1)
+            name = f"{number} workers, {phase.resize or 'stored'} -> {phase.crop}"
+            arms[name] = (len(splits.train), lambda made=made: [None for _ in made.epoch(0)])  # type: ignore[misc]
+    return arms, next(iter(arms))
+
+
+def random_images(n: int) -> Images:
+    """Return images of CIFAR-10's size."""
+    pixels = torch.randint(256, (n, 3, 32, 32), dtype=torch.uint8)
+    return Images(pixels, torch.randint(CLASSES, (n,)), tuple(map(str, range(CLASSES))), "random")
+
+
+def trainer(method: Method, n: int, folder: Path) -> Trainer:
+    """Return a trainer on `n` random images."""
+    images = random_images(n)
+    settings = Settings("cifar10", model="preactresnet18", width=WIDTH, batch_size=BATCH, epochs=1).resolved(method)
+    splits = Splits(images, images.slice(0, 100), images.slice(0, 100), CARD)
+    return Trainer(Run(folder / f"{n}"), method, settings, splits, torch.device("cpu"))
+
+
+def row(name: str, images: int, seconds: dict[str, list[float]], base: str) -> dict[str, object]:
+    """Return the figures of one arm; the ratio is the median of the rounds' own."""
+    low, _, high = quantiles(seconds[name], n=4)
+    took = median(seconds[name])
+    ratio = median(a / b for a, b in zip(seconds[name], seconds[base], strict=True))
+    return {
+        "arm": name,
+        "ms": round(1000 * took, 2),
+        "quartiles_ms": [round(1000 * low, 2), round(1000 * high, 2)],
+        "images_per_second": round(images / took),
+        f"over_{base}": round(ratio, 4),
+    }
+
+
+def show(report: dict[str, object]) -> None:
+    """Print the table."""
+    arms: list[dict[str, object]] = report["arms"]  # type: ignore[assignment]
+    title = f"{report['what']}, {report['threads']} threads of {report['machine']}"
+    table = Table(*(name.replace("_", " ") for name in arms[0]), title=title)
+    for arm in arms:
+        table.add_row(*map(str, arm.values()))
+    Console(width=110).print(table)
+
+
+ARMS: dict[str, Callable[[Path], Arms]] = {"batch": batch, "epoch": epoch, "workers": workers}
+
+if __name__ == "__main__":
+    main()
