@@ -33,13 +33,13 @@ from rich.table import Table
 from torch import nn
 
 from fastbat.data.batch import Batch, View
-from fastbat.methods import METHODS, FastBAT, Method
+from fastbat.methods import METHODS, FastATGA, FastBAT, Method
 from fastbat.models import build_model
 from fastbat.precision import Autocast
 from fastbat.training.pace import pick_layout
 
 PASSES = {
-    "standard": 3, "fast-at": 5, "n-fgsm": 5, "pgd-2": 7, "pgd-7": 17, "fast-at-ga": 11, "free-at": 3, "yopo": 15,
+    "standard": 3, "fast-at": 5, "n-fgsm": 5, "pgd-2": 7, "pgd-7": 17, "fast-at-ga": 11, "fast-at-ga, tangent": 13, "free-at": 3, "yopo": 15,
     "atta": 8, "backsmooth": 11, "trades": 27, "fast-bat, none": 7, "fast-bat, tangent": 13, "fast-bat, double": 11,
 }  # fmt: skip
 MODES = {"none": "none", "tangent": "tangent", "double": "hessian-free"}
@@ -83,6 +83,7 @@ def every_arm(width: int, size: int, eps: float, authors: Path | None) -> dict[s
     view = View.draw(np.random.default_rng(0), size, 4, flip=True)
     batch = Batch(torch.rand(size, 3, 32, 32), torch.randint(10, (size,)), torch.arange(size), view)
     methods = {name: METHODS[name](eps=eps) for name in PASSES if name in METHODS}
+    methods["fast-at-ga, tangent"] = FastATGA(eps, penalty="tangent")
     methods |= {f"fast-bat, {name}": FastBAT(eps, ig_mode=mode) for name, mode in MODES.items()}  # type: ignore[arg-type]
     standard = METHODS["standard"](eps=0)
     arms: dict[str, Step] = {"F": forward(fast(width, standard), batch), "F float32": forward(plain(width), batch)}

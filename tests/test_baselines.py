@@ -157,9 +157,10 @@ def test_pgd_at_and_its_presets(method: PgdAT, steps: int, step_255: int) -> Non
 # FAST-AT-GA.
 
 
+@pytest.mark.parametrize("penalty", ["double", "tangent"])
 @pytest.mark.parametrize("init", ["zero", "random"])
 @pytest.mark.parametrize(("eps", "mu"), [(8 / 255, 0.2), (16 / 255, 2.0)])
-def test_fast_at_ga(eps: float, mu: float, init: str) -> None:
+def test_fast_at_ga(eps: float, mu: float, init: str, penalty: str) -> None:
     def plainly(model: nn.Module, batch: Batch) -> Tensor:
         x, y = batch.x, batch.y
         start = clip(x, uniform(x, eps), eps) if init == "random" else torch.zeros_like(x)
@@ -170,10 +171,10 @@ def test_fast_at_ga(eps: float, mu: float, init: str) -> None:
         delta = clip(x, start + 1.25 * eps * constant.sign(), eps)
         return ce(model(x + delta), y).mean() + mu * (1 - cosines.mean())
 
-    method = FastATGA(eps, init=init)
+    method = FastATGA(eps, init=init, penalty=penalty)
     assert method.mu == pytest.approx(mu, rel=1e-12)
     check(method, plainly)
-    check(FastATGA(eps, mu=mu, init=init), plainly, seed=1)
+    check(FastATGA(eps, mu=mu, init=init, penalty=penalty), plainly, seed=1)
 
 
 def linear_model(classes: int) -> nn.Module:

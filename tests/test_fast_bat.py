@@ -259,7 +259,7 @@ def test_the_terms_share_of_the_gradient_is_measured() -> None:
 
 def test_a_network_the_tangent_has_no_rule_for_is_refused_by_the_operation() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.Flatten(), nn.Linear(144, 5)).double()
-    with pytest.raises(InputError, match="no rule for gelu; train this network with ig_mode hessian-free"):
+    with pytest.raises(InputError, match="no tangent of gelu is known; take ig_mode hessian-free"):
         update(FastBAT(8 / 255, ig_mode="tangent"), model, images(0))
 
 

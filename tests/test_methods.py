@@ -55,6 +55,7 @@ CASES = {
     "fast-at": Case("fast-at", 2),
     "fast-at-ga": Case("fast-at-ga", 3, in_image=False),
     "fast-at-ga, random": Case("fast-at-ga", 3, {"init": "random"}, in_image=False),
+    "fast-at-ga, tangent": Case("fast-at-ga", 3, {"penalty": "tangent"}, in_image=False),
     "pgd-at": Case("pgd-at", 4, {"steps": 3}),
     "pgd-2": Case("pgd-2", 3),
     "pgd-7": Case("pgd-7", 8),

@@ -60,7 +60,9 @@ class Dual:
         """Apply the rule of `func`."""
         if func not in RULES:
             name = getattr(func, "__name__", str(func))
-            raise InputError(f"ig_mode tangent has no rule for {name}; train this network with ig_mode hessian-free")
+            raise InputError(
+                f"no tangent of {name} is known; take ig_mode hessian-free, or of fast-at-ga penalty double"
+            )
         return RULES[func](func, *args, **(kwargs or {}))
 
     def __getattr__(self, name: str) -> Any:

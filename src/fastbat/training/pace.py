@@ -17,6 +17,8 @@ from fastbat.methods import Method
 from fastbat.models import MODELS
 from fastbat.precision import has_bf16
 
+TANGENT = ("ig_mode", "penalty")  # settings that can be so, of methods that differentiate twice
+
 
 def pick_precision(device: torch.device) -> str:
     """Return the precision that training on `device` takes unless another is set."""
@@ -58,7 +60,7 @@ def check_pace(method: Method, accumulate: int, compile: bool) -> None:
     if compile and twice(method):
         raise InputError(
             f"compile is on, but {name} differentiates a gradient, which a compiled network cannot; leave it out"
-            + (", or take ig_mode tangent, which is exact too" if hasattr(method, "ig_mode") else "")
+            + "".join(f", or take {setting} tangent" for setting in TANGENT if hasattr(method, setting))
         )
     if compile and getattr(method, "splits", False):
         raise InputError(f"compile is on, but {name} stops the network behind its first layer; leave it out")

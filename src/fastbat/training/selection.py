@@ -57,7 +57,7 @@ def judge(net: nn.Module, x: Tensor, y: Tensor, eps: float, settings: Settings) 
 
     `net` takes images (B, C, H, W) in [0, 1]; its mode and weights are left as they were.
     """
-    size = max(settings.batch_size, 250)
+    size = settings.at_once
     with frozen(net), bar("validation") as show:
         clean = correct(net, x, y, size)
         masks = {"sa": clean}

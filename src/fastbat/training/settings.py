@@ -126,6 +126,11 @@ class Settings:
         choose("precision", self.precision, ("auto", "float32", "bf16"))
         choose("on_collapse", self.on_collapse, ("warn", "stop", "rollback"))
 
+    @property
+    def at_once(self) -> int:
+        """Images judged at a time: a batch's, or those of its part where it does not fit whole."""
+        return max(self.batch_size, 250) if self.accumulate == 1 else -(-self.batch_size // self.accumulate)
+
     def resolved(self, method: Method) -> "Settings":
         """Return these settings with what depends on the data set, the network, the method and the device filled in.
 

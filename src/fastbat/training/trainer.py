@@ -250,9 +250,8 @@ class Trainer:
             one_step, ra = record["val_one_step"], record["val_ra"]
             record["collapsed"] = has_collapsed(one_step, ra, self.highest_ra, len(y))
             if self.settings.ga_images:
-                record["ga"] = gradient_alignment(
-                    self.candidates["model"].net, *self.ga_images, eps, seed=self.settings.seed
-                )
+                net, size = self.candidates["model"].net, min(250, self.settings.at_once)
+                record["ga"] = gradient_alignment(net, *self.ga_images, eps, seed=self.settings.seed, batch_size=size)
         return record | {"select_seconds": time.perf_counter() - start}
 
     def roll_back(self, record: dict[str, Any]) -> bool:
