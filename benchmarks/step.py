@@ -39,8 +39,9 @@ from fastbat.precision import Autocast
 from fastbat.training.pace import pick_layout
 
 PASSES = {
-    "standard": 3, "fast-at": 5, "n-fgsm": 5, "pgd-2": 7, "pgd-7": 17, "fast-at-ga": 11, "fast-at-ga, tangent": 13, "free-at": 3, "yopo": 15,
-    "atta": 8, "backsmooth": 11, "trades": 27, "fast-bat, none": 7, "fast-bat, tangent": 13, "fast-bat, double": 11,
+    "standard": 3, "fast-at": 5, "n-fgsm": 5, "pgd-2": 7, "pgd-7": 17, "fast-at-ga": 11, "fast-at-ga, tangent": 13,
+    "free-at": 3, "yopo": 15, "atta": 8, "backsmooth": 11, "trades": 27, "fast-bat, none": 7, "fast-bat, tangent": 13,
+    "fast-bat, double": 11,
 }  # fmt: skip
 MODES = {"none": "none", "tangent": "tangent", "double": "hessian-free"}
 Step = Callable[[], None]
