@@ -26,8 +26,10 @@ from rich.console import Console
 from rich.table import Table
 
 from fastbat.data import DATASETS, Images, Loader, Splits, load
+from fastbat.data.stream import CORES
 from fastbat.methods import METHODS, FastBAT, Method
-from fastbat.training import Run, Settings
+from fastbat.training import Run, Settings, pick_device
+from fastbat.training.machine import synchronize
 from fastbat.training.trainer import Trainer
 
 CARD = DATASETS["cifar10"]
@@ -39,17 +41,20 @@ def main() -> None:
     """Time one kind of arms and print what they took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=ARMS)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="at least 2")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, help="JSON file")
     args = parser.parse_args()
     torch.manual_seed(0)
     with TemporaryDirectory() as folder:
-        arms, base = ARMS[args.what](Path(folder))
+        device = pick_device(args.device)
+        arms, base = ARMS[args.what](Path(folder), device)
         seconds: dict[str, list[float]] = {name: [] for name in arms}
         for i in range(-1, args.rounds):
             for name, (_, run) in arms.items():
                 start = time.perf_counter()
                 run()
+                synchronize(device)
                 if i >= 0:
                     seconds[name].append(time.perf_counter() - start)
     report = {"what": args.what, "rounds": args.rounds, **machine()}
@@ -62,26 +67,26 @@ def main() -> None:
 Arms = tuple[dict[str, tuple[int, Callable[[], object]]], str]  # images and what runs, by name; the arm to compare with
 
 
-def batch(folder: Path) -> Arms:
+def batch(folder: Path, device: torch.device) -> Arms:
     """Return drawing a batch from memory, cropped and flipped, and the cheapest and the best steps that it feeds."""
-    batches = cycle(Loader(random_images(50_000), BATCH, 0, CARD.pad or 0, CARD.flip).epoch(0))
+    batches = cycle(Loader(random_images(50_000).to(device), BATCH, 0, CARD.pad or 0, CARD.flip).epoch(0))
     arms: dict[str, tuple[int, Callable[[], object]]] = {"a batch": (BATCH, lambda: next(batches))}
     methods = {"standard": METHODS["standard"](eps=0), "fast-at": METHODS["fast-at"](eps=8 / 255)}
     methods["fast-bat, none"] = FastBAT(8 / 255, ig_mode="none")
     for name, method in methods.items():
-        one, how = trainer(method, BATCH, folder), next(batches)
+        one, how = trainer(method, BATCH, folder, device), next(batches)
         arms[name] = (BATCH, lambda one=one, how=how: one.update(how, 0))  # type: ignore[misc]
     return arms, "standard"
 
 
-def epoch(folder: Path) -> Arms:
+def epoch(folder: Path, device: torch.device) -> Arms:
     """Return epochs of more and more images."""
     method = FastBAT(8 / 255, ig_mode="none")
     sizes = (2_048, 4_096, 8_192, 16_384)
-    return {f"{n} images": (n, trainer(method, n, folder).train_epoch) for n in sizes}, f"{sizes[0]} images"
+    return {f"{n} images": (n, trainer(method, n, folder, device).train_epoch) for n in sizes}, f"{sizes[0]} images"
 
 
-def workers(folder: Path) -> Arms:
+def workers(folder: Path, device: torch.device) -> Arms:
     """Return decoding an epoch of JPEGs in each of ImageNet's phases, in this process and in others."""
     for i in range(JPEGS):
         (place := folder / "data" / ("train" if i else "val") / f"class{i % 2}").mkdir(parents=True, exist_ok=True)
@@ -90,7 +95,7 @@ def workers(folder: Path) -> Arms:
     (folder / "data" / "val" / "class1").mkdir()
     Image.fromarray(pixels).save(folder / "data" / "val" / "class1" / "0.jpg")
     arms: dict[str, tuple[int, Callable[[], object]]] = {}
-    for number in (0, 1, 2, 4):
+    for number in (0, *(n for n in (1, 2, 4, 8, 16) if n <= CORES)):  # no more are started
         splits = load("imagenet", folder / "data", workers=number)
         for phase in splits.card.phases:
             made = Loader(splits.train, 64, 0, 0, True, 0.0, (replace(phase, until=1, batch=1),), 1)
@@ -105,12 +110,13 @@ def random_images(n: int) -> Images:
     return Images(pixels, torch.randint(CLASSES, (n,)), tuple(map(str, range(CLASSES))), "random")
 
 
-def trainer(method: Method, n: int, folder: Path) -> Trainer:
+def trainer(method: Method, n: int, folder: Path, device: torch.device) -> Trainer:
     """Return a trainer on `n` random images."""
     images = random_images(n)
-    settings = Settings("cifar10", model="preactresnet18", width=WIDTH, batch_size=BATCH, epochs=1).resolved(method)
+    settings = Settings("cifar10", model="preactresnet18", width=WIDTH, batch_size=BATCH, epochs=1, device=str(device))
+    settings = settings.resolved(method)
     splits = Splits(images, images.slice(0, 100), images.slice(0, 100), CARD)
-    return Trainer(Run(folder / f"{n}"), method, settings, splits, torch.device("cpu"))
+    return Trainer(Run(folder / f"{n}"), method, settings, splits, device)
 
 
 def row(name: str, images: int, seconds: dict[str, list[float]], base: str) -> dict[str, object]:
@@ -137,7 +143,7 @@ def show(report: dict[str, object]) -> None:
     Console(width=110).print(table)
 
 
-ARMS: dict[str, Callable[[Path], Arms]] = {"batch": batch, "epoch": epoch, "workers": workers}
+ARMS: dict[str, Callable[[Path, torch.device], Arms]] = {"batch": batch, "epoch": epoch, "workers": workers}
 
 if __name__ == "__main__":
     main()

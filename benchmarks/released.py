@@ -54,4 +54,4 @@ class Released:
         start = start.detach().requires_grad_()
         loss = F.cross_entropy(model(x + start), y, reduction="sum")
         (g,) = torch.autograd.grad(loss, start, create_graph=True)
-        return box.project(start + FastBAT(self.eps).a * g.detach()), g
+        return box.project(start + FastBAT(self.eps, lam="released").a * g.detach()), g

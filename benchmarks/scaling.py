@@ -22,6 +22,8 @@ from step import fast, training
 
 from fastbat.data import Batch
 from fastbat.methods import METHODS, FastBAT, Method
+from fastbat.training import pick_device
+from fastbat.training.machine import synchronize
 
 EPS = 8 / 255
 METHOD: dict[str, Method] = {
@@ -35,6 +37,7 @@ Arm = tuple[str, int, int]  # method, threads, images
 def main() -> None:
     """Time the arms and print what they took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--threads", default=",".join(map(str, sorted({1, torch.get_num_threads()}))))
     parser.add_argument("--batch-sizes", default="32,64,128,256,512")
@@ -42,21 +45,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file")
     args = parser.parse_args()
     torch.manual_seed(0)
+    device, about = pick_device(args.device), machine()
     numbers, sizes = ([int(each) for each in given.split(",")] for given in (args.threads, args.batch_sizes))
     arms = {(name, threads, size): [] for name in METHOD for threads in numbers for size in sizes}
     steps = {}
     for size in sizes:
-        batch = Batch(torch.rand(size, 3, 32, 32), torch.randint(10, (size,)))
+        batch = Batch(torch.rand(size, 3, 32, 32, device=device), torch.randint(10, (size,), device=device))
         for name, method in METHOD.items():
-            steps[name, size] = training(fast(args.width, method), method, batch)
+            steps[name, size] = training(fast(args.width, method, device), method, batch)
     for i in range(-1, args.rounds):
         for (name, threads, size), seconds in arms.items():
             torch.set_num_threads(threads)
             start = time.perf_counter()
             steps[name, size]()
+            synchronize(device)
             if i >= 0:
                 seconds.append(time.perf_counter() - start)
-    report = {"width": args.width, "rounds": args.rounds, **machine()}
+    report = {"width": args.width, "rounds": args.rounds, **about}
     report["arms"] = [row(arm, arms, (arm[0], numbers[0], sizes[0])) for arm in arms]
     show(report)
     if args.out:

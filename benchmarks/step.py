@@ -36,12 +36,13 @@ from fastbat.data.batch import Batch, View
 from fastbat.methods import METHODS, FastATGA, FastBAT, Method
 from fastbat.models import build_model
 from fastbat.precision import Autocast
-from fastbat.training.pace import pick_layout
+from fastbat.training.machine import pick_device, synchronize
+from fastbat.training.pace import pick_layout, pick_precision
 
 PASSES = {
     "standard": 3, "fast-at": 5, "n-fgsm": 5, "pgd-2": 7, "pgd-7": 17, "fast-at-ga": 11, "fast-at-ga, tangent": 13,
     "free-at": 3, "yopo": 15, "atta": 8, "backsmooth": 11, "trades": 27, "fast-bat, none": 7, "fast-bat, tangent": 13,
-    "fast-bat, double": 11,
+    "fast-bat, double": 11, "fast-bat, every 8th": 7.75,
 }  # fmt: skip
 MODES = {"none": "none", "tangent": "tangent", "double": "hessian-free"}
 Step = Callable[[], None]
@@ -53,19 +54,25 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--eps", type=float, default=8)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--only", default="", help="arms, comma-separated; all unless given")
+    parser.add_argument("--rounds", type=int, default=9, help="at least 2")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--only", default="", help="arms, each followed by a semicolon; all unless given")
     parser.add_argument("--authors", type=Path, help="checkout of the authors' code")
     parser.add_argument("--out", type=Path, help="JSON file")
     args = parser.parse_args()
-    arms = every_arm(args.width, args.batch_size, args.eps / 255, args.authors)
-    arms = {name: step for name, step in arms.items() if not args.only or name in args.only.split(";")}
+    device = pick_device(args.device)
+    arms = every_arm(args.width, args.batch_size, args.eps / 255, args.authors, device)
+    only = args.only.strip(";").split(";") if args.only else arms
+    if unknown := set(only) - set(arms):
+        parser.error(f"no arm {', '.join(sorted(unknown))}; there are {'; '.join(arms)}")
+    arms = {name: arms[name] for name in only}
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for i in range(-1, args.rounds):  # one round to warm up
         for name, step in arms.items():
             torch.manual_seed(i)
             start = time.perf_counter()
             step()
+            synchronize(device)
             if i >= 0:
                 seconds[name].append(time.perf_counter() - start)
     without, term = (seconds.get(f"fast-bat, {name}") for name in ("none", "tangent"))
@@ -78,33 +85,39 @@ def main() -> None:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def every_arm(width: int, size: int, eps: float, authors: Path | None) -> dict[str, Step]:
+def every_arm(width: int, size: int, eps: float, authors: Path | None, device: torch.device) -> dict[str, Step]:
     """Return every step to be timed, by "NAME" (bf16, as fastbat trains) or "NAME float32"."""
     torch.manual_seed(0)
     view = View.draw(np.random.default_rng(0), size, 4, flip=True)
-    batch = Batch(torch.rand(size, 3, 32, 32), torch.randint(10, (size,)), torch.arange(size), view)
+    x, y = torch.rand(size, 3, 32, 32, device=device), torch.randint(10, (size,), device=device)
+    batch = Batch(x, y, torch.arange(size), view)
     methods = {name: METHODS[name](eps=eps) for name in PASSES if name in METHODS}
     methods["fast-at-ga, tangent"] = FastATGA(eps, penalty="tangent")
     methods |= {f"fast-bat, {name}": FastBAT(eps, ig_mode=mode) for name, mode in MODES.items()}  # type: ignore[arg-type]
     standard = METHODS["standard"](eps=0)
-    arms: dict[str, Step] = {"F": forward(fast(width, standard), batch), "F float32": forward(plain(width), batch)}
-    arms |= {name: training(fast(width, method), method, batch) for name, method in methods.items()}
-    arms["fast-at float32"] = training(plain(width), METHODS["fast-at"](eps=eps), batch)
-    arms["released float32"] = training(plain(width), Released(eps), batch)
+    arms: dict[str, Step] = {
+        "F": forward(fast(width, standard, device), batch),
+        "F float32": forward(plain(width, device), batch),
+    }
+    arms |= {name: training(fast(width, method, device), method, batch) for name, method in methods.items()}
+    arms["fast-at float32"] = training(plain(width, device), METHODS["fast-at"](eps=eps), batch)
+    arms["released float32"] = training(plain(width, device), Released(eps), batch)
     if authors:
-        arms["authors float32"] = the_authors(plain(width), batch, eps, authors)
+        arms["authors float32"] = the_authors(plain(width, device), batch, eps, authors)
     return arms
 
 
-def plain(width: int) -> nn.Module:
+def plain(width: int, device: torch.device) -> nn.Module:
     """Return the network in float32."""
-    return build_model("preactresnet18", width=width).train()
+    return build_model("preactresnet18", width=width).to(device).train()
 
 
-def fast(width: int, method: Method) -> nn.Module:
-    """Return the network as fastbat trains it by `method`: in bf16, channels-last unless that differentiates twice."""
-    layout = pick_layout(method, "preactresnet18", "bf16", torch.device("cpu"))
-    return Autocast(plain(width).to(memory_format=layout))
+def fast(width: int, method: Method, device: torch.device) -> nn.Module:
+    """Return the network as fastbat trains it by `method`: where the device has it in bf16, and channels-last."""
+    precision = pick_precision(device)
+    layout = pick_layout(method, "preactresnet18", precision, device)
+    model = plain(width, device).to(memory_format=layout)
+    return Autocast(model) if precision == "bf16" else model
 
 
 def forward(model: nn.Module, batch: Batch) -> Step:
@@ -143,13 +156,19 @@ def the_authors(model: nn.Module, batch: Batch, eps: float, checkout: Path) -> S
     model.clear_grad = lambda: model.zero_grad()  # type: ignore[assignment]
     model.with_grad = lambda: model.requires_grad_(True)  # type: ignore[assignment]
     model.no_grad = lambda: model.requires_grad_(False)  # type: ignore[assignment]
-    how = {"attack_step": 1, "attack_eps": eps, "attack_lr": FastBAT(eps).a, "attack_rs": 1, "lmbda": 10.0}
+    how = {
+        "attack_step": 1,
+        "attack_eps": eps,
+        "attack_lr": FastBAT(eps, lam="released").a,
+        "attack_rs": 1,
+        "lmbda": 10.0,
+    }
     trainer = BatTrainer(Namespace(mode="fast_bat", **how), log=None)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4)
     loss = nn.CrossEntropyLoss(reduction="sum")
 
     def step() -> None:
-        trainer.train(model, [(batch.x, batch.y)], optimizer, loss, torch.device("cpu"))
+        trainer.train(model, [(batch.x, batch.y)], optimizer, loss, batch.x.device)
 
     return step
 

@@ -282,10 +282,13 @@ def test_the_mask_says_which_images_are_right():
 
 def test_paired_intervals_by_hand_and_by_their_coverage():
     # 12 images: 4 that only the first has right, 1 that only the second has: Bonett and Price's adjusted Wald interval
-    gain, low, high = paired("f80", "0c0", 12)
+    gain, low, high = paired("f800", "0c00", 12)
     assert gain == pytest.approx(100 * (4 - 1) / 12)
     half = 1.959964 * math.sqrt((5 + 2) / 14 - (3 / 14) ** 2) / math.sqrt(14)
     assert (low, high) == pytest.approx((100 * (3 / 14 - half), 100 * (3 / 14 + half)), rel=1e-6)
+    for wrong in (("f800", "0c00", 20), ("f800", "0c", 12), ("", "", 0)):
+        with pytest.raises(InputError, match="digits are not of"):
+            paired(*wrong)
     rng, covered = np.random.default_rng(0), 0
     for _ in range(400):
         which = rng.choice(4, size=200, p=[0.3, 0.12, 0.07, 0.51])  # both, the first alone, the second alone, neither

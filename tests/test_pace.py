@@ -184,8 +184,23 @@ def test_a_compiled_network_is_the_network_and_runs_other_sizes_and_tangents_as_
 
 @compiles
 def test_training_compiles_on_demand(compiler, tmp_path):
-    run = train(METHODS["fast-at"](EPS), replace(SMALL, compile=True, train_limit=256), tmp_path / "run")
-    assert run.state.exists()
+    settings = replace(SMALL, compile=True, train_limit=256)
+    assert train(FastBAT(EPS, ig_mode="tangent"), settings, tmp_path / "run").state.exists()
+
+
+def test_a_network_that_cannot_be_compiled_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    def broken(x: Tensor) -> Tensor:
+        raise RuntimeError("BackendCompilerFailed: no lowering")
+
+    monkeypatch.setattr(torch, "compile", lambda f, **_: f if f is torch.sin else broken)
+    (tmp_path / "odd.py").write_text(
+        "import torch\n\n\ndef net(**_):\n    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = replace(SMALL, compile=True, width=None, model="odd:net")
+    with pytest.raises(InputError, match=r"FastAT cannot train this model.*no lowering"):
+        train(METHODS["fast-at"](EPS), settings, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_nothing_to_compile_with_is_said_in_a_line(monkeypatch, tmp_path):

@@ -45,9 +45,11 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(name, tmp_
     assert not same(weights(first), weights(other))
 
 
-@pytest.mark.parametrize("name", ["free-at", "atta"])
-def test_what_a_method_remembers_is_resumed_too(name, tmp_path, monkeypatch):
-    method, settings = METHODS[name](eps=8 / 255), Settings(**{**vars(SMALL), "epochs": 2})
+@pytest.mark.parametrize(
+    ("name", "how"), [("free-at", {}), ("atta", {}), ("fast-bat", {"ig_mode": "tangent", "ig_every": 2})]
+)
+def test_what_a_method_remembers_is_resumed_too(name, how, tmp_path, monkeypatch):
+    method, settings = METHODS[name](eps=8 / 255, **how), Settings(**{**vars(SMALL), "epochs": 2})
     whole = train(method, settings, tmp_path / "whole")
     train_epoch = Trainer.train_epoch
 
@@ -60,7 +62,11 @@ def test_what_a_method_remembers_is_resumed_too(name, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train(method, settings, tmp_path / "stopped")
     monkeypatch.undo()
-    assert same(weights(whole), weights(train(method, settings, tmp_path / "stopped", resume=True)))
+    resumed = train(method, settings, tmp_path / "stopped", resume=True)
+    assert same(weights(whole), weights(resumed))
+    found = [[{k: v for k, v in r.items() if k in ("loss", "active", "term")} for r in read_records(run.metrics)]
+             for run in (whole, resumed)]  # fmt: skip
+    assert found[0] == found[1]
 
 
 def test_free_at_presents_every_batch_eight_times_on_its_own_budget(tmp_path, monkeypatch):

@@ -46,7 +46,7 @@ def push(model: nn.Module, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     return out.a, out.t
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Dual:
     """A value and its tangent, of one shape; torch's functions find their rule in RULES."""
 
@@ -59,16 +59,15 @@ class Dual:
     ) -> Any:
         """Apply the rule of `func`."""
         if func not in RULES:
-            name = getattr(func, "__name__", str(func))
-            raise InputError(
-                f"no tangent of {name} is known; take ig_mode hessian-free, or of fast-at-ga penalty double"
-            )
+            raise refusal(getattr(func, "__name__", str(func)))
         return RULES[func](func, *args, **(kwargs or {}))
 
     def __getattr__(self, name: str) -> Any:
         if name in ("shape", "dtype", "device", "ndim", "dim", "size"):
             return getattr(self.a, name)
-        return lambda *args, **kwargs: self.__torch_function__(getattr(Tensor, name), (), (self, *args), kwargs)
+        if not callable(func := getattr(Tensor, name, None)):
+            raise AttributeError(name)
+        return lambda *args, **kwargs: self.__torch_function__(func, (), (self, *args), kwargs)
 
     def __add__(self, other: "Dual | Tensor | float") -> "Dual":
         return Dual(self.a + other.a, self.t + other.t) if isinstance(other, Dual) else Dual(self.a + other, self.t)
@@ -79,6 +78,28 @@ class Dual:
     def __truediv__(self, constant: Tensor | float) -> "Dual":
         return Dual(self.a / constant, self.t / constant)
 
+    def put(self, a: Tensor, t: Tensor, inplace: bool) -> "Dual":
+        """Return (a, t); what works in place leaves it here, too, without touching the tensors that were here."""
+        if not inplace:
+            return Dual(a, t)
+        self.a, self.t = a, t
+        return self
+
+
+def refusal(name: str) -> InputError:
+    """Return the error for an operation without a rule."""
+    return InputError(f"no tangent of {name} is known; take ig_mode hessian-free, or of fast-at-ga penalty double")
+
+
+def _refused(name: str) -> Callable[..., Any]:
+    def operator(*_: Any) -> Any:
+        raise refusal(name)
+
+    return operator
+
+
+for _name in ("mul", "rmul", "neg", "radd", "rsub", "rtruediv", "pow", "matmul", "rmatmul", "getitem", "len"):
+    setattr(Dual, f"__{_name}__", _refused(_name))
 
 Rule = Callable[..., Dual]
 
@@ -88,22 +109,31 @@ def linear(func: Callable[..., Tensor], x: Dual, *args: Any, **kwargs: Any) -> D
     return Dual(func(x.a, *args, **kwargs), func(x.t, *args, **kwargs))
 
 
-def affine(func: Callable[..., Tensor], x: Dual, weight: Tensor, bias: Tensor | None = None, *args: Any) -> Dual:
+def affine(
+    func: Callable[..., Tensor], x: Dual, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any
+) -> Dual:
     """Apply a convolution or linear layer: the bias belongs to the value alone."""
-    return Dual(func(x.a, weight, bias, *args), func(x.t, weight, None, *args))
+    return Dual(func(x.a, weight, bias, *args, **kwargs), func(x.t, weight, None, *args, **kwargs))
 
 
-def elementwise(func: Callable[..., Tensor], x: Dual, *args: Any, inplace: bool = False, **kwargs: Any) -> Dual:
-    """Apply an elementwise function, never in place; f'(a) t is its backward pass."""
-    out = func(x.a, *args, **kwargs)
-    (t,) = torch.autograd.grad(out, x.a, x.t, create_graph=True)
-    return Dual(out, t)
+def elementwise(func: Callable[..., Tensor], x: Dual, *args: Any, **kwargs: Any) -> Dual:
+    """Apply an elementwise function; f'(a) t is its backward pass."""
+    a = x.a if x.a.requires_grad else x.a.detach().requires_grad_()
+    out = func(a, *args, **kwargs)
+    (t,) = torch.autograd.grad(out, a, x.t, create_graph=True)
+    return Dual(out, t.to(out.dtype))
+
+
+def silu(func: Callable[..., Tensor], x: Dual, inplace: bool = False) -> Dual:
+    """Apply Swish."""
+    out = elementwise(func, x)
+    return x.put(out.a, out.t, inplace)
 
 
 def relu(func: Callable[..., Tensor], x: Dual, inplace: bool = False) -> Dual:
-    """Apply ReLU, never in place, and its 0/1 slope, whose own derivative is 0 and need not be added up."""
+    """Apply ReLU and its 0/1 slope, whose own derivative is 0 and need not be added up."""
     out = func(x.a)
-    return Dual(out, aten.threshold_backward(x.t, out.detach(), 0))
+    return x.put(out, aten.threshold_backward(x.t, out.detach(), 0), inplace)
 
 
 def dropout(func: Callable[..., Tensor], x: Dual, p: float = 0.5, training: bool = True, inplace: bool = False) -> Dual:
@@ -111,7 +141,7 @@ def dropout(func: Callable[..., Tensor], x: Dual, p: float = 0.5, training: bool
     if not training or p == 0:
         return x
     kept = func(torch.ones_like(x.a), p, training)
-    return Dual(x.a * kept, x.t * kept)
+    return x.put(x.a * kept, x.t * kept, inplace)
 
 
 def max_pool(func: Callable[..., Tensor], x: Dual, *args: Any, **kwargs: Any) -> Dual:
@@ -133,6 +163,8 @@ def batch_norm(
 ) -> Dual:
     """Normalise by the batch's statistics, through which the tangent passes, too; in eval mode by constants."""
     if training:
+        if weight is None:
+            weight = torch.ones(x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
         return Dual(*_BatchNormPair.apply(x.a, x.t, weight, bias, eps))
     assert mean is not None
     scaled = func(x.t, torch.zeros_like(mean), var, weight, None, False, momentum, eps)
@@ -144,7 +176,7 @@ class _BatchNormPair(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, a: Tensor, t: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+        ctx: Any, a: Tensor, t: Tensor, weight: Tensor, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor]:
         out, mean, invstd = torch.native_batch_norm(a, weight, bias, None, None, True, 0.0, eps)
         jt, sum_ht, sum_t = _backward(t, a, weight, mean, invstd, (True, True, True))
@@ -155,25 +187,25 @@ class _BatchNormPair(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         v, u = grads
         a, t, weight, mean, invstd, sum_ht, sum_t = ctx.saved_tensors
-        n, gamma = a.numel() // a.shape[1], 1.0 if weight is None else weight
+        n = a.numel() // a.shape[1]
         jv, sum_hv, sum_v = _backward(v, a, weight, mean, invstd, (True, True, True))
         ju, sum_hu, sum_u = _backward(u, a, weight, mean, invstd, (True, True, True))
         _, sum_ut, _ = _backward(u, t, weight, sum_t / n, torch.ones_like(mean), (False, True, False))
         p, q, k = sum_hu / n, sum_ht / n, sum_ut / n
-        scale = -gamma * invstd**2
+        scale = -weight * invstd**2
         da = jv.add_(_affine(a, mean, scale * (k - 3 * p * q) * invstd))
         da.add_(_affine(u, sum_u / n, scale * q)).add_(_affine(t, sum_t / n, scale * p))
-        dweight = None if weight is None else sum_hv + n * invstd * (k - p * q)
-        return da, ju, dweight, sum_v if weight is not None else None, None
+        dbias = sum_v if ctx.needs_input_grad[3] else None
+        return da, ju, sum_hv + n * invstd * (k - p * q), dbias, None
 
 
 def _affine(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     """Return scale (x - mean), per channel: BatchNorm in eval mode is the kernel that does it in one pass."""
-    return F.batch_norm(x, mean, torch.ones_like(mean), scale, None, False, 0.0, 0.0)
+    return torch.batch_norm(x, scale, None, mean, torch.ones_like(mean), False, 0.0, 0.0, False)
 
 
 def _backward(
-    grad: Tensor, a: Tensor, weight: Tensor | None, mean: Tensor, invstd: Tensor, mask: tuple[bool, bool, bool]
+    grad: Tensor, a: Tensor, weight: Tensor, mean: Tensor, invstd: Tensor, mask: tuple[bool, bool, bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return J grad, sum(h grad) and sum(grad), those of them that `mask` names."""
     found: tuple[Tensor, Tensor, Tensor] = aten.native_batch_norm_backward(
@@ -187,7 +219,7 @@ RULES: dict[Callable[..., Any], Rule] = {
     F.linear: affine,
     F.batch_norm: batch_norm,
     F.relu: relu,
-    F.silu: elementwise,
+    F.silu: silu,
     F.softplus: elementwise,
     F.dropout: dropout,
     F.max_pool2d: max_pool,

@@ -1,7 +1,7 @@
 """Images decoded once, then kept: uint8 arrays in a folder named after what they were decoded from.
 
-They are mapped into memory, not read: the pages that a batch touches are loaded, and shared by all processes that train
-on them. FASTBAT_CACHE names the folder that holds them (~/.cache/fastbat unless set).
+They are mapped into memory: all processes that train on them share one copy, checked against its fingerprint at every
+start. FASTBAT_CACHE names the folder that holds them (~/.cache/fastbat unless set).
 """
 
 import json

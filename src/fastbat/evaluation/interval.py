@@ -2,6 +2,8 @@
 
 import math
 
+from fastbat.errors import InputError
+
 NORMAL_95 = 1.959963984540054  # the 97.5 % point of the normal distribution
 
 
@@ -23,8 +25,11 @@ def paired(mask: str, other: str, n: int) -> tuple[float, float, float]:
 
     The masks are an evaluation's, in hexadecimal. The interval is Bonett and Price's (2012) for paired proportions,
     (a - b) / m -+ 1.96 sqrt(a + b - (a - b)^2 / m) / m, m = n + 2, with a and b the images that just one model
-    classifies correctly, and one more each. It is over the draw of the images, not over training seeds.
+    classifies correctly, and one more each. It is over the draw of the images, not over training seeds. Raises
+    InputError where a mask is not one of n images.
     """
+    if n < 1 or not len(mask) == len(other) == 2 * math.ceil(n / 8):
+        raise InputError(f"masks of {len(mask)} and {len(other)} digits are not of {n} images; give two of the same")
     mine, theirs = int(mask, 16), int(other, 16)
     a, b, m = (mine & ~theirs).bit_count(), (theirs & ~mine).bit_count(), n + 2
     gain, half = a - b, NORMAL_95 * math.sqrt(a + b + 2 - (a - b) ** 2 / m)

@@ -111,6 +111,7 @@ class FastBAT:
         """Return how this batch's implicit gradient is made, and count the batch."""
         batches = self.memory.get("batches", 0)
         self.memory["batches"] = batches + 1
+        self.stats.pop("term", None)
         return self.ig_mode if self.ig_weight and batches % self.ig_every == 0 else "none"
 
     def tangent(
@@ -118,18 +119,21 @@ class FastBAT:
     ) -> Iterator[Tensor]:
         """Yield mean CE(x + d*), whose backward pass leaves grad_d L(d*), then what it weighs along that.
 
-        stats["term"] is the norm of the term's gradient over that of the gradient to which it is added.
+        stats["term"] is the norm of the term's gradient over that of L(d*), in the mean over ig_every batches; only
+        where no gradients have come together before.
         """
+        alone = all(w.grad is None for w in model.parameters())
         delta = delta.detach().requires_grad_()
         loss = training_loss(model(batch.x + delta), batch)
         yield loss
-        assert delta.grad is not None  # the caller's backward pass
-        weights = [w for w in model.parameters() if w.grad is not None]
-        before = [w.grad.clone() for w in weights if w.grad is not None]
+        if delta.grad is None:
+            raise RuntimeError("the tangent reads the gradient at d*: call backward() on each loss as it is yielded")
+        before = [(w, w.grad.clone()) for w in model.parameters() if w.grad is not None] if alone else []
         term = directional(model, batch.x + at, batch.y, weight * delta.grad, objective)
         yield loss.detach() + (term - term.detach())
-        added = [w.grad - b for w, b in zip(weights, before, strict=True) if w.grad is not None]
-        self.stats["term"] = get_total_norm(added) / get_total_norm(before)
+        added = [w.grad - first for w, first in before if w.grad is not None]
+        if added:
+            self.stats["term"] = get_total_norm(added) / get_total_norm([g for _, g in before]) / self.ig_every
 
     def hessian_aware(
         self, model: nn.Module, batch: LabelledBatch, delta: Tensor, interior: Tensor, objective: Objective

@@ -28,7 +28,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """Return the most memory used so far, MiB: allocated on a CUDA device, else resident in this process."""
+    """Return the most memory that this process has used so far, MiB: on a CUDA device allocated, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     unit = 1 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux KiB

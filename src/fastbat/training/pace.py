@@ -72,9 +72,9 @@ class Compiled(nn.Module):
     Raises InputError where nothing can be compiled here, for want of a C++ compiler, say.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, size: int = 0) -> None:
         super().__init__()
-        self.model, self.size = model, 0
+        self.model, self.size = model, size
         self.fast: Callable[[Tensor], Tensor] = torch.compile(model.forward, dynamic=False)
         try:
             torch.compile(torch.sin, dynamic=False)(next(model.parameters()).detach().flatten()[:1])

@@ -1,6 +1,5 @@
 """One update on a copy, before anything is written: not every network suits the images, the method, a batch of one."""
 
-from copy import deepcopy
 from dataclasses import replace
 
 import torch
@@ -12,8 +11,8 @@ from fastbat.methods import Method
 
 
 def rehearse(model: nn.Module, method: Method, batch: Batch, classes: int) -> None:
-    """Raise InputError unless `method` can train `model` on images like those of `batch`; both stay as they are."""
-    model, method = deepcopy(model).train(), replace(method)  # type: ignore[type-var]
+    """Raise InputError unless `method`, which stays as it is, can train `model`, a copy, on images as in `batch`."""
+    model, method = model.train(), replace(method)  # type: ignore[type-var]
     try:
         shape = tuple(model(batch.x).shape)
         if shape != (len(batch.x), classes):

@@ -73,7 +73,7 @@ class Settings:
     accumulate: int = 1
     """Run each batch in so many parts, one after another, where it does not fit into memory whole."""
     compile: bool = False
-    """Compile the network (torch.compile) before the first step; not for a method that differentiates twice."""
+    """Compile the network (torch.compile) in the first step; not for a method that differentiates twice, or YOPO."""
     select_steps: int = 10
     """The best epoch is chosen by PGD on validation images: its steps, each of eps / 4."""
     select_restarts: int = 1
@@ -129,7 +129,7 @@ class Settings:
     @property
     def at_once(self) -> int:
         """Images judged at a time: a batch's, or those of its part where it does not fit whole."""
-        return max(self.batch_size, 250) if self.accumulate == 1 else -(-self.batch_size // self.accumulate)
+        return max(self.batch_size, 250) if self.accumulate == 1 else max(2, -(-self.batch_size // self.accumulate))
 
     def resolved(self, method: Method) -> "Settings":
         """Return these settings with what depends on the data set, the network, the method and the device filled in.

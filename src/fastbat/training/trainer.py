@@ -9,6 +9,7 @@ never stopped, bit for bit on one CPU with the same number of threads.
 
 import math
 import time
+from copy import deepcopy
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -117,7 +118,11 @@ class Trainer:
         self.compiled = Compiled(self.model) if settings.compile else None
         self.net = self.runs(self.compiled or self.model)  # what the method's passes run
         self.optimizer = SGD(
-            self.model.parameters(), 0.0, settings.momentum, weight_decay=settings.weight_decay, fused=True
+            self.model.parameters(),
+            0.0,
+            settings.momentum,
+            weight_decay=settings.weight_decay,
+            fused=settings.model in MODELS or None,  # it has no room for a weight that gets its first gradient later
         )
         assert settings.max_lr is not None  # resolved
         assert settings.epochs is not None
@@ -127,7 +132,13 @@ class Trainer:
         self.stopped = False
         if settings.model not in MODELS or 1 in (settings.batch_size, len(splits.train)):  # BatchNorm of one image
             part = next(iter(self.loader.epoch(0))).split(settings.accumulate)[0]
-            rehearse(self.candidates["model"].net, method, part, len(splits.train.classes))
+            copy = deepcopy(self.model)
+            rehearse(
+                self.runs(Compiled(copy, len(part.y)) if settings.compile else copy),
+                method,
+                part,
+                len(splits.train.classes),
+            )
 
     def candidate(self, model: nn.Module, name: str) -> Candidate:
         """Return `model` as weights to be judged and saved under `name`."""
@@ -164,7 +175,7 @@ class Trainer:
     def train_epoch(self) -> dict[str, Any]:
         """Run the method over every training image once; return the epoch's training record."""
         start = time.perf_counter()
-        sums: dict[str, Tensor] = {}
+        sums: dict[str, tuple[Tensor, int]] = {}  # and of how many images
         name = f"epoch {self.epoch + 1} of {self.epochs}"
         first, end = self.loader.steps(self.epoch), self.loader.steps(self.epoch + 1)
         with bar(name) as show:
@@ -175,10 +186,11 @@ class Trainer:
                 for replay in range(self.replays):
                     step = (first + i) * self.replays + replay
                     for k, v in self.update(batch, step).items():
-                        sums[k] = sums.get(k, torch.zeros_like(v)) + v * len(batch.y)
+                        so_far, images = sums.get(k, (torch.zeros_like(v), 0))
+                        sums[k] = so_far + v * len(batch.y), images + len(batch.y)
         synchronize(self.device)
         seconds = time.perf_counter() - start
-        means = {k: v.item() / (len(self.loader.images) * self.replays) for k, v in sums.items()}
+        means = {k: v.item() / images for k, (v, images) in sums.items()}
         finite = all(bool(weight.isfinite().all()) for weight in self.model.parameters())
         if not (finite and math.isfinite(means["loss"])):
             raise DivergedError(
