@@ -37,7 +37,7 @@ from fastbat.methods import METHODS, FastATGA, FastBAT, Method
 from fastbat.models import build_model
 from fastbat.precision import Autocast
 from fastbat.training.machine import pick_device, synchronize
-from fastbat.training.pace import pick_layout, pick_precision
+from fastbat.training.pace import Compiled, pick_layout, pick_precision, twice
 
 PASSES = {
     "standard": 3, "fast-at": 5, "n-fgsm": 5, "pgd-2": 7, "pgd-7": 17, "fast-at-ga": 11, "fast-at-ga, tangent": 13,
@@ -56,12 +56,13 @@ def main() -> None:
     parser.add_argument("--eps", type=float, default=8)
     parser.add_argument("--rounds", type=int, default=9, help="at least 2")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compile", action="store_true", help="the networks of the methods that allow it")
     parser.add_argument("--only", default="", help="arms, each followed by a semicolon; all unless given")
     parser.add_argument("--authors", type=Path, help="checkout of the authors' code")
     parser.add_argument("--out", type=Path, help="JSON file")
     args = parser.parse_args()
     device = pick_device(args.device)
-    arms = every_arm(args.width, args.batch_size, args.eps / 255, args.authors, device)
+    arms = every_arm(args, device)
     only = args.only.strip(";").split(";") if args.only else arms
     if unknown := set(only) - set(arms):
         parser.error(f"no arm {', '.join(sorted(unknown))}; there are {'; '.join(arms)}")
@@ -78,15 +79,22 @@ def main() -> None:
     without, term = (seconds.get(f"fast-bat, {name}") for name in ("none", "tangent"))
     if without and term:
         seconds["fast-bat, every 8th"] = [(7 * a + b) / 8 for a, b in zip(without, term, strict=True)]
-    report = {"width": args.width, "batch_size": args.batch_size, "eps_255": args.eps, **machine()}
+    report = {
+        "compiled": args.compile,
+        "width": args.width,
+        "batch_size": args.batch_size,
+        "eps_255": args.eps,
+        **machine(),
+    }
     report["arms"] = [row(name, seconds) for name in seconds]
     show(report)
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def every_arm(width: int, size: int, eps: float, authors: Path | None, device: torch.device) -> dict[str, Step]:
-    """Return every step to be timed, by "NAME" (bf16, as fastbat trains) or "NAME float32"."""
+def every_arm(args: Namespace, device: torch.device) -> dict[str, Step]:
+    """Return every step to be timed, by "NAME" (as fastbat trains) or "NAME float32"."""
+    width, size, eps = args.width, args.batch_size, args.eps / 255
     torch.manual_seed(0)
     view = View.draw(np.random.default_rng(0), size, 4, flip=True)
     x, y = torch.rand(size, 3, 32, 32, device=device), torch.randint(10, (size,), device=device)
@@ -99,11 +107,13 @@ def every_arm(width: int, size: int, eps: float, authors: Path | None, device: t
         "F": forward(fast(width, standard, device), batch),
         "F float32": forward(plain(width, device), batch),
     }
-    arms |= {name: training(fast(width, method, device), method, batch) for name, method in methods.items()}
+    for name, method in methods.items():
+        net = fast(width, method, device, size if args.compile else 0)
+        arms[name] = training(net, method, batch)
     arms["fast-at float32"] = training(plain(width, device), METHODS["fast-at"](eps=eps), batch)
     arms["released float32"] = training(plain(width, device), Released(eps), batch)
-    if authors:
-        arms["authors float32"] = the_authors(plain(width, device), batch, eps, authors)
+    if args.authors:
+        arms["authors float32"] = the_authors(plain(width, device), batch, eps, args.authors)
     return arms
 
 
@@ -112,11 +122,13 @@ def plain(width: int, device: torch.device) -> nn.Module:
     return build_model("preactresnet18", width=width).to(device).train()
 
 
-def fast(width: int, method: Method, device: torch.device) -> nn.Module:
-    """Return the network as fastbat trains it by `method`: where the device has it in bf16, and channels-last."""
+def fast(width: int, method: Method, device: torch.device, compiled: int = 0) -> nn.Module:
+    """Return the network as fastbat trains it by `method`; compiled for batches of a size, where the method allows."""
     precision = pick_precision(device)
     layout = pick_layout(method, "preactresnet18", precision, device)
     model = plain(width, device).to(memory_format=layout)
+    if compiled and not twice(method) and not getattr(method, "splits", False):
+        model = Compiled(model, compiled)
     return Autocast(model) if precision == "bf16" else model
 
 

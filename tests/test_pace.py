@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fastbat.attacks.gradient import input_gradient
+from fastbat.data import Batch
 from fastbat.errors import InputError
 from fastbat.methods import METHODS, FastBAT
 from fastbat.precision import Autocast
@@ -45,6 +47,22 @@ def test_no_step_waits_for_its_device(name: str) -> None:
         for loss in method.losses(model, batch):
             loss.backward()
     assert [int(each) for each in reads.found] == ([int(batch.index.max())] if name.startswith("atta") else [])
+
+
+@pytest.mark.parametrize("name", ["fast-at", "pgd-2", "fast-bat, none", "n-fgsm"])
+def test_the_passes_of_an_attack_hold_the_weights(name: str) -> None:
+    model, held = model_of("cnn"), []
+    model.register_forward_hook(lambda *_: held.append(not any(p.requires_grad for p in model.parameters())))
+    update(method_of(name), model, batch_of("cnn"))
+    assert held == [True] * (len(held) - 1) + [False]
+    some = next(model.parameters()).requires_grad_(False)
+    with pytest.raises(ZeroDivisionError):
+        input_gradient(model, *vars_of(batch_of("cnn")), objective=lambda logits, y: 1 / 0)
+    assert [p is some for p in model.parameters()] == [not p.requires_grad for p in model.parameters()]
+
+
+def vars_of(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    return batch.x, batch.y, torch.zeros_like(batch.x)
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.method != "yopo"])

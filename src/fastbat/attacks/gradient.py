@@ -1,6 +1,7 @@
 """g(d) = grad_d of the summed objective = -grad_d l_atk; with the default, CE, l_atk = -l_tr (Sec. 3)."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +25,22 @@ def input_gradient(
     the paper's size. With `create_graph` the result can be differentiated with respect to the weights.
     """
     delta = delta.detach().requires_grad_()
-    with twice_differentiable() if create_graph else nullcontext():
+    with twice_differentiable() if create_graph else held(model):
         value = objective(model(x + delta), y)
     return torch.autograd.grad(value, delta, create_graph=create_graph)[0]
+
+
+@contextmanager
+def held(model: nn.Module) -> Iterator[None]:
+    """Hold the weights constant within the block: a compiled network's backward pass would find their gradients too."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    try:
+        for weight in weights:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)
 
 
 def twice_differentiable() -> AbstractContextManager[None]:
