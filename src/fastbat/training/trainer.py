@@ -72,73 +72,62 @@ def prepare(method: Method, settings: Settings, out: Path | str) -> "Trainer":
     return Trainer(Run(Path(out)), method, settings, splits, device)
 
 
+def loader_of(splits: Splits, settings: Settings, device: torch.device) -> Loader:
+    """Return the batches of the training images."""
+    card, images = splits.card, splits.train.to(device)
+    augmentation = {"pad": card.pad or 0, "flip": card.flip, "rotation": card.rotation, "phases": card.phases}
+    return Loader(images, settings.batch_size, settings.seed, **augmentation, epochs=settings.epochs or 0)  # type: ignore[arg-type]
+
+
 class Trainer:
     """One run in progress: the model, its optimizer, and how far they have come."""
 
     def __init__(self, run: Run, method: Method, settings: Settings, splits: Splits, device: torch.device) -> None:
-        self.run, self.settings, self.device = run, settings, device
+        assert settings.max_lr is not None  # resolved
+        assert settings.epochs is not None
+        self.run, self.settings, self.device, self.card = run, settings, device, splits.card
         self.given = self.method = method  # as configured, and the one in charge
-        self.card = card = splits.card
-        self.loader = Loader(
-            splits.train.to(device), settings.batch_size, settings.seed, card.pad or 0, card.flip, card.rotation,
-            card.phases, settings.epochs or 0,
-        )  # fmt: skip
+        self.max_lr, self.epochs, self.epoch = settings.max_lr, settings.epochs, 0
+        self.highest_ra = -1.0  # on validation images, of all epochs kept; with init_from of the weights before them
+        self.discarded: list[dict[str, Any]] = []  # the records of the next epoch that were taken back
+        self.stopped = False
+        self.loader = loader_of(splits, settings, device)
         for need, reason in getattr(method, "needs", {}).items():
             if need not in self.loader.keeps:
                 raise InputError(reason)
         self.validation = splits.validation.slice(0, settings.select_limit).to(device).tensors()
         self.tests = len(splits.test)
         self.ga_images = splits.test.slice(0, settings.ga_images).to(device).tensors()
-        self.model_args: dict[str, Any] = {
-            "name": settings.model,
-            "num_classes": len(splits.train.classes),
-            "width": settings.width,
-            "activation": settings.activation,
-            "stem": settings.stem,
-            "dropout": settings.dropout,
-            "mean": card.mean,
-            "std": card.std,
-        }
-        self.dataset = {
-            "name": settings.dataset,
-            "fingerprint": splits.train.fingerprint,
-            "classes": splits.train.classes,
-        }
+        train = splits.train
+        self.dataset = {"name": settings.dataset, "fingerprint": train.fingerprint, "classes": train.classes}
+        shape = {name: getattr(settings, name) for name in ("width", "activation", "stem", "dropout")}
+        norm = {"mean": splits.card.mean, "std": splits.card.std}
+        self.model_args: dict[str, Any] = {"name": settings.model, "num_classes": len(train.classes), **shape, **norm}
+        self.build()
+
+    def build(self) -> None:
+        """Make the network, its average, what its passes run and its optimizer; try them where they are not ours."""
+        settings, method, name = self.settings, self.method, self.model_args["name"]
         seed_torch(settings.seed, "weights")
-        self.model = build_model(**self.model_args).to(device)
-        if settings.init_from is not None and not run.state.exists():
+        self.model = build_model(**self.model_args).to(self.device)
+        if settings.init_from is not None and not self.run.state.exists():
             start_from(self.model, Path(settings.init_from))
-        layout = pick_layout(method, self.model_args["name"], settings.precision, device)
-        self.pace = pace(method, layout, settings.precision, device)
+        layout = pick_layout(method, name, settings.precision, self.device)
+        self.pace = pace(method, layout, settings.precision, self.device)
         self.model = self.model.to(memory_format=layout)
         self.average = None if settings.ema is None else Average(self.model, settings.ema)
         self.candidates = {"model": self.candidate(self.model, "")}
         if self.average:
             self.candidates["ema"] = self.candidate(self.average.model, "ema")
+        if name not in MODELS or 1 in (settings.batch_size, len(self.loader.images)):  # BatchNorm of one image
+            part, copy = next(iter(self.loader.epoch(0))).split(settings.accumulate)[0], deepcopy(self.model)
+            net = self.runs(Compiled(copy, len(part.y)) if settings.compile else copy)
+            rehearse(net, method, part, self.model_args["num_classes"])
         self.compiled = Compiled(self.model) if settings.compile else None
         self.net = self.runs(self.compiled or self.model)  # what the method's passes run
-        self.optimizer = SGD(
-            self.model.parameters(),
-            0.0,
-            settings.momentum,
-            weight_decay=settings.weight_decay,
-            fused=settings.model in MODELS or None,  # it has no room for a weight that gets its first gradient later
-        )
-        assert settings.max_lr is not None  # resolved
-        assert settings.epochs is not None
-        self.max_lr, self.epochs, self.epoch = settings.max_lr, settings.epochs, 0
-        self.highest_ra = -1.0  # on validation images, of all epochs kept; with init_from of the weights before them
-        self.discarded: list[dict[str, Any]] = []  # the records of the next epoch that were taken back
-        self.stopped = False
-        if settings.model not in MODELS or 1 in (settings.batch_size, len(splits.train)):  # BatchNorm of one image
-            part = next(iter(self.loader.epoch(0))).split(settings.accumulate)[0]
-            copy = deepcopy(self.model)
-            rehearse(
-                self.runs(Compiled(copy, len(part.y)) if settings.compile else copy),
-                method,
-                part,
-                len(splits.train.classes),
-            )
+        fused = True if name in MODELS else None  # it has no room for a weight that gets its first gradient later
+        how = {"momentum": settings.momentum, "weight_decay": settings.weight_decay, "fused": fused}
+        self.optimizer = SGD(self.model.parameters(), 0.0, **how)  # type: ignore[arg-type]
 
     def candidate(self, model: nn.Module, name: str) -> Candidate:
         """Return `model` as weights to be judged and saved under `name`."""
