@@ -5,8 +5,9 @@
 
 released (released.py, float32) against FAST-BAT in bf16: exact by the tangent, every 8th step, without the term. One
 schedule, one seed, the same start; the last weights under PGD-20 on all test images. Printed are the accuracies and
-the difference to "released" with its paired 95 % interval: over the draw of the images, not over seeds. An arm goes
-on where it was stopped.
+the difference to "released" with its paired 95 % interval: over the draw of the images, not over seeds; networks of one
+method and two seeds can differ by more. PGD-20 from one start is weaker than PGD-50-10. An arm goes on where it
+was stopped.
 """
 
 import argparse
@@ -74,6 +75,9 @@ def measure(name: str, method: Method, args: argparse.Namespace) -> None:
 def row(name: str, folder: Path) -> dict[str, object]:
     """Return the figures of one arm beside those of the released step."""
     found, base = (read_records(Run(folder / each).evaluations)[-1] for each in (name, "released"))
+    for key in ("label", "n"):
+        if [each[key] for each in found["accuracies"]] != [each[key] for each in base["accuracies"]]:
+            raise SystemExit(f"{name} and released were not attacked alike; remove {folder / name}/evaluation.jsonl")
     line: dict[str, object] = {"arm": name, "n": found["n"], "attack": found["accuracies"][1]["label"]}
     for mine, theirs in zip(found["accuracies"], base["accuracies"], strict=True):
         line[mine["attack"]] = mine["percent"]

@@ -57,7 +57,7 @@ def main() -> None:
                 synchronize(device)
                 if i >= 0:
                     seconds[name].append(time.perf_counter() - start)
-    report = {"what": args.what, "rounds": args.rounds, **machine()}
+    report = {"what": args.what, "rounds": args.rounds, "device": str(device), **machine()}
     report["arms"] = [row(name, arms[name][0], seconds, base) for name in arms]
     show(report)
     if args.out:

@@ -61,7 +61,7 @@ def main() -> None:
             synchronize(device)
             if i >= 0:
                 seconds.append(time.perf_counter() - start)
-    report = {"width": args.width, "rounds": args.rounds, **about}
+    report = {"width": args.width, "rounds": args.rounds, "device": str(device), **about}
     report["arms"] = [row(arm, arms, (arm[0], numbers[0], sizes[0])) for arm in arms]
     show(report)
     if args.out:

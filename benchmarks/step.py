@@ -81,6 +81,8 @@ def main() -> None:
         seconds["fast-bat, every 8th"] = [(7 * a + b) / 8 for a, b in zip(without, term, strict=True)]
     report = {
         "compiled": args.compile,
+        "rounds": args.rounds,
+        "device": str(device),
         "width": args.width,
         "batch_size": args.batch_size,
         "eps_255": args.eps,

@@ -104,7 +104,7 @@ def test_how_steps_run_is_said(tmp_path, capsys):
     train(FastBAT(EPS), replace(SMALL, precision="float32"), tmp_path / "twice")
     first, second = (line for line in capsys.readouterr().err.splitlines() if line.startswith("training in"))
     assert first.startswith("training in float32 on cpu, ")
-    assert first.endswith("; channels-last")
+    assert first.endswith("; channels-last, where convolutions are faster")
     assert second.endswith("; the usual layout: the method differentiates twice")
 
 
@@ -135,6 +135,18 @@ def test_the_parts_gradients_are_the_batchs(size, tmp_path, monkeypatch):
         trainer.method = METHODS["standard"](eps=0)
         found.append((trainer.gradients(batch)["loss"], [weight.grad.clone() for weight in model.parameters()]))
     torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-14)
+
+
+def test_in_parts_the_share_of_the_term_is_that_of_the_first():
+    model, batch = model_of("preactresnet18"), batch_of("preactresnet18", 8)
+    first, second = FastBAT(EPS, ig_mode="tangent"), FastBAT(EPS, ig_mode="tangent")
+    torch.manual_seed(5)
+    update(first, model, batch.split(2)[0])
+    model.zero_grad()
+    trainer = object.__new__(Trainer)
+    trainer.settings, trainer.model, trainer.net, trainer.method = replace(SMALL, accumulate=2), model, model, second
+    torch.manual_seed(5)
+    assert trainer.gradients(batch)["term"].item() == pytest.approx(first.stats["term"].item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "free-at"])
@@ -201,9 +213,20 @@ def test_a_compiled_network_is_the_network_and_runs_other_sizes_and_tangents_as_
 
 
 @compiles
-def test_training_compiles_on_demand(compiler, tmp_path):
-    settings = replace(SMALL, compile=True, train_limit=256)
-    assert train(FastBAT(EPS, ig_mode="tangent"), settings, tmp_path / "run").state.exists()
+def test_training_compiles_on_demand(compiler, tmp_path, monkeypatch):
+    compile, calls = torch.compile, []
+
+    def counted(f: Any, **how: Any) -> Any:
+        run = compile(f, **how)
+        return lambda x: calls.append(len(x)) or run(x)
+
+    monkeypatch.setattr(torch, "compile", counted)
+    torch._dynamo.utils.counters.clear()
+    settings = replace(SMALL, compile=True, train_limit=250, batch_size=100)
+    train(FastBAT(EPS, ig_mode="tangent"), settings, tmp_path / "run")
+    assert calls == [1] + [100] * 3 * 2  # a trial, then three passes of each full batch
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 1
+    assert not torch._dynamo.utils.counters["graph_break"]
 
 
 def test_a_network_that_cannot_be_compiled_is_refused_before_anything_is_written(tmp_path, monkeypatch):

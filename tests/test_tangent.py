@@ -29,6 +29,20 @@ class Reuses(nn.Module):
         return self.conv(self.act(x)) + x
 
 
+class Adds(nn.Module):
+    """Adds to what it was given in place, and reads it once more; broadcasts a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, kept = self.conv(x), x
+        again = x
+        x += kept
+        return again + x + torch.ones(4, 1, 1, dtype=torch.float64) - 0.5
+
+
 class Calls(nn.Module):
     """A convolution by the function, with keywords."""
 
@@ -54,6 +68,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "average pooling": lambda: net(nn.BatchNorm2d(4), nn.ReLU(), nn.AvgPool2d(2), size=64),
     "relu in place": lambda: net(nn.BatchNorm2d(4), Reuses(nn.ReLU(inplace=True)), size=256),
     "swish in place": lambda: net(nn.BatchNorm2d(4), Reuses(nn.SiLU(inplace=True)), size=256),
+    "sums in place": lambda: net(nn.BatchNorm2d(4), Adds(), nn.ReLU(), size=256),
     "functions": lambda: nn.Sequential(Calls(), nn.Flatten(), nn.Linear(36, 5)).double(),
     "an activation of the images": lambda: nn.Sequential(nn.SiLU(), net(nn.BatchNorm2d(4), nn.ReLU(), size=256)),
     "resnet50": lambda: build_model("resnet50", num_classes=5).double().train(),

@@ -70,10 +70,16 @@ class Dual:
         return lambda *args, **kwargs: self.__torch_function__(func, (), (self, *args), kwargs)
 
     def __add__(self, other: "Dual | Tensor | float") -> "Dual":
-        return Dual(self.a + other.a, self.t + other.t) if isinstance(other, Dual) else Dual(self.a + other, self.t)
+        if isinstance(other, Dual):
+            return Dual(self.a + other.a, self.t + other.t)
+        return Dual(out := self.a + other, self.t.expand_as(out))
+
+    def __iadd__(self, other: "Dual | Tensor | float") -> "Dual":
+        out = self + other
+        return self.put(out.a, out.t, inplace=True)
 
     def __sub__(self, constant: Tensor | float) -> "Dual":
-        return Dual(self.a - constant, self.t)
+        return self + -constant
 
     def __truediv__(self, constant: Tensor | float) -> "Dual":
         return Dual(self.a / constant, self.t / constant)
@@ -98,7 +104,22 @@ def _refused(name: str) -> Callable[..., Any]:
     return operator
 
 
-for _name in ("mul", "rmul", "neg", "radd", "rsub", "rtruediv", "pow", "matmul", "rmatmul", "getitem", "len"):
+for _name in (
+    "mul",
+    "rmul",
+    "neg",
+    "radd",
+    "rsub",
+    "rtruediv",
+    "pow",
+    "matmul",
+    "isub",
+    "imul",
+    "itruediv",
+    "rmatmul",
+    "getitem",
+    "len",
+):
     setattr(Dual, f"__{_name}__", _refused(_name))
 
 Rule = Callable[..., Dual]

@@ -133,7 +133,8 @@ class FastBAT:
         yield loss.detach() + (term - term.detach())
         added = [w.grad - first for w, first in before if w.grad is not None]
         if added:
-            self.stats["term"] = get_total_norm(added) / get_total_norm([g for _, g in before]) / self.ig_every
+            rest = get_total_norm([gradient for _, gradient in before]).clamp_min(1e-30)
+            self.stats["term"] = get_total_norm(added) / rest / self.ig_every
 
     def hessian_aware(
         self, model: nn.Module, batch: LabelledBatch, delta: Tensor, interior: Tensor, objective: Objective

@@ -1,4 +1,4 @@
-"""How a training step runs on its device, chosen by what was measured (results/README.md) and said in one line.
+"""How a training step runs on its device: chosen by what was measured on a CPU (LOG.md), and said in one line.
 
 precision   bf16 where the device multiplies in it; elsewhere it is emulated, and slow
 layout      channels-last: convolutions in bf16 and BatchNorm are fastest there; not where a method differentiates
@@ -40,7 +40,7 @@ def pace(method: Method, layout: torch.memory_format, precision: str, device: to
         ("float32", False): "which only emulates bf16",
     }
     usual = "the usual layout: the method differentiates twice" if twice(method) else "the usual layout"
-    shown = "channels-last" if layout is torch.channels_last else usual
+    shown = "channels-last, where convolutions are faster" if layout is torch.channels_last else usual
     return f"training in {precision} on {device}, {why[precision, has_bf16(device)]}; {shown}"
 
 

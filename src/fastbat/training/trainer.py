@@ -164,7 +164,7 @@ class Trainer:
     def train_epoch(self) -> dict[str, Any]:
         """Run the method over every training image once; return the epoch's training record."""
         start = time.perf_counter()
-        sums: dict[str, tuple[Tensor, int]] = {}  # and of how many images
+        sums: dict[str, tuple[Tensor, int]] = {}  # and over how many images
         name = f"epoch {self.epoch + 1} of {self.epochs}"
         first, end = self.loader.steps(self.epoch), self.loader.steps(self.epoch + 1)
         with bar(name) as show:
@@ -175,19 +175,18 @@ class Trainer:
                 for replay in range(self.replays):
                     step = (first + i) * self.replays + replay
                     for k, v in self.update(batch, step).items():
-                        so_far, images = sums.get(k, (torch.zeros_like(v), 0))
-                        sums[k] = so_far + v * len(batch.y), images + len(batch.y)
+                        add(sums, k, v, len(batch.y))
         synchronize(self.device)
         seconds = time.perf_counter() - start
-        means = {k: v.item() / images for k, (v, images) in sums.items()}
+        found = {name: value.item() for name, value in means(sums).items()}
         finite = all(bool(weight.isfinite().all()) for weight in self.model.parameters())
-        if not (finite and math.isfinite(means["loss"])):
+        if not (finite and math.isfinite(found["loss"])):
             raise DivergedError(
-                f"training diverged in epoch {self.epoch + 1}: loss {means['loss']:g}, weights "
+                f"training diverged in epoch {self.epoch + 1}: loss {found['loss']:g}, weights "
                 f"{'finite' if finite else 'not finite'}; train into another --out with a lower --max-lr"
             )
         speed = {"seconds": seconds, "images_per_second": len(self.loader.images) / seconds}
-        return {"epoch": self.epoch + 1, **means, "lr": self.optimizer.param_groups[0]["lr"], **speed}
+        return {"epoch": self.epoch + 1, **found, "lr": self.optimizer.param_groups[0]["lr"], **speed}
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Make one update of the weights; return the mean loss and what the method measured, still on the device."""
@@ -209,7 +208,7 @@ class Trainer:
 
         The parts of a batch share them by size; the gradients are weighted, for methods read some off their losses.
         """
-        found: dict[str, Tensor] = {}
+        found: dict[str, tuple[Tensor, int]] = {}  # sums, and over how many images
         parts, before = batch.split(self.settings.accumulate), 0
         for part in parts:
             if before:
@@ -218,12 +217,12 @@ class Trainer:
             for loss in self.method.losses(self.net, part):
                 loss.backward()
                 values.append(loss.detach())
-            share, before = len(part.y) / len(batch.y), len(part.y)
+            before = len(part.y)
             for name, value in {"loss": torch.stack(values).mean(), **self.method.stats}.items():
-                found[name] = found[name] + share * value if name in found else share * value
+                add(found, name, value, len(part.y))
         if len(parts) > 1:
             self.weigh(before / len(batch.y))
-        return found
+        return means(found)
 
     def weigh(self, share: float) -> None:
         """Multiply the gradients that have come together so far."""
@@ -320,6 +319,17 @@ class Trainer:
             "fastbat": version("fastbat"),
         }
         return about if self.method is self.given else {**about, "remedy_steps": getattr(self.method, "steps", None)}
+
+
+def add(sums: dict[str, tuple[Tensor, int]], name: str, value: Tensor, images: int) -> None:
+    """Add a mean over so many images to its sum."""
+    so_far, count = sums.get(name, (torch.zeros_like(value), 0))
+    sums[name] = so_far + images * value, count + images
+
+
+def means(sums: dict[str, tuple[Tensor, int]]) -> dict[str, Tensor]:
+    """Return the mean of each sum over the images that have it."""
+    return {name: value / images for name, (value, images) in sums.items()}
 
 
 def epoch_line(record: dict[str, Any], epochs: int) -> str:
