@@ -42,6 +42,8 @@ def main() -> None:
     for record in read_records(args.suite / "results.jsonl"):
         if record["status"] == "finished":
             arms[record["trial"].rsplit("-seed", 1)[0]][record["train"]["seed"]] = record
+    if not arms:
+        parser.error(f"no finished trial in {str(args.suite / 'results.jsonl')!r}; run the suite first")
     report = {"suite": args.suite.name, **machine(), "arms": [row(name, arms) for name in arms]}
     show(report)
     if args.out:

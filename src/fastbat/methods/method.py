@@ -47,7 +47,7 @@ class Method(Protocol):
 def training_loss(logits: Tensor, batch: LabelledBatch) -> Tensor:
     """Return the loss that trains the weights, L = mean CE; smoothed labels where the batch says so, in training alone.
 
-    An attack climbs its own objective, on the labels themselves; FREE-AT, YOPO and FAST-BAT's tangent read theirs off this
-    loss's backward pass, so that nobody may scale the loss.
+    An attack climbs its own objective, on the labels themselves; FREE-AT, YOPO and FAST-BAT's tangent read theirs off
+    this loss's backward pass, so that nobody may scale the loss.
     """
     return F.cross_entropy(logits, batch.y, label_smoothing=getattr(batch, "label_smoothing", 0.0))
