@@ -390,6 +390,8 @@ def test_standard_training_has_no_budget(eps: float) -> None:
         *[("backsmooth", {"gamma": gamma}, f"gamma is {gamma:g}; it must be above 0") for gamma in (0, -1, math.inf)],
         ("fast-bat", {"ig_mode": "hessian"}, "unknown ig_mode 'hessian'; did you mean 'hessian-"),
         ("fast-bat", {"attack_objective": "cw"}, "unknown attack_objective 'cw'"),
+        ("fast-bat", {"ig_every": 0}, "ig_every is 0; it must be at least 1"),
+        ("fast-at-ga", {"penalty": "tangents"}, "unknown penalty 'tangents'; did you mean 'tangent'"),
     ],
 )
 def test_a_setting_without_meaning_is_refused(name: str, settings: dict[str, Any], message: str) -> None:

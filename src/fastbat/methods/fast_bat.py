@@ -70,7 +70,7 @@ class FastBAT:
         choose("mixed_at", self.mixed_at, ("z", "delta"))
         choose("ig_mode", self.ig_mode, ("hessian-free", "tangent", "hessian-aware", "none"))
         if self.ig_every < 1:
-            raise InputError(f"ig_every is {self.ig_every}; the implicit gradient is added in every so many batches")
+            raise InputError(f"ig_every is {self.ig_every}; it must be at least 1, which is every batch")
         choose("attack_objective", self.attack_objective, ("ce", "kl", "dlr"))
         object.__setattr__(self, "lam", lam)
 
