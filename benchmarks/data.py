@@ -20,10 +20,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from machine import machine
+from machine import machine, show_arms
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
 from fastbat.data import DATASETS, Images, Loader, Splits, load
 from fastbat.data.stream import CORES
@@ -135,12 +133,8 @@ def row(name: str, images: int, seconds: dict[str, list[float]], base: str) -> d
 
 def show(report: dict[str, object]) -> None:
     """Print the table."""
-    arms: list[dict[str, object]] = report["arms"]  # type: ignore[assignment]
     title = f"{report['what']}, {report['threads']} threads of {report['machine']}"
-    table = Table(*(name.replace("_", " ") for name in arms[0]), title=title)
-    for arm in arms:
-        table.add_row(*map(str, arm.values()))
-    Console(width=110).print(table)
+    show_arms(title, report["arms"])  # type: ignore[arg-type]
 
 
 ARMS: dict[str, Callable[[Path, torch.device], Arms]] = {"batch": batch, "epoch": epoch, "workers": workers}

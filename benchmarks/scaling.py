@@ -15,9 +15,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 import torch
-from machine import machine
-from rich.console import Console
-from rich.table import Table
+from machine import machine, show_arms
 from step import fast, training
 
 from fastbat.data import Batch
@@ -86,12 +84,8 @@ def row(arm: Arm, arms: dict[Arm, list[float]], base: Arm) -> dict[str, object]:
 
 def show(report: dict[str, object]) -> None:
     """Print the table."""
-    arms: list[dict[str, object]] = report["arms"]  # type: ignore[assignment]
     title = f"PreActResNet-18, width {report['width']}, on {report['machine']}"
-    table = Table(*(name.replace("_", " ") for name in arms[0]), title=title)
-    for arm in arms:
-        table.add_row(*map(str, arm.values()))
-    Console(width=110).print(table)
+    show_arms(title, report["arms"])  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
