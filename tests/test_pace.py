@@ -11,9 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fastbat.attacks.gradient import input_gradient
 from fastbat.data import Batch
 from fastbat.errors import InputError
-from fastbat.methods import METHODS, FastBAT
-from fastbat.precision import Autocast
-from fastbat.tangent import push
+from fastbat.methods import METHODS, FastATGA, FastBAT
+from fastbat.models.preact_resnet import PreActBlock, PreActResNet
 from fastbat.training import Settings, pace, train
 from fastbat.training.pace import Compiled, pick_layout
 from fastbat.training.trainer import Trainer
@@ -192,7 +191,7 @@ def compiler() -> None:
 
 
 @compiles
-def test_a_compiled_network_is_the_network_and_runs_other_sizes_and_tangents_as_it_is(compiler):
+def test_a_compiled_network_is_the_network_and_runs_other_sizes_as_it_is(compiler):
     plain, model = model_of("cnn"), model_of("cnn")
     fast = Compiled(model)
     fast.size = 6
@@ -208,8 +207,37 @@ def test_a_compiled_network_is_the_network_and_runs_other_sizes_and_tangents_as_
         for a, b in zip(*grads, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
     assert calls == [6, 6]
-    x = batch_of("cnn").x
-    torch.testing.assert_close(push(Autocast(fast), x, x)[1], push(Autocast(plain), x, x)[1])
+
+
+@compiles
+@pytest.mark.parametrize("method", [FastBAT(EPS, ig_mode="tangent", ig_weight=1.0), FastATGA(EPS, penalty="tangent")])
+def test_a_compiled_tangent_is_the_tangent(compiler, method):
+    """In float32; the running statistics stay what they are in both. A second network has weights of its own."""
+    torch._dynamo.reset()
+    batch = batch_of("preactresnet18")
+    for seed in (0, 1):
+        found = []
+        for fast in (False, True):
+            torch.manual_seed(seed)
+            model = PreActResNet(PreActBlock, [1], [4], num_classes=4, width=4, channels=3, activation=nn.ReLU, stem=3)
+            update(method, Compiled(model, len(batch.y)) if fast else model, batch)
+            found.append([*(weight.grad for weight in model.parameters()), *model.buffers()])
+        for a, b in zip(*found, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+    assert not torch._dynamo.utils.counters["graph_break"]
+
+
+@compiles
+def test_a_tangent_without_a_rule_is_refused_by_its_name_when_it_is_to_be_compiled_too(compiler, tmp_path, monkeypatch):
+    (tmp_path / "odd.py").write_text(
+        "import torch\n\n\ndef net(**_):\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10), torch.nn.Tanh())\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = replace(SMALL, compile=True, width=None, model="odd:net")
+    with pytest.raises(InputError, match="no tangent of tanh is known; take ig_mode hessian-free"):
+        train(FastBAT(EPS, ig_mode="tangent"), settings, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @compiles
@@ -218,13 +246,13 @@ def test_training_compiles_on_demand(compiler, tmp_path, monkeypatch):
 
     def counted(f: Any, **how: Any) -> Any:
         run = compile(f, **how)
-        return lambda x: calls.append(len(x)) or run(x)
+        return lambda *xs: calls.append(len(xs[-1])) or run(*xs)
 
     monkeypatch.setattr(torch, "compile", counted)
     torch._dynamo.utils.counters.clear()
     settings = replace(SMALL, compile=True, train_limit=250, batch_size=100)
     train(FastBAT(EPS, ig_mode="tangent"), settings, tmp_path / "run")
-    assert calls == [1] + [100] * 3 * 2  # a trial, then three passes of each full batch
+    assert calls == [1] + [100] * 4 * 2  # a trial, then three passes of each full batch and a tangent's
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 1
     assert not torch._dynamo.utils.counters["graph_break"]
 

@@ -11,6 +11,8 @@ backward pass applied to t; BatchNorm in train mode (per channel, n values; r = 
 
 so that nothing is differentiated twice, and every pass over the activations is a fused kernel of first-order training.
 (torch.func.jvp cannot stand in: differentiated once more, it gives another gradient where there is BatchNorm.)
+
+Compiled, the rules are followed once, by the tracer, and their operations are fused.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +22,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -251,6 +254,18 @@ RULES: dict[Callable[..., Any], Rule] = {
     Tensor.mean: linear,
     Tensor.float: linear,
 }
+
+
+def compiled(model: nn.Module) -> Callable[[Dual], Dual]:
+    """Return `model` for Duals of one shape, compiled in the first call, in whose mode its layers stay."""
+
+    @torch.compiler.allow_in_graph  # type: ignore[untyped-decorator]  # traced by running: read, sums in place would not be
+    def run(tensors: dict[str, Tensor], a: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        out = functional_call(model, dict(tensors), (Dual(a, t),))
+        return out.a, out.t
+
+    fast = torch.compile(lambda tensors, a, t: run(tensors, a, t), dynamic=False)
+    return lambda x: Dual(*fast({**dict(model.named_parameters()), **dict(model.named_buffers())}, x.a, x.t))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from fastbat.errors import InputError
 from fastbat.methods import Method
 from fastbat.models import MODELS
 from fastbat.precision import has_bf16
+from fastbat.tangent import compiled
 
 TANGENT = ("ig_mode", "penalty")  # settings that can be so, of methods that differentiate twice
 
@@ -67,7 +68,7 @@ def check_pace(method: Method, accumulate: int, compile: bool) -> None:
 
 
 class Compiled(nn.Module):
-    """`model`, compiled for the batches of `size` images; others, such as an epoch's last, and tangents run as is.
+    """`model` in train mode, compiled for the batches of `size` images; others, such as an epoch's last, run as is.
 
     Raises InputError where nothing can be compiled here, for want of a C++ compiler, say.
     """
@@ -76,12 +77,15 @@ class Compiled(nn.Module):
         super().__init__()
         self.model, self.size = model, size
         self.fast: Callable[[Tensor], Tensor] = torch.compile(model.forward, dynamic=False)
+        self.fast_tangent = compiled(model)
         try:
             torch.compile(torch.sin, dynamic=False)(next(model.parameters()).detach().flatten()[:1])
         except Exception as error:  # whatever the tool chain raises
             what = " ".join(str(error).split())[:200]
             raise InputError(f"compile is on, but nothing can be compiled here ({what}); leave it out") from error
 
-    def forward(self, x: Any) -> Tensor:
-        """Return the logits."""
-        return (self.fast if isinstance(x, Tensor) and len(x) == self.size else self.model)(x)
+    def forward(self, x: Any) -> Any:
+        """Return the logits, of a Dual their Dual."""
+        if x.shape[0] != self.size:
+            return self.model(x)
+        return self.fast(x) if isinstance(x, Tensor) else self.fast_tangent(x)

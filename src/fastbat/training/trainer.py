@@ -121,8 +121,8 @@ class Trainer:
             self.candidates["ema"] = self.candidate(self.average.model, "ema")
         if name not in MODELS or 1 in (settings.batch_size, len(self.loader.images)):  # BatchNorm of one image
             part, copy = next(iter(self.loader.epoch(0))).split(settings.accumulate)[0], deepcopy(self.model)
-            net = self.runs(Compiled(copy, len(part.y)) if settings.compile else copy)
-            rehearse(net, method, part, self.model_args["num_classes"])
+            for net in (copy, Compiled(copy, len(part.y))) if settings.compile else (copy,):
+                rehearse(self.runs(net), method, part, self.model_args["num_classes"])
         self.compiled = Compiled(self.model) if settings.compile else None
         self.net = self.runs(self.compiled or self.model)  # what the method's passes run
         fused = True if name in MODELS else None  # it has no room for a weight that gets its first gradient later
