@@ -2,14 +2,15 @@
 
     python benchmarks/step.py                                # PreActResNet-18 of width 16, batches of 128
     python benchmarks/step.py --width 64 --batch-size 64
+    python benchmarks/step.py --compile                      # and, of the arms that can be, those compiled
     python benchmarks/step.py --authors CHECKOUT             # the authors' own code as one more arm
 
 One run, its arms interleaved: each round times every arm once, on the same random images; nothing else should run.
-Printed are the median and the quartiles, the ratio to FAST-AT in the same precision, to the released form, and to
-passes x F. F is one forward pass of this run in the arm's precision, in train mode (in bf16 channels-last); the passes
-are those of a perfect step: a forward pass 1, a backward pass to the images 1, to the weights, too, 2; a tangent's
-forward pass 2, its backward pass 4; a double backward's two more passes 4. "every 8th" is computed: seven steps without
-the term, one with.
+Printed are the median and the quartiles, the ratio to FAST-AT of the same kind (float32, compiled), to the released
+form, and to passes x F. F is one forward pass of this run in the arm's precision, in train mode, never compiled (in
+bf16 channels-last); the passes are those of a perfect step: a forward pass 1, a backward pass to the images 1, to the
+weights, too, 2; a tangent's forward pass 2, its backward pass 4; a double backward's two more passes 4. "every 8th" is
+computed: seven steps without the term, one with.
 
 "released" is FAST-BAT as its authors run it, in float32: released.py.
 """
@@ -44,6 +45,7 @@ PASSES = {
     "free-at": 3, "yopo": 15, "atta": 8, "backsmooth": 11, "trades": 27, "fast-bat, none": 7, "fast-bat, tangent": 13,
     "fast-bat, double": 11, "fast-bat, every 8th": 7.75,
 }  # fmt: skip
+KINDS = (" float32", " compiled")  # how an arm runs, if not as fastbat trains; the end of its name
 MODES = {"none": "none", "tangent": "tangent", "double": "hessian-free"}
 Step = Callable[[], None]
 
@@ -56,7 +58,7 @@ def main() -> None:
     parser.add_argument("--eps", type=float, default=8)
     parser.add_argument("--rounds", type=int, default=9, help="at least 2")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compile", action="store_true", help="the networks of the methods that allow it")
+    parser.add_argument("--compile", action="store_true", help="add the methods that allow it, compiled")
     parser.add_argument("--only", default="", help="arms, each followed by a semicolon; all unless given")
     parser.add_argument("--authors", type=Path, help="checkout of the authors' code")
     parser.add_argument("--out", type=Path, help="JSON file")
@@ -76,11 +78,11 @@ def main() -> None:
             synchronize(device)
             if i >= 0:
                 seconds[name].append(time.perf_counter() - start)
-    without, term = (seconds.get(f"fast-bat, {name}") for name in ("none", "tangent"))
-    if without and term:
-        seconds["fast-bat, every 8th"] = [(7 * a + b) / 8 for a, b in zip(without, term, strict=True)]
+    for kind in ("", " compiled"):
+        without, term = (seconds.get(f"fast-bat, {name}{kind}") for name in ("none", "tangent"))
+        if without and term:
+            seconds[f"fast-bat, every 8th{kind}"] = [(7 * a + b) / 8 for a, b in zip(without, term, strict=True)]
     report = {
-        "compiled": args.compile,
         "rounds": args.rounds,
         "device": str(device),
         "width": args.width,
@@ -95,7 +97,7 @@ def main() -> None:
 
 
 def every_arm(args: Namespace, device: torch.device) -> dict[str, Step]:
-    """Return every step to be timed, by "NAME" (as fastbat trains) or "NAME float32"."""
+    """Return every step to be timed, by "NAME" (as fastbat trains), "NAME compiled" or "NAME float32"."""
     width, size, eps = args.width, args.batch_size, args.eps / 255
     torch.manual_seed(0)
     view = View.draw(np.random.default_rng(0), size, 4, flip=True)
@@ -110,8 +112,9 @@ def every_arm(args: Namespace, device: torch.device) -> dict[str, Step]:
         "F float32": forward(plain(width, device), batch),
     }
     for name, method in methods.items():
-        net = fast(width, method, device, size if args.compile else 0)
-        arms[name] = training(net, method, batch)
+        arms[name] = training(fast(width, method, device), method, batch)
+        if args.compile and not twice(method) and not getattr(method, "splits", False):
+            arms[f"{name} compiled"] = training(fast(width, method, device, size), method, batch)
     arms["fast-at float32"] = training(plain(width, device), METHODS["fast-at"](eps=eps), batch)
     arms["released float32"] = training(plain(width, device), Released(eps), batch)
     if args.authors:
@@ -125,11 +128,11 @@ def plain(width: int, device: torch.device) -> nn.Module:
 
 
 def fast(width: int, method: Method, device: torch.device, compiled: int = 0) -> nn.Module:
-    """Return the network as fastbat trains it by `method`; compiled for batches of a size, where the method allows."""
+    """Return the network as fastbat trains it by `method`; compiled for batches of a size."""
     precision = pick_precision(device)
     layout = pick_layout(method, "preactresnet18", precision, device)
     model = plain(width, device).to(memory_format=layout)
-    if compiled and not twice(method) and not getattr(method, "splits", False):
+    if compiled:
         model = Compiled(model, compiled)
     return Autocast(model) if precision == "bf16" else model
 
@@ -189,8 +192,8 @@ def the_authors(model: nn.Module, batch: Batch, eps: float, checkout: Path) -> S
 
 def row(name: str, seconds: dict[str, list[float]]) -> dict[str, object]:
     """Return the figures of one arm; ratios are medians of the rounds' own."""
-    kind = " float32" if name.endswith(" float32") else ""
-    passes = PASSES.get(name.removesuffix(" float32"))
+    kind = next((kind for kind in KINDS if name.endswith(kind)), "")
+    passes = PASSES.get(name.removesuffix(kind))
     low, _, high = quantiles(seconds[name], n=4)
 
     def ratio(a: str, b: str) -> float | None:
@@ -198,7 +201,7 @@ def row(name: str, seconds: dict[str, list[float]]) -> dict[str, object]:
             return None
         return round(median(x / y for x, y in zip(seconds[a], seconds[b], strict=True)), 2)
 
-    forwards = ratio(name, f"F{kind}")
+    forwards = ratio(name, "F float32" if kind == " float32" else "F")
     return {
         "arm": name,
         "ms": round(1000 * median(seconds[name]), 1),
