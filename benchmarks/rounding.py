@@ -3,8 +3,8 @@
     python benchmarks/rounding.py RUN --data-dir DIR
 
 For a trained network (a run's last weights), at eps 8 and 16, on augmented batches of CIFAR-10's training images: the
-cosine of the term's gradient in bf16 with that in float32, the same of the gradient of L(d*), and the norm of the term
-(c = 1) in units of that of L(d*). Noise and batch are the same in both; d* is each precision's own.
+cosine with float32 of the gradient of L(d*) and of the term's by the tangent, and the norm of the term (c = 1) in units
+of that of L(d*); in bf16, compiled too. Noise and batch are the same in all; d* is each one's own.
 """
 
 import argparse
@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from fastbat.data import Batch, Loader, load
-from fastbat.methods import FastBAT, Method
+from fastbat.methods import FastBAT
 from fastbat.models import load_model
 from fastbat.precision import Autocast
 from fastbat.training import Run
+from fastbat.training.pace import Compiled
 
 
 def main() -> None:
@@ -29,31 +30,31 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=3)
     args = parser.parse_args()
     loader = Loader(load("cifar10", args.data_dir).train, 128, 0, 4, True)
+    model = load_model(Run(args.run).weights("last"))[0].train().to(memory_format=torch.channels_last)
+    nets = {"float32": model, "bf16": Autocast(model), "bf16 compiled": Autocast(Compiled(model, 128))}
     for eps in (8, 16):
-        none, tangent = FastBAT(eps / 255, ig_mode="none"), FastBAT(eps / 255, ig_mode="tangent", ig_weight=1.0)
+        method = FastBAT(eps / 255, ig_mode="tangent", ig_weight=1.0)
         for i, batch in enumerate(islice(loader.epoch(0), args.batches)):
-            loss, term = [], []
-            for low in (False, True):
-                model = load_model(Run(args.run).weights("last"))[0].train()
-                net = Autocast(model) if low else model
-                loss.append(gradient(none, model, net, batch, i))
-                term.append(gradient(tangent, model, net, batch, i) - loss[-1])
-            cosines = (torch.cosine_similarity(*pair, 0).item() for pair in (term, loss))
-            shares = (f"{(t.norm() / g.norm()).item():.4f}" for t, g in zip(term, loss, strict=True))
-            print(
-                f"eps {eps}, batch {i}: cosine of the term {next(cosines):.3f}, of the loss {next(cosines):.4f};",
-                end=" ",
-            )
-            print(f"share of the term {next(shares)} in float32, {next(shares)} in bf16")
+            found = {name: gradients(method, net, batch, i) for name, net in nets.items()}
+            for name, (loss, term) in found.items():
+                cosines = [
+                    torch.cosine_similarity(*pair, 0) for pair in zip(found["float32"], (loss, term), strict=True)
+                ]
+                print(
+                    f"eps {eps}, batch {i}, {name}: share of the term {term.norm() / loss.norm():.4f}; "
+                    f"cosine of the loss {cosines[0]:.4f}, of the term {cosines[1]:.3f}"
+                )
 
 
-def gradient(method: Method, model: nn.Module, net: nn.Module, batch: Batch, seed: int) -> Tensor:
-    """Return the gradient of one update, flat; BatchNorm's statistics move, and are not read in train mode."""
-    model.zero_grad()
+def gradients(method: FastBAT, net: nn.Module, batch: Batch, seed: int) -> list[Tensor]:
+    """Return the gradients of L(d*) and of the term, flat; BatchNorm's statistics move, and are not read here."""
     torch.manual_seed(seed)
+    found = []
     for loss in method.losses(net, batch):
+        net.zero_grad()
         loss.backward()
-    return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
+        found.append(torch.cat([weight.grad.flatten() for weight in net.parameters() if weight.grad is not None]))
+    return found
 
 
 if __name__ == "__main__":

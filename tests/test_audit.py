@@ -21,7 +21,7 @@ import fastbat
 from conftest import percent, trained_cnn
 from fastbat import METHODS, Settings, build_model, train
 from fastbat.audit import Origin, diagnose_target, evaluate_target
-from fastbat.audit.program import Program
+from fastbat.audit.program import open_program
 from fastbat.cli import main
 from fastbat.data import load
 from fastbat.errors import InputError
@@ -84,6 +84,20 @@ def test_an_exported_program_of_any_batch_size(digits_net, expected, tmp_path):
     result = evaluate_target(tmp_path / "net.pt2", origin=Origin(dataset="digits"), **FEW)
     assert hits(result) == expected
     assert len(result.settings["weights"]) == 64
+    again = Origin(dataset="digits", mean="0", std="1")
+    assert hits(evaluate_target(tmp_path / "net.pt2", origin=again, **FEW)) == expected
+
+
+def test_a_run_is_attacked_with_examples_made_on_a_program(digits_net, tmp_path):
+    program = torch.export.export(digits_net, (torch.rand(2, 1, 8, 8),), dynamic_shapes=({0: torch.export.Dim("b")},))
+    torch.export.save(program, tmp_path / "net.pt2")
+    save_model(tmp_path / "mine.safetensors", digits_net, about(digits_net))
+    surrogates = {"net": str(tmp_path / "net.pt2")}
+    result = evaluate_target(
+        tmp_path / "mine.safetensors", attacks=["clean", "transfer"], surrogates=surrogates, eps=EPS, limit=60
+    )
+    assert result["transfer-net"].hits < result.sa.hits
+    assert result.settings["dataset"] == "digits"
 
 
 def test_code_of_ones_own_behind_a_normalisation(expected, tmp_path, monkeypatch, digits_net):
@@ -168,9 +182,9 @@ def test_a_timm_network_by_name(monkeypatch):
     x, y = torch.rand(4, 3, 64, 64), torch.arange(4)
     from fastbat.audit.target import undescribed
 
-    target = undescribed("timm/resnet10t", Origin(), 10, 3)
-    assert target.model[0].mean.flatten().tolist() == pytest.approx(made.pretrained_cfg["mean"])
-    assert fastbat.evaluate(target.model, (x, y), eps=EPS, attacks=["clean", "fgsm"]).n == 4
+    model = undescribed("timm/resnet10t", Origin(), 10, 3)
+    assert model[0].mean.flatten().tolist() == pytest.approx(made.pretrained_cfg["mean"])
+    assert fastbat.evaluate(model, (x, y), eps=EPS, attacks=["clean", "fgsm"]).n == 4
 
 
 # Files that would run code
@@ -292,7 +306,7 @@ def test_an_ordinary_program_still_opens(kind, tmp_path):
     if kind == "no inputs":
         program.example_inputs = None
     torch.export.save(program, tmp_path / "net.pt2", extra_files={"a.txt": "b"} if kind == "extra files" else None)
-    assert torch.equal(Program(tmp_path / "net.pt2")(x), model(x))
+    assert torch.equal(open_program(tmp_path / "net.pt2")(x), model(x))
 
 
 class Fickle(nn.Module):
@@ -631,7 +645,10 @@ BAD = {
     "an empty file": ("empty.safetensors --dataset digits --model cnn", "is not a whole safetensors file"),
     "an empty program": ("empty.pt2 --dataset digits", "is not a whole .pt2 archive"),
     "an empty ONNX file": ("empty.onnx --dataset digits", "is no ONNX model that onnxruntime runs"),
-    "no such module": ("gone:net --dataset digits", "model gone:net with num_classes=10: No module named 'gone'"),
+    "no such module": (
+        "gone:net --dataset digits",
+        "model gone:net with num_classes=10: ModuleNotFoundError: No module named 'gone'",
+    ),
     "an unknown timm network": ("timm/resnet1 --dataset digits", "unknown timm model 'resnet1'; did you mean"),
     "mean without std": (NET := "net.pt --dataset digits --model cnn --width 8 --mean 0.3", "one of --mean and --std"),
     "three means": (f"{NET},0.3,0.3 --std 0.4,0.4,0.4", "mean has 3 numbers for images of 1 channels"),
@@ -662,6 +679,14 @@ BAD = {
     "another kind of weights": ("list.pt --dataset digits --model cnn", "holds no state_dict"),
     "a mean that is inside": ("mine.safetensors --mean 0.3 --std 0.4", "mean is 0.3, but 'mine.safetensors' brings"),
     "a width that is known": ("mine.safetensors --width 8", "width is 8, but 'mine.safetensors' brings its own"),
+    "an activation that is known": (
+        "mine.safetensors --activation swish",
+        "activation is swish, but 'mine.safetensors'",
+    ),
+    "a mean for timm": (
+        "timm/resnet18 --dataset digits --mean 0.3 --std 0.4",
+        "mean is 0.3, but 'timm/resnet18' brings",
+    ),
     "a network for a program": ("empty.pt2 --dataset digits --model cnn", "model is cnn, but 'empty.pt2' brings"),
     "a run's weights as another's data": ("mine.safetensors --dataset parquet", "is read from a folder of yours"),
 }

@@ -106,7 +106,7 @@ def test_cifar100_is_read_in_order_and_rotated(real_data, tmp_path):
     assert torch.equal(torch.cat([splits.train.pixels, splits.validation.pixels]), pixels)
     assert splits.train.labels.tolist() + splits.validation.labels.tolist() == labels
     assert (len(splits.test), len(splits.test.classes), splits.test.classes[0]) == (50, 100, "apple")
-    assert (splits.card.pad, splits.card.flip, splits.card.rotation, splits.card.size) == (4, True, 15, 32)
+    assert (splits.card.pad, splits.card.flip, splits.card.rotation) == (4, True, 15)
     angle = next(loader(splits, 128, 0, 1).epoch(0)).view.angle
     assert angle.abs().max() <= 15
     assert angle.min() < -10
@@ -121,7 +121,7 @@ def test_tiny_imagenet_is_mixed_and_tested_on_its_validation_images(real_data, t
     assert torch.equal(torch.cat([splits.train.pixels, splits.validation.pixels]), pixels[order])
     assert splits.validation.labels.tolist() == np.array(labels)[order][135:].tolist()
     assert (len(splits.test), splits.test.pixels.shape[1:], len(splits.test.classes)) == (60, (3, 64, 64), 20)
-    assert (splits.card.pad, splits.card.size) == (4, 64)
+    assert splits.card.pad == 4
 
 
 def test_the_published_recipe_of_imagenet():
@@ -176,7 +176,7 @@ def test_a_folder_of_jpegs_of_all_sizes(tmp_path):
     assert sorted(splits.test.labels.tolist()) == [0, 0, 1, 1, 2, 2]
     everything = sorted(torch.cat([splits.train.labels, splits.validation.labels]).tolist())
     assert everything == [0] * 10 + [1] * 10 + [2] * 10
-    assert (splits.card.pad, splits.card.flip, splits.card.rotation, splits.card.size) == (2, True, 0, 16)
+    assert (splits.card.pad, splits.card.flip, splits.card.rotation) == (2, True, 0)
     x = splits.train.pixels.double() / 255
     assert splits.card.mean == pytest.approx(x.mean((0, 2, 3)).tolist(), abs=1e-5)
     assert splits.card.std == pytest.approx(x.std((0, 2, 3), correction=0).tolist(), abs=1e-5)

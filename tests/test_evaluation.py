@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from contextlib import nullcontext
 
 import numpy as np
@@ -472,7 +471,7 @@ def test_a_model_that_bf16_does_not_fit_is_searched_in_its_own_precision(monkeyp
 
 def test_square_compares_losses_in_the_models_own_precision(monkeypatch):
     model, x, y = trained_cnn()
-    monkeypatch.setattr(sys.modules["fastbat.evaluation.evaluate"], "fits", lambda *_: True)
+    monkeypatch.setattr("fastbat.evaluation.search.check_fit", lambda *_: (10, True))
     monkeypatch.setattr(Search, "forward", lambda *_: pytest.fail("a pass in bf16"))
     how = {"eps": EPS, "attacks": ["square"], "limit": 40}  # too few for the red flags' own attacks
     own, low = (fastbat.evaluate(model, (x, y), precision=p, **how) for p in ("float32", "bf16"))

@@ -11,7 +11,7 @@ from torchvision import models as torchvision_models
 from fastbat import METHODS, Batch
 from fastbat.errors import InputError
 from fastbat.models import MODELS, build_model
-from fastbat.models.activation import ACTIVATIONS
+from fastbat.models.build import ACTIVATIONS
 from fastbat.models.preact_resnet import PreActBlock, PreActBottleneck
 from fastbat.randomness import generator, seed_torch, uniform_starts
 
@@ -135,8 +135,8 @@ def test_every_network_takes_colour_and_grey_images_of_any_size(name, activation
         mean = [0.5] * channels
         model = on_paper(name, num_classes=7, activation=activation, mean=mean, std=mean)
         assert model(torch.rand(2, channels, size, size, device="meta")).shape == (2, 7)
-        kinds = {type(module) for module in model.modules()} & set(ACTIVATIONS.values())
-        assert kinds == {ACTIVATIONS[activation]}
+        types = {name: type(make()) for name, make in ACTIVATIONS.items()}
+        assert {type(module) for module in model.modules()} & set(types.values()) == {types[activation]}
 
 
 @pytest.mark.parametrize("name", [*MODELS, *FOREIGN_SMALL])
@@ -194,7 +194,7 @@ def test_the_activations_are_the_papers():
         ({"name": "torchvision/resnet"}, "unknown torchvision model 'resnet'; did you mean"),
         ({"name": "torchvison/resnet18"}, "unknown model 'torchvison/resnet18'; did you mean 'torchvision/NAME'"),
         ({"name": "torchvision/resnet18", "mean": [0.5], "std": [0.5]}, "takes images of 3 channels, not 1"),
-        ({"name": "no_such_module:net"}, "model no_such_module:net with num_classes=10: No module named 'no_such_mod"),
+        ({"name": "no_such_module:net"}, "model no_such_module:net with num_classes=10: ModuleNotFoundError"),
         ({"name": "math:net"}, "module 'math' has no attribute 'net'"),
         ({"name": "own:not_a_network"}, "model own:not_a_network returned int, not a torch.nn.Module"),
         ({"name": "own:no_classes"}, "unexpected keyword argument 'num_classes'"),

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from fastbat import METHODS, Settings, build_model, load_model, train
 from fastbat.errors import InputError
 from fastbat.files import load_tensors, read_records
-from fastbat.models import save_model, start_from
+from fastbat.models import load_weights, save_model
 from fastbat.training import Run
 from fastbat.training.trainer import Trainer
 
@@ -41,7 +41,7 @@ def test_a_network_starts_from_every_kind_of_file(way, trained, tmp_path):
     (file,) = tmp_path.iterdir()
     for path in (file, tmp_path) if way == "our file" else (file,):
         model = build_model(**{**ARGUMENTS, "mean": [0.7]})
-        start_from(model, path)
+        load_weights(model, path, new_head=True)
         found, wanted = model.network.state_dict(), trained.network.state_dict()
         assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
         assert model.normalize.mean.item() == pytest.approx(0.7)
@@ -51,7 +51,7 @@ def test_a_last_layer_of_other_classes_stays_random_and_that_is_said(trained, tm
     torch.save(trained.state_dict(), tmp_path / "w.pt")
     model = build_model(**{**ARGUMENTS, "num_classes": 7})
     before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
-    start_from(model, tmp_path / "w.pt")
+    load_weights(model, tmp_path / "w.pt", new_head=True)
     assert capsys.readouterr().err.endswith("w.pt: 5 classes; the last layer, linear, starts at random\n")
     for name, tensor in model.network.state_dict().items():
         source = before if name.startswith("linear.") else trained.network.state_dict()
@@ -89,7 +89,7 @@ def test_weights_that_do_not_fit_are_one_line_and_change_nothing(case, trained, 
     model = build_model(**ARGUMENTS)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(InputError, match=re.escape(message)) as caught:
-        start_from(model, tmp_path / "w.pt")
+        load_weights(model, tmp_path / "w.pt", new_head=True)
     assert "\n" not in str(caught.value)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert not (tmp_path / "sprung").exists()

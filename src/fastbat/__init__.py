@@ -8,15 +8,6 @@ from fastbat.models import build_model, load_model
 from fastbat.training import Settings, export_model, train
 
 __all__ = [
-    "METHODS",
-    "Batch",
-    "Evaluation",
-    "InputError",
-    "Settings",
-    "build_model",
-    "evaluate",
-    "export_model",
-    "load_model",
+    "METHODS", "Batch", "Evaluation", "InputError", "Settings", "build_model", "evaluate", "export_model", "load_model",
     "train",
-]
-__version__ = "0.1.0"
+]  # fmt: skip

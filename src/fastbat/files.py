@@ -8,9 +8,9 @@ import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from secrets import token_hex
 from typing import IO, Any
 
 import torch
@@ -25,16 +25,15 @@ from fastbat.errors import InputError
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a file beside `path` for writing; on success it replaces `path` at once, on failure `path` is untouched."""
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        beside = Path(file.name)
-        try:
+    beside = path.with_name(f".{path.name}.{token_hex(4)}")
+    try:
+        with beside.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            beside.chmod(0o666 & ~_umask())
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -119,22 +118,17 @@ def append_record(path: Path, record: Mapping[str, Any]) -> None:
 
 def read_records(path: Path) -> list[dict[str, Any]]:
     """Return the records of a file of JSON lines; lines cut short by a crash are left out."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [record for line in lines if (record := _parse(line)) is not None]
+    records = list[dict[str, Any]]()
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with suppress(json.JSONDecodeError):
+            records.append(json.loads(line))
+    return records
 
 
 def write_records(path: Path, records: list[dict[str, Any]]) -> None:
     """Replace `path` by these records, a line each."""
     with replacing(path) as file:
         file.write("".join(json.dumps(record) + "\n" for record in records).encode())
-
-
-def _parse(line: str) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError:
-        return None
-    return record if isinstance(record, dict) else None
 
 
 def checksum(tensors: Mapping[str, Tensor], text: str) -> str:
@@ -145,9 +139,3 @@ def checksum(tensors: Mapping[str, Tensor], text: str) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -49,13 +49,12 @@ class Box:
         return ((delta > self.low + TOLERANCE) & (delta < self.high - TOLERANCE)).to(delta.dtype)
 
 
-def check_eps(eps: float) -> float:
-    """Return a budget on the [0, 1] scale; raise InputError unless 0 < eps <= 1."""
+def check_eps(eps: float) -> None:
+    """Raise InputError unless the budget lies on the [0, 1] scale: 0 < eps <= 1."""
     if not 0 < eps <= 1:
         raise InputError(
             f"eps is {eps * 255:g}/255; it must lie above 0 and at most at 255/255, the range of the images"
         )
-    return eps
 
 
 def step_size(given: float | None, default: float) -> float:

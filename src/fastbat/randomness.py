@@ -17,7 +17,7 @@ from torch import Tensor
 
 def generator(*key: int | str) -> np.random.Generator:
     """Return a NumPy generator that depends on `key` alone (names enter by their CRC-32)."""
-    return np.random.default_rng([_number(k) for k in key])
+    return np.random.default_rng([zlib.crc32(k.encode()) if isinstance(k, str) else k for k in key])
 
 
 def seed_torch(*key: int | str) -> None:
@@ -38,7 +38,3 @@ def uniform_starts(x: Tensor, index: Tensor, *key: int | str) -> Tensor:
     """Draw U(0, 1) of x's shape; row i depends on (`key`, index[i]) alone, whatever batch it is in."""
     rows = [generator(*key, i).random(x.shape[1:], dtype=np.float32) for i in index.tolist()]
     return torch.from_numpy(np.stack(rows)).to(x)
-
-
-def _number(k: int | str) -> int:
-    return zlib.crc32(k.encode()) if isinstance(k, str) else k

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fastbat.errors import InputError
 
@@ -24,27 +24,21 @@ class Onnx(nn.Module):
         except Exception as error:  # its exceptions have no common base
             why = " ".join(str(error).split())
             raise InputError(f"{str(path)!r} is no ONNX model that onnxruntime runs ({why}); export it anew") from error
-        first, *others = self.session.get_inputs()
-        if others or first.type != "tensor(float)":
-            raise InputError(
-                f"{str(path)!r} takes {1 + len(others)} inputs, the first {first.type}; expected one, float"
-            )
-        self.name, batch = first.name, (first.shape or [None])[0]
+        inputs = self.session.get_inputs()
+        if [each.type for each in inputs] != ["tensor(float)"]:
+            found = ", ".join(each.type for each in inputs) or "none"
+            raise InputError(f"{str(path)!r} takes as inputs: {found}; expected one tensor(float)")
+        self.name, batch = inputs[0].name, (inputs[0].shape or [None])[0]
         self.batch = batch if isinstance(batch, int) else None  # of a model exported for one size of batch
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits (B, classes), without a gradient."""
-        images = x.detach().cpu().numpy().astype(np.float32)
-        size = self.batch or len(images)
-        parts = [self.logits(images[i : i + size], size) for i in range(0, len(images), size)]
-        return torch.from_numpy(np.concatenate(parts)).to(x.device)
-
-    def logits(self, images: np.ndarray, size: int) -> np.ndarray:
-        """Run one batch, filled up with zeros where the model takes no smaller one."""
-        filled = np.zeros((size, *images.shape[1:]), np.float32)
-        filled[: len(images)] = images
-        try:
-            found: np.ndarray = self.session.run(None, {self.name: filled})[0]
-        except Exception as error:
-            raise ValueError(" ".join(str(error).split())) from error
-        return found[: len(images)]
+        """Return logits (B, classes), without a gradient; zeros fill up a batch whose size the model fixes."""
+        size, logits = self.batch or len(x), list[Tensor]()
+        for part in x.detach().float().cpu().split(size):
+            filled = F.pad(part, (0, 0) * 3 + (0, size - len(part))).contiguous().numpy()
+            try:
+                found = self.session.run(None, {self.name: filled})[0]
+            except Exception as error:
+                raise ValueError(" ".join(str(error).split())) from error
+            logits.append(torch.from_numpy(found[: len(part)]))
+        return torch.cat(logits).to(x.device)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fastbat.errors import InputError
 
@@ -37,35 +37,20 @@ SHAPE_WORD = re.compile(
 )
 
 
-class Program(nn.Module):
-    """An exported program; it has one mode, the one it was exported in."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        archive = checked(path)
-        logging.disable(logging.CRITICAL)  # torch tells of a damaged archive in many lines
-        try:
-            self.program = torch.export.load(archive).module()
-        except Exception as error:  # what a damaged archive raises is not documented
-            why = str(error).strip().partition("\n")[0]
-            raise InputError(f"{str(path)!r} is no program of this torch ({why}); export it anew") from error
-        finally:
-            logging.disable(logging.NOTSET)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return what the program returns."""
-        logits: Tensor = self.program(x)
-        return logits
-
-    def train(self, mode: bool = True) -> "Program":
-        """Do nothing to the program, which has no modes."""
-        self.training = mode
-        return self
-
-
 def open_program(path: Path) -> nn.Module:
-    """Return the program of a .pt2 file; InputError where it is none, or would run code when it is opened."""
-    return Program(path)
+    """Return the program of a .pt2 file, which has one mode, the one it was exported in.
+
+    Raises InputError where it is none, or would run code when it is opened.
+    """
+    archive = checked(path)
+    logging.disable(logging.CRITICAL)  # torch tells of a damaged archive in many lines
+    try:
+        return torch.export.load(archive).module()
+    except Exception as error:  # what a damaged archive raises is not documented
+        why = str(error).strip().partition("\n")[0]
+        raise InputError(f"{str(path)!r} is no program of this torch ({why}); export it anew") from error
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def checked(path: Path) -> io.BytesIO:

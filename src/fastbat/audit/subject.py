@@ -22,7 +22,7 @@ class Subject:
     test: ImageSet
     target: str
     file: str
-    dataset: str
+    origin: Origin
     about: Mapping[str, Any]  # of a model trained here
     run: Run | None  # the run directory that it lies in
 
@@ -34,7 +34,8 @@ class Subject:
 
     def source(self) -> dict[str, Any]:
         """Return what a record says of it."""
-        named = {"target": self.file, "dataset": self.dataset, "fingerprint": self.test.fingerprint}
+        dataset = self.origin.dataset or self.about["dataset"]["name"]
+        named = {"target": self.file, "dataset": dataset, "fingerprint": self.test.fingerprint}
         if (file := Path(self.target)).is_file():
             named["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
         trained_by = self.about.get("config", {}).get("method")
@@ -50,20 +51,20 @@ def opened(
     Raises InputError where either is not to be had, or the model was trained on other classes.
     """
     check_form(target)
-    found = described(Path(target), checkpoint)
-    about, run = (found.about, run_of(Path(target))) if found else ({}, None)
+    path = Path(target)
+    found = described(path, checkpoint)
+    file, about, run = (found[0], found[2], run_of(path)) if found else (path, {}, None)
     if test is None:
         refuse_idle(target, origin, found is not None)
         test = test_images(target, about, origin, data_dir, run)
-    found = found or undescribed(target, origin, len(test.classes), test.channels)
-    dataset = origin.dataset or about["dataset"]["name"]
-    return Subject(found.model, test, target, found.file, dataset, about, run)
+    model = found[1] if found else undescribed(target, origin, len(test.classes), test.channels)
+    return Subject(model, test, target, file.name if file.exists() else target, origin, about, run)
 
 
 def refuse_idle(target: str, origin: Origin, described: bool) -> None:
     """Raise InputError where `origin` says of a model what it says itself, which would be obeyed in nothing."""
-    own = ("model", "width", "stem") if Path(target).suffix not in WEIGHTS or described else ()
-    for name in (*own, *(("mean", "std") if described else ())):
+    own = ("model", "width", "activation", "stem") if Path(target).suffix not in WEIGHTS or described else ()
+    for name in (*own, *(("mean", "std") if described or target.startswith("timm/") else ())):
         if (value := getattr(origin, name)) is not None:
             raise InputError(f"{name} is {value}, but {target!r} brings its own; leave it out")
 
@@ -88,6 +89,6 @@ def test_images(
         data_dir = Path(settings["data_dir"])
     table = {key: getattr(origin, key) or config.get(key) for key in ("image_column", "label_column", "image_size")}
     test = load_test(name, data_dir, **table, workers=config.get("workers", 0))
-    if own and list(test.classes) != list(own["classes"]):
+    if own and list(test.classes) != list(own["classes"])[: len(test.classes)]:
         raise InputError(f"{target!r} was trained on other classes than those of {name} in {data_dir}")
     return test

@@ -39,23 +39,14 @@ class Origin:
     """Network that a plain file of weights belongs to (`fastbat list models`)."""
     width: int | None = None
     """Channels of its first layer."""
-    activation: str = "relu"
-    """relu, softplus (beta 10) or swish."""
+    activation: str | None = None
+    """relu (unless given), softplus (beta 10) or swish."""
     stem: int | None = None
     """Kernel of its first convolution: 3, 7 or 15."""
     mean: str | None = None
     """Mean to subtract in front of the model, per channel: 0.491,0.482,0.447; none where it is inside."""
     std: str | None = None
     """Standard deviation to divide by then."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """A model and what is known of it."""
-
-    model: nn.Module
-    file: str  # what was opened, for people
-    about: dict[str, Any]  # of a model trained here: config, dataset, epoch; else empty
 
 
 FORMS = "a run directory, a .safetensors, .pt, .pth, .pt2 or .onnx file, timm/NAME or module:function"
@@ -71,43 +62,41 @@ def check_form(target: str) -> None:
         raise InputError(f"no model {target!r}; name {FORMS}")
 
 
-def described(target: Path, checkpoint: str) -> Target | None:
-    """Return a model that says what it is: of a run directory or a file of one; None for any other target."""
+def described(target: Path, checkpoint: str) -> tuple[Path, nn.Module, dict[str, Any]] | None:
+    """Return file, model and metadata (config, dataset, epoch) of a run directory or a file of one; None of others."""
     if target.is_dir():
         target = Run(target).weights(checkpoint)
     elif target.suffix != ".safetensors" or "fastbat" not in read_safetensors(target)[1]:
         return None
-    model, about = load_model(target)
-    return Target(model, target.name, about)
+    return target, *load_model(target)
 
 
-def undescribed(target: str, origin: Origin, num_classes: int, channels: int) -> Target:
+def undescribed(target: str, origin: Origin, num_classes: int, channels: int) -> nn.Module:
     """Return a model of others; `num_classes` and `channels` are those of the images it is to be measured on."""
-    path = Path(target)
-    scale = normalisation(origin, channels)
+    path, scale = Path(target), normalisation(origin, channels)
     model: nn.Module
     if path.suffix in WEIGHTS:
-        none = Normalize([0.0] * channels, [1.0] * channels)
-        return Target(of_weights(path, origin, num_classes, scale or none), path.name, {})
-    if path.suffix == ".pt2":
+        model = of_weights(path, origin, num_classes, channels)
+    elif path.suffix == ".pt2":
         model = open_program(path)
     elif path.suffix == ".onnx":
-        model = open_onnx(path)
+        from fastbat.audit.onnx import Onnx  # here, for its library is an extra
+
+        model = Onnx(path)
     elif target.startswith("timm/"):
-        model, own = pretrained(target)
-        scale = scale or own
+        model, scale = pretrained(target)
     else:
         model = find_model(target).build(num_classes=num_classes, channels=channels)
-    return Target(nn.Sequential(scale, model) if scale else model, path.name, {})
+    return nn.Sequential(scale, model) if scale else model
 
 
-def of_weights(path: Path, origin: Origin, num_classes: int, scale: Normalize) -> nn.Module:
-    """Return the network that `origin` names behind the normalisation `scale`, with the weights of a file."""
+def of_weights(path: Path, origin: Origin, num_classes: int, channels: int) -> nn.Module:
+    """Return the network that `origin` names, without normalisation, with the weights of a file."""
     if origin.model is None:
         raise InputError(f"{str(path)!r} holds weights alone; say what network they are of: --model preactresnet18")
-    shape: dict[str, Any] = {"width": origin.width, "activation": origin.activation, "stem": origin.stem}
-    mean, std = scale.mean.flatten().tolist(), scale.std.flatten().tolist()
-    model = build_model(origin.model, num_classes=num_classes, mean=mean, std=std, **shape)
+    activation = origin.activation or "relu"
+    shape: dict[str, Any] = {"width": origin.width, "activation": activation, "stem": origin.stem}
+    model = build_model(origin.model, num_classes=num_classes, mean=[0.0] * channels, std=[1.0] * channels, **shape)
     load_weights(model, path)
     return model
 
@@ -136,10 +125,3 @@ def numbers(what: str, text: str) -> list[float]:
         return found
     except ValueError:
         raise InputError(f"{what} is {text!r}; it must be numbers with commas between them, such as 0.5,0.5") from None
-
-
-def open_onnx(path: Path) -> nn.Module:
-    """Return an ONNX model as a network without gradient."""
-    from fastbat.audit.onnx import Onnx  # here, for its library is an extra
-
-    return Onnx(path)

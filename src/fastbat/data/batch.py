@@ -45,26 +45,24 @@ class View:
 
     def window(self, canvas: Tensor) -> Tensor:
         """Return the windows (B, C, H, W) of canvases (B, C, H + 2 pad, W + 2 pad)."""
-        device, (height, width) = canvas.device, (size - 2 * self.pad for size in canvas.shape[2:])
-        every = canvas.unfold(2, height, 1).unfold(3, width, 1)  # (B, C, tops, lefts, H, W), a view
-        each = torch.arange(len(canvas), device=device)
-        upright = every[each, :, sent(self.top, device), sent(self.left, device)]
-        return torch.where(sent(self.flip, device)[:, None, None, None], upright.flip(3), upright)
+        return self._turned(self._every(canvas)[self._place(canvas.device)])
 
     def put(self, canvas: Tensor, windows: Tensor) -> None:
         """Write `windows` to their places in the canvases: the inverse of `window`; nothing else is touched."""
         if self.angle is not None:
             raise InputError("a rotated view has no inverse; train with --rotation 0")
-        canvas[self._places(canvas)] = windows.permute(0, 2, 3, 1)
+        self._every(canvas)[self._place(canvas.device)] = self._turned(windows)
 
-    def _places(self, canvas: Tensor) -> tuple[Tensor, slice, Tensor, Tensor]:
-        device, (height, width) = canvas.device, (size - 2 * self.pad for size in canvas.shape[2:])
-        rows = sent(self.top, device)[:, None] + torch.arange(height, device=device)
-        columns = torch.arange(width, device=device).expand(len(canvas), width)
-        turned = torch.where(sent(self.flip, device)[:, None], columns.flip(1), columns)
-        columns = sent(self.left, device)[:, None] + turned
-        each = torch.arange(len(canvas), device=device)
-        return each[:, None, None], slice(None), rows[:, :, None], columns[:, None, :]
+    def _every(self, canvas: Tensor) -> Tensor:
+        height, width = (size - 2 * self.pad for size in canvas.shape[2:])
+        return canvas.unfold(2, height, 1).unfold(3, width, 1)  # (B, C, tops, lefts, H, W), a view
+
+    def _place(self, device: torch.device) -> tuple[Tensor, slice, Tensor, Tensor]:
+        each = torch.arange(len(self.top), device=device)
+        return each, slice(None), sent(self.top, device), sent(self.left, device)
+
+    def _turned(self, images: Tensor) -> Tensor:
+        return torch.where(sent(self.flip, images.device)[:, None, None, None], images.flip(3), images)
 
 
 def rotated(images: Tensor, angle: Tensor) -> Tensor:

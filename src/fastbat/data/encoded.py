@@ -65,7 +65,7 @@ class Encoded:
         pictures = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
         image = _column("image", image, (*pictures, *IMAGE_COLUMNS), features)
         label = _column("label", label, LABEL_COLUMNS, features)
-        labels = np.asarray(source.dataset[label])
+        labels = np.asarray(source.dataset[label][:])
         if labels.dtype.kind not in "iu" or not len(labels):
             raise InputError(f"column {label!r} does not hold whole numbers; number the classes from 0")
         with reading(f"column {image!r}", "name the one with the images: --image-column"):
@@ -92,20 +92,20 @@ def _column(what: str, wanted: str | None, usual: Iterable[str], found: Iterable
     raise InputError(f"no {wanted or what} column among {', '.join(found)}; name the one: --{what}-column")
 
 
-def on_disk(folder: Path, name: str | None, split: str, mixed: bool, in_memory: bool) -> Source | None:
+def on_disk(folder: Path, name: str | None, mixed: bool, split: str) -> Source | None:
     """Return a split in `folder`, if it is there: folders of classes, or parquet files of the data set `name`."""
     import datasets
 
     if not folder.is_dir():
         holds = f"{name}-train.parquet" if name else "train/CLASS/*.jpg or train.parquet"
         raise InputError(f"data_dir {str(folder)!r} is not a folder; it should hold {holds}")
-    if classes := _folders(folder / "train"):
+    if classes := _folders(folder / "train") or _folders(folder / split):
         return _class_folders(folder, split, classes) if _folders(folder / split) else None
     files = _parquet_files(folder, split, name)
     if not files:
         return None
     with reading(str(files[0]), "copy it anew"):
-        rows = datasets.Dataset.from_parquet([str(file) for file in files], keep_in_memory=in_memory)
+        rows = datasets.Dataset.from_parquet([str(file) for file in files])
     return Source(rows, mixed, files, folder)
 
 

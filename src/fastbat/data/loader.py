@@ -29,9 +29,6 @@ class Loader:
     phases: tuple[Phase, ...] = ()  # of a stream
     epochs: int = 0  # of the whole training, which the phases share
 
-    def __len__(self) -> int:
-        return self.steps(1)
-
     @property
     def keeps(self) -> set[str]:
         """What a method with a memory may rely on: one "size" of all images, a "view" that can be undone."""

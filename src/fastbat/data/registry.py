@@ -1,15 +1,18 @@
 """The data sets by name, and loading them. `digits` is embedded; the others are on the hub, or in a folder."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from fastbat.data.cache import cached
 from fastbat.data.digits import load_digits
 from fastbat.data.encoded import Encoded, Source, on_disk, on_hub
 from fastbat.data.images import Images, mean_and_std
-from fastbat.data.stream import CROP, ImageSet, Phase, Stream
+from fastbat.data.stream import ImageSet, Phase, Stream
 from fastbat.errors import InputError, choose
 
 ANY_HUB = "owner/name"
@@ -25,7 +28,6 @@ class DatasetCard:
     model: str = "preactresnet18"  # the model it is trained with unless another is named
     mean: tuple[float, ...] | None = None  # per channel, of the training images in [0, 1]; None: whatever the user has
     std: tuple[float, ...] | None = None
-    size: int | None = None  # shorter side of the images in pixels; None: found
     pad: int | None = None  # random crop after padding by this much; None: an eighth of the size
     flip: bool = True  # random horizontal flip
     rotation: float = 0.0  # random rotation after crop and flip, by up to this many degrees either way
@@ -116,34 +118,24 @@ def load(
     train, test = _agreed(name, *(splits if len(splits) == 2 else _tenth_off(*splits)))
     train, validation = _tenth_off(train)
     if isinstance(train, Images):
-        size, (mean, std) = min(train.pixels.shape[2:]), (card.mean, card.std)
-        mean, std = (mean, std) if mean else mean_and_std(train.pixels)
-        card = replace(card, mean=mean, std=std, size=size, pad=size // 8 if card.pad is None else card.pad)
-    return Splits(train, validation, test, replace(card, size=card.size or CROP))
+        mean, std = (card.mean, card.std) if card.mean else mean_and_std(train.pixels)
+        pad = min(train.pixels.shape[2:]) // 8 if card.pad is None else card.pad
+        card = replace(card, mean=mean, std=std, pad=pad)
+    return Splits(train, validation, test, card)
 
 
-def load_test(
-    name: str,
-    data_dir: Path | None = None,
-    *,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    image_size: int | None = None,
-    workers: int = 0,
-) -> ImageSet:
-    """Return the test images of the data set `name`, as `load` does; the training images need not be there.
+def load_test(name: str, data_dir: Path | None = None, **how: Any) -> ImageSet:
+    """Return the test images of the data set `name`, as `load` does with `how`; the training images need not be there.
 
     Without a test split they are the last tenth of the training images.
     """
     card = dataset_card(name)
     test = None if name == "digits" else _found(name, card, data_dir)[1]
     if test is None:
-        table = {"image_column": image_column, "label_column": label_column, "image_size": image_size}
-        return load(name, data_dir, **table, workers=workers).test  # type: ignore[arg-type]
-    if card.phases:
-        _refuse(name, {"image_size": image_size})
-    images = _images(test, card, image_column, label_column, image_size, workers)
-    return replace(images, classes=_classes(images))
+        return load(name, data_dir, **how).test
+    _refuse(name, {"image_size": how.get("image_size")})
+    images = _images(test, card, **how)
+    return replace(images, classes=images.classes or tuple(map(str, range(int(images.labels.max()) + 1))))
 
 
 def _refuse(name: str, settings: Mapping[str, Any]) -> None:
@@ -157,15 +149,13 @@ def _refuse(name: str, settings: Mapping[str, Any]) -> None:
 
 def _found(name: str, card: DatasetCard, data_dir: Path | None) -> tuple[Source | None, Source | None]:
     """Return the training split and the test split, None for one that is not there."""
-    known = name if card.mean else None
-    if data_dir is None and card.hub is None:
+    find: Callable[[str], Source | None]
+    if data_dir is not None:
+        find = partial(on_disk, data_dir, name if card.mean else None, card.mixed)
+    elif card.hub is not None:
+        find = on_hub(card.hub, card.mixed).get
+    else:
         raise InputError(f"{name} is read from a folder of yours; name it with --data-dir")
-    hub = on_hub(card.hub, card.mixed) if data_dir is None and card.hub else {}
-
-    def find(split: str) -> Source | None:
-        in_memory = not card.phases
-        return hub.get(split) if data_dir is None else on_disk(data_dir, known, split, card.mixed, in_memory)
-
     return find("train"), next(filter(None, map(find, card.tests)), None)
 
 
@@ -177,13 +167,19 @@ def _missing(name: str, card: DatasetCard, data_dir: Path | None, split: str) ->
 
 
 def _images(
-    source: Source, card: DatasetCard, image: str | None, label: str | None, size: int | None, workers: int
+    source: Source,
+    card: DatasetCard,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    image_size: int | None = None,
+    workers: int = 0,
 ) -> ImageSet:
-    encoded = Encoded.of(source, image, label)
+    encoded = Encoded.of(source, image_column, label_column)
     if card.phases:
-        return Stream.of(encoded, source.key(contents=False), workers)
-    about = (source.key(contents=True), image, label, size)
-    return cached("-".join(str(part) for part in about if part), encoded, size)
+        labels, names = torch.from_numpy(encoded.labels), encoded.classes
+        return Stream(encoded, labels, names, source.key(contents=False), workers)
+    about = (source.key(contents=True), image_column, label_column, image_size)
+    return cached("-".join(str(part) for part in about if part), encoded, image_size)
 
 
 def _tenth_off(images: ImageSet) -> tuple[ImageSet, ImageSet]:

@@ -77,11 +77,6 @@ class Stream:
     workers: int  # processes that decode, at most one a core; 0: this one
     start: int = 0  # the place of the first image in `encoded`
 
-    @staticmethod
-    def of(encoded: Encoded, fingerprint: str, workers: int) -> "Stream":
-        """Return all the images of `encoded`."""
-        return Stream(encoded, torch.from_numpy(encoded.labels), encoded.classes, fingerprint, workers)
-
     channels = 3
 
     def __len__(self) -> int:
@@ -117,7 +112,7 @@ class Stream:
         loader = DataLoader[Any](
             decoder,  # type: ignore[arg-type]  # it has all that is asked of it
             batch_sampler=keys,
-            num_workers=min(self.workers, CORES),
+            num_workers=min(self.workers, CORES, len(batches)),
             collate_fn=_stacked,
             pin_memory=self.labels.is_cuda,
             generator=torch.Generator(),  # nothing here is to draw from the global one

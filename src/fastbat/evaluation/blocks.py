@@ -68,8 +68,7 @@ class Work:
 
     def run(self, job: Job) -> Found:
         """Run this process's blocks of `job` that are not finished; return what all processes found."""
-        blocks = range(0, job.n, self.batch_size)
-        mine = [block for block in blocks if block // self.batch_size % world() == rank()]
+        mine = range(rank() * self.batch_size, job.n, world() * self.batch_size)
         broken, totals = torch.zeros(job.n, dtype=torch.int64), torch.zeros(2, dtype=torch.float64)
         seen, right, what = 0, 0, f"{job.attack}, eps {255 * job.plan.eps:.10g}/255"
         with bar(job.name) as show:

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def check_new_file(file: Path) -> None:
     check_writable(file.parent)
 
 
-def gather(data: tuple[Tensor, Tensor] | ImageSet | Iterable[Any], limit: int | None) -> tuple[Tensor, Tensor]:
+def gather(data: Any, limit: int | None) -> tuple[Tensor, Tensor]:
     """Return images (N, C, H, W) and labels (N,) of (x, y), or of a loader of such pairs or of objects with x and y.
 
     Those of an ImageSet stay bytes.
@@ -71,28 +71,28 @@ def gather(data: tuple[Tensor, Tensor] | ImageSet | Iterable[Any], limit: int | 
         return images.pixels, images.labels
     if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
         x, y = data
+    elif isinstance(data, Iterable):
+        x, y = _joined(map(_pair, data), limit)
     else:
-        parts: list[tuple[Tensor, Tensor]] = []
-        for item in _batches(data):
-            parts.append(_pair(item))
-            if limit is not None and sum(len(y) for _, y in parts) >= limit:
-                break
-        if not parts:
-            raise InputError("the loader gave no batch; there is nothing to evaluate")
-        if len(shapes := {(tuple(x.shape[1:]), x.dtype, y.dtype, y.ndim) for x, y in parts}) > 1:
-            sizes = ", ".join(sorted({str(shape) for shape, *_ in shapes}))
-            raise InputError(f"the loader gives images of different kinds ({sizes}); give all one size and type")
-        x, y = (torch.cat(column) for column in zip(*parts, strict=True))
+        raise InputError(f"data is a {type(data).__name__}; expected tensors (x, y) or a loader of them")
     x, y = x[:limit].detach(), y[:limit].to(x.device)
     _check_data(x, y)
     return x, y
 
 
-def _batches(data: Any) -> Iterator[Any]:
-    try:
-        return iter(data)
-    except TypeError:
-        raise InputError(f"data is a {type(data).__name__}; expected tensors (x, y) or a loader of them") from None
+def _joined(pairs: Iterable[tuple[Tensor, Tensor]], limit: int | None) -> tuple[Tensor, Tensor]:
+    parts: list[tuple[Tensor, Tensor]] = []
+    for pair in pairs:
+        parts.append(pair)
+        if limit is not None and sum(len(y) for _, y in parts) >= limit:
+            break
+    if not parts:
+        raise InputError("the loader gave no batch; there is nothing to evaluate")
+    if len(shapes := {(tuple(x.shape[1:]), x.dtype, y.dtype, y.ndim) for x, y in parts}) > 1:
+        sizes = ", ".join(sorted({str(shape) for shape, *_ in shapes}))
+        raise InputError(f"the loader gives images of different kinds ({sizes}); give all one size and type")
+    xs, ys = zip(*parts, strict=True)
+    return torch.cat(xs), torch.cat(ys)
 
 
 def _pair(item: Any) -> tuple[Tensor, Tensor]:
@@ -179,15 +179,6 @@ def check_fit(model: nn.Module, x: Tensor, y: Tensor) -> tuple[int, bool]:
     except Exception as error:  # an operation of others without a backward pass
         why = " ".join(str(error).split())
         raise InputError(f"the model has no backward pass ({type(error).__name__}: {why})") from error
-
-
-def fits(model: nn.Module, x: Tensor, y: Tensor) -> bool:
-    """Return whether `check_fit` finds nothing to refuse."""
-    try:
-        check_fit(model, x, y)
-    except InputError:
-        return False
-    return True
 
 
 def _answer(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

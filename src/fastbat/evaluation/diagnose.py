@@ -18,6 +18,7 @@ from fastbat.evaluation.probe import gradient_sizes
 from fastbat.evaluation.rounds import Plan
 from fastbat.progress import bar
 
+AT_ONCE = 250  # images
 LEVELS = 16  # budgets tried: eps / 8, 2 eps / 8, ..., 2 eps
 QUANTILES = (0.05, 0.5, 0.95)
 
@@ -34,27 +35,25 @@ class Diagnosis:
     """(N, C, H, W) the example at that budget."""
 
 
-def diagnose(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, seed: int = 0, batch_size: int = 250) -> Diagnosis:
+def diagnose(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, seed: int = 0) -> Diagnosis:
     """Look at `model` on images x (N, C, H, W) in [0, 1] or bytes, labels y (N,), around the budget `eps`.
 
     Raises InputError where model, images and budget do not fit, or the model has no gradient.
     """
-    check_request((eps,), ("clean",), {"batch_size": batch_size}, seed, {})
+    check_request((eps,), ("clean",), {}, seed, {})
     x, y = unit(x).to(first_device(model, x)), y.to(first_device(model, x))
     with frozen(model):
         classes, white_box = check_fit(model, x, y)
         if not white_box:
             raise InputError("the model's output has no gradient with respect to the images; nothing to look at")
-        right = correct(model, x, y, batch_size)
-        parts = list(zip(x.split(batch_size), y.split(batch_size), strict=True))
-        gradients = torch.cat([input_gradient(model, *part, torch.zeros_like(part[0])) for part in parts]).flatten(1)
-        margins = torch.cat([gradient_sizes(model, *part) for part in parts])
-        norms = gradients.norm(dim=1)
-        smallest, x_adv = smallest_budgets(model, x, y, right, Plan(eps, classes, seed, 20, 1), batch_size)
+        right, margins = correct(model, x, y), gradient_sizes(model, x, y)
+        parts = zip(x.split(AT_ONCE), y.split(AT_ONCE), strict=True)
+        norms = torch.cat([input_gradient(model, *p, torch.zeros_like(p[0])).flatten(1).norm(dim=1) for p in parts])
+        smallest, x_adv = smallest_budgets(model, x, y, right, Plan(eps, classes, seed, 20, 1))
     numbers = {
         "n": len(y),
         "eps_255": round(255 * eps, 6),
-        "ga": gradient_alignment(model, x, y, eps, seed=seed, batch_size=batch_size),
+        "ga": gradient_alignment(model, x, y, eps, seed=seed),
         "gradient_l2": {f"{q:.0%}": norms.quantile(q).item() for q in QUANTILES},
         "zero_gradients": (norms == 0).float().mean().item(),
         "zero_margin_gradients": (margins == 0).float().mean().item(),
@@ -72,16 +71,14 @@ def levels(eps: float) -> list[float]:
     return [level for i in range(1, LEVELS + 1) if (level := eps * i / 8) <= 1]
 
 
-def smallest_budgets(
-    model: nn.Module, x: Tensor, y: Tensor, right: Tensor, plan: Plan, batch_size: int
-) -> tuple[Tensor, Tensor]:
+def smallest_budgets(model: nn.Module, x: Tensor, y: Tensor, right: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
     """Return for each image the least budget at which PGD breaks it, and the example."""
     smallest, x_adv = torch.where(right, torch.inf, 0.0), x.clone()
     with bar("smallest budgets") as show:
         for i, level in enumerate(levels(plan.eps)):
             left = smallest.isinf().nonzero().flatten()
             show(i / LEVELS, f"eps {255 * level:g}/255: {len(left)} of {len(y)} robust")
-            for index in left.split(batch_size) if len(left) else ():
+            for index in left.split(AT_ONCE):
                 rounds = replace(plan, eps=level).rounds("pgd")
                 found = attack(model, model, model, x[index], y[index], index.cpu(), rounds, level)
                 smallest[index[found.broken]] = level

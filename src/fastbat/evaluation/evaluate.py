@@ -16,14 +16,14 @@ from fastbat.attacks.ensemble import QUERIES
 from fastbat.data import ImageSet, fingerprint, unit
 from fastbat.errors import InputError
 from fastbat.evaluation.blocks import Found, Job, Work
-from fastbat.evaluation.check import check_models, check_new_file, check_request, first_device, fits, gather
+from fastbat.evaluation.check import check_models, check_new_file, check_request, first_device, gather
 from fastbat.evaluation.frozen import frozen
 from fastbat.evaluation.journal import Journal
 from fastbat.evaluation.measures import by_class
 from fastbat.evaluation.probe import enough, judge, probes
 from fastbat.evaluation.record import Accuracy, Evaluation
 from fastbat.evaluation.rounds import TRANSFER_STEPS, Plan, expanded, label
-from fastbat.evaluation.search import Precision, resolve_precision, searched
+from fastbat.evaluation.search import Precision, climbed
 from fastbat.files import checksum, save_tensors
 from fastbat.processes import rank
 from fastbat.randomness import seed_torch
@@ -77,26 +77,19 @@ def evaluate(
     resume_in, save_adversarial = (None if path is None else Path(path) for path in (resume_in, save_adversarial))
     if save_adversarial is not None:
         check_new_file(save_adversarial)
-    with torch.inference_mode(False):
-        x, y = gather(data, limit)
     with frozen(model, *surrogates.values()):
+        x, y = gather(data, limit)
         num_classes, white_box = check_models(model, surrogates, x, y, attacks, class_names(data))
-        plan = Plan(budgets[0], num_classes, seed, pgd_steps, pgd_restarts, surrogates=surrogates)
+        search, sure, used = climbed(model, precision, eot, x, y, white_box)
+        plan = Plan(0.0, num_classes, seed, pgd_steps, pgd_restarts, surrogates=surrogates)
+        clean = Job("clean", plan, len(y))
         asked = [Job(name, replace(plan, eps=at), len(y)) for at in budgets for name in expanded(attacks, surrogates)]
         added = probes(plan, budgets, len(y)) if asked and white_box else []
-        clean, device = Job("clean", replace(plan, eps=0.0), len(y)), first_device(model, x)
-        low = resolve_precision(precision, unit(x[:1]).dtype, device, white_box)
-        if low == "bf16" and not fits(searched(model, low, eot), x, y):
-            if precision == "bf16":
-                raise InputError("precision is bf16, but the model does not run under bf16 autocast; say float32")
-            low = "float32"
-        settings = {**counts, "seed": seed, "precision": low, "device": device.type, "attacks": list(attacks)}
-        settings |= identified(model, surrogates, x, y, seed) | versions(num_classes)
-        jobs, keep = [clean, *asked, *added], save_adversarial is not None
+        settings = {**counts, "seed": seed, "precision": used, "device": first_device(model, x).type}
+        settings |= {"attacks": list(attacks)} | identified(model, surrogates, x, y, seed) | versions(num_classes)
+        jobs, keep = {job.name: job.n for job in (clean, *asked, *added)}, save_adversarial is not None
         folder = resume_in or (save_adversarial and save_adversarial.parent)
-        journal = Journal(folder, {**settings, "jobs": {job.name: job.n for job in jobs}, "examples": keep})
-        sure = searched(model, "own", eot)
-        search = searched(model, low, eot) if low == "bf16" else sure
+        journal = Journal(folder, {**settings, "jobs": jobs, "examples": keep})
         work = Work(model, search, sure, x, y, batch_size, journal, keep)
         with journal.held():
             wrong = work.run(clean)

@@ -34,15 +34,6 @@ class RedFlag:
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """What the model's outputs and gradients on the first images say of it."""
-
-    repeats: float  # largest difference of two passes, in largest logits
-    probabilities: bool  # each row of outputs is a distribution
-    gradients: Tensor | None  # (n,) largest |gradient of the margin| of each image; None: there is no gradient
-
-
-@dataclass(frozen=True)
 class Attacked:
     """What attacks with one budget broke; each saw the first images, some more of them than others."""
 
@@ -61,18 +52,23 @@ class Attacked:
         return self.clean[:n] & self.broken[one][:n] & ~self.broken[other][:n]
 
 
-def of_outputs(seen: Outputs) -> list[RedFlag]:
-    """Return the flags that the outputs and the gradients raise."""
-    flags = []
-    if seen.repeats > SAME:
-        text = f"two passes over the same images differ by {seen.repeats:.1%} of the largest logit; try --eot 20"
-        flags.append(RedFlag("stochastic", text, {"difference": seen.repeats}))
-    if seen.probabilities:
+@torch.no_grad()
+def of_outputs(model: nn.Module, x: Tensor) -> list[RedFlag]:
+    """Return the flags that two passes over the images x raise."""
+    first, second = (torch.nan_to_num(model(x)) for _ in range(2))
+    differ, flags = float((first - second).abs().max() / first.abs().max().clamp_min(1e-12)), list[RedFlag]()
+    if differ > SAME:
+        text = f"two passes over the same images differ by {differ:.1%} of the largest logit; try --eot 20"
+        flags.append(RedFlag("stochastic", text, {"difference": differ}))
+    if first.min() >= 0 and (first.sum(1) - 1).abs().max() < SAME:
         flags.append(RedFlag("probabilities", "the outputs are probabilities, whose gradients vanish: give logits"))
-    if seen.gradients is not None:
-        text = "the margin has no gradient on {hits} of {n} images"
-        flags += _beyond("zero-gradients", text, ~(seen.gradients > 0), ZERO_GRADIENTS)
     return flags
+
+
+def of_gradients(sizes: Tensor) -> list[RedFlag]:
+    """Return the flag that images raise whose margin has no gradient; `sizes` (n,): its largest |entry|."""
+    text = "the margin has no gradient on {hits} of {n} images"
+    return _beyond("zero-gradients", text, ~(sizes > 0), ZERO_GRADIENTS)
 
 
 def of_attacks(seen: Attacked) -> list[RedFlag]:
@@ -136,12 +132,3 @@ def _beats(one: Tensor, other: Tensor) -> bool:
     """Say whether `one` breaks more images than `other`, beyond doubt."""
     wins, losses, n = int((one & ~other).sum()), int((other & ~one).sum()), len(one)
     return n >= MIN_IMAGES and wins - losses > LEAST_GAIN * n and wilson(wins, wins + losses)[0] > 0.5
-
-
-@torch.no_grad()
-def passes(model: nn.Module, x: Tensor) -> tuple[float, bool]:
-    """Return how far two passes over x differ, in largest logits, and whether each row of outputs is a distribution."""
-    first, second = (torch.nan_to_num(model(x)) for _ in range(2))
-    difference = float((first - second).abs().max() / first.abs().max().clamp_min(1e-12))
-    ones = (first.sum(1) - 1).abs().max() < SAME
-    return difference, bool(ones and first.min() >= 0)

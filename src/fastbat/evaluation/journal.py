@@ -10,8 +10,8 @@ size. The files are removed when the evaluation is complete; what is never gone 
 
 import hashlib
 import json
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,15 @@ class Journal:
     """The finished blocks of the evaluation described by `request`; without a folder nothing is kept."""
 
     def __init__(self, folder: Path | None, request: Mapping[str, Any]) -> None:
-        self.folder = folder
-        self.key = agreed(hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:12])
-        self.done = self.read()
+        key = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:12]
+        self.folder, self.name = folder, f".evaluation-{agreed(key)}"
+        self.done: dict[tuple[str, int], dict[str, Any]] = {}
 
     def read(self) -> dict[tuple[str, int], dict[str, Any]]:
         """Return the finished blocks of all processes."""
-        lines = [record for file in self.files("jsonl") for record in read_records(file)]
+        files = sorted(self.folder.glob(f"{self.name}-*.jsonl")) if self.folder else []
+        lines = [record for file in files for record in read_records(file)]
         return {(line["job"], line["block"]): line for line in lines}
-
-    def files(self, ending: str) -> list[Path]:
-        """Return this evaluation's files."""
-        return sorted(self.folder.glob(f".evaluation-{self.key}-*.{ending}")) if self.folder else []
 
     def add(self, job: str, block: int, line: Mapping[str, Any], examples: Mapping[str, Tensor] | None) -> None:
         """Keep what an attack did to a block, its examples first."""
@@ -47,12 +44,12 @@ class Journal:
         self.folder.mkdir(parents=True, exist_ok=True)
         if examples is not None:
             save_tensors(self.file(job, block), examples, {})
-        append_record(self.folder / f".evaluation-{self.key}-{rank()}.jsonl", record)
+        append_record(self.folder / f"{self.name}-{rank()}.jsonl", record)
 
     def file(self, job: str, block: int) -> Path:
         """Return the file of the examples of a job on a block."""
         assert self.folder is not None
-        return self.folder / f".evaluation-{self.key}-{job}-{block}.safetensors"
+        return self.folder / f"{self.name}-{job}-{block}.safetensors"
 
     def examples(self) -> dict[str, Tensor]:
         """Return the adversarial examples kept, of all processes: ATTACK@EPS/BLOCK/x, /y and /index."""
@@ -63,15 +60,15 @@ class Journal:
                 found |= {f"{job}/{block}/{name}": tensor for name, tensor in tensors.items()}
         return found
 
-    def held(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def held(self) -> Iterator[None]:
         """Hold this evaluation for this process, or for the group of them; InputError where others are making it."""
-        if self.folder is None or rank() > 0:
-            return nullcontext()
-        return locked(self.folder, "making this evaluation", f".evaluation-{self.key}.lock")
+        folder = self.folder if rank() == 0 else None
+        with locked(folder, "making this evaluation", f"{self.name}.lock") if folder else nullcontext():
+            self.done = self.read()
+            yield
 
     def remove(self) -> None:
         """Forget: the evaluation is complete."""
-        for file in [*self.files("jsonl"), *self.files("safetensors")]:
+        for file in list(self.folder.glob(f"{self.name}*")) if self.folder else ():
             file.unlink(missing_ok=True)
-        if self.folder:
-            (self.folder / f".evaluation-{self.key}.lock").unlink(missing_ok=True)

@@ -23,15 +23,11 @@ def loss_landscape(
     """
     x, label = image[None], torch.tensor([y], device=image.device)
     steps = torch.linspace(-reach, reach, points, dtype=x.dtype, device=x.device)
+    t, labels = steps.view(-1, 1, 1, 1), label.expand(points)
     with frozen(model):
         r1 = input_gradient(model, x, label, torch.zeros_like(x)).sign()
         signs = generator(seed, "landscape").integers(0, 2, x.shape)
         r2 = torch.from_numpy(2 * signs - 1).to(x)
         with torch.no_grad():
-            rows = [
-                F.cross_entropy(
-                    model(x + s * r1 + steps.view(-1, 1, 1, 1) * r2), label.expand(points), reduction="none"
-                )
-                for s in steps
-            ]
+            rows = [F.cross_entropy(model(x + s * r1 + t * r2), labels, reduction="none") for s in steps]
     return steps, torch.stack(rows)

@@ -25,11 +25,10 @@ def correct(model: nn.Module, x: Tensor, y: Tensor, batch_size: int = 250) -> Te
 
 
 @torch.no_grad()
-def adversarial(model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor, eps: float, batch_size: int = 250) -> Tensor:
+def adversarial(model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor, eps: float) -> Tensor:
     """Return a mask (N,): x_adv is misclassified, within eps of x and within [0, 1], both to 1e-6."""
-    x = unit(x)
     inside = ((x_adv - x).abs() <= eps + SLACK) & (x_adv >= -SLACK) & (x_adv <= 1 + SLACK)
-    return inside.flatten(1).all(1) & ~correct(model, x_adv, y, batch_size)
+    return inside.flatten(1).all(1) & ~correct(model, x_adv, y)
 
 
 def _right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -98,7 +97,7 @@ def robust(
 ) -> Tensor:
     """Return a mask (N,): candidates that withstand all rounds."""
     found, device = candidates.clone(), first_device(model, x)
-    batches = candidates.nonzero().flatten().split(batch_size) if candidates.any() else ()
+    batches = candidates.nonzero().flatten().split(batch_size)
     for i, index in enumerate(batches):
         show(i / len(batches), f"{int(found.sum())} of {len(y)} robust")
         outcome = attack(model, model, model, unit(x[index].to(device)), y[index].to(device), index, rounds, eps)

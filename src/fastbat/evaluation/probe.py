@@ -19,15 +19,15 @@ from fastbat.evaluation.blocks import Found, Job, Work
 from fastbat.evaluation.flags import (
     MIN_IMAGES,
     Attacked,
-    Outputs,
     RedFlag,
     of_attacks,
+    of_gradients,
     of_large_budget,
     of_outputs,
     of_what_is_left,
-    passes,
 )
 from fastbat.evaluation.rounds import Plan
+from fastbat.randomness import seed_torch
 
 IMAGES = 250
 STEPS = 20  # of PGD
@@ -58,13 +58,13 @@ def judge(
 ) -> tuple[tuple[RedFlag, ...], tuple[str, ...]]:
     """Return the red flags that `found` raises, and what could not be judged and why."""
     few = min(len(work.y), IMAGES)
+    seed_torch(found[0].job.plan.seed, "flags")  # for a model that is random
     x, y, clean = unit(work.x[:few].to(work.device)), work.y[:few].to(work.device), work.clean
     assert clean is not None
-    parts = list(zip(x.split(work.batch_size), y.split(work.batch_size), strict=True))
-    sizes = torch.cat([gradient_sizes(work.model, *part) for part in parts]) if white_box else None
-    flags = of_outputs(Outputs(*passes(work.model, parts[0][0]), sizes))
+    flags = of_outputs(work.model, x[: work.batch_size])
     if not white_box:
         return tuple(flags), ("no gradients: only black-box attacks ran, so accuracies are upper bounds",)
+    flags += of_gradients(gradient_sizes(work.model, x, y, work.batch_size))
     if not enough(clean):
         right = int(clean[:few].sum())
         return tuple(flags), (f"too few: {right} images classified correctly; attacks are compared on {MIN_IMAGES}",)
@@ -89,7 +89,8 @@ def broken_at(eps: float, found: Sequence[Found]) -> dict[str, Tensor]:
     return broken
 
 
-def gradient_sizes(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Return for each image the largest entry of |margin's input gradient|, (B,)."""
-    gradient = input_gradient(model, x, y, torch.zeros_like(x), objective=margin)
-    return gradient.abs().flatten(1).amax(1)
+def gradient_sizes(model: nn.Module, x: Tensor, y: Tensor, batch_size: int = 250) -> Tensor:
+    """Return for each image the largest entry of |margin's input gradient|, (N,)."""
+    parts = zip(x.split(batch_size), y.split(batch_size), strict=True)
+    gradients = (input_gradient(model, *part, torch.zeros_like(part[0]), objective=margin) for part in parts)
+    return torch.cat([gradient.abs().flatten(1).amax(1) for gradient in gradients])

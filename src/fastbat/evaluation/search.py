@@ -5,7 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fastbat.data import unit
 from fastbat.errors import InputError, choose
+from fastbat.evaluation.check import check_fit, first_device
 from fastbat.precision import Autocast, has_bf16
 
 Precision = Literal["auto", "float32", "bf16"]
@@ -21,22 +23,30 @@ class Search(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits in the precision of x; channels-last is the faster layout for convolutions in bf16."""
         x = x.contiguous(memory_format=torch.channels_last) if self.bf16 else x
-        logits: Tensor = self.model(x)
-        for _ in range(self.passes - 1):
-            logits = logits + self.model(x)
-        return logits / self.passes if self.passes > 1 else logits
+        return torch.stack([self.model(x) for _ in range(self.passes)]).mean(0)
 
 
-def searched(model: nn.Module, precision: str, passes: int) -> nn.Module:
-    """Return what attacks climb: the model itself where nothing else is asked for."""
-    return Search(model, precision == "bf16", passes) if precision == "bf16" or passes > 1 else model
+def climbed(
+    model: nn.Module, asked: str, passes: int, x: Tensor, y: Tensor, white_box: bool
+) -> tuple[nn.Module, nn.Module, str]:
+    """Return what attacks climb, the same in the model's own precision, and the name of the first one's precision.
 
-
-def resolve_precision(asked: str, dtype: torch.dtype, device: torch.device, white_box: bool) -> str:
-    """Return bf16, or the name of the images' own precision; InputError for another word, or bf16 for float64."""
-    own = str(dtype).removeprefix("torch.")
+    Raises InputError where `asked` is not auto, float32 or bf16, or is bf16 and the images or the model are not for it.
+    """
     choose("precision", asked, ("auto", "float32", "bf16"))
-    if asked == "bf16" and dtype != torch.float32:
+    own = str(unit(x[:1]).dtype).removeprefix("torch.")
+    if asked == "bf16" and own != "float32":
         raise InputError(f"precision is bf16, but the images are {own}; a search in bf16 is for float32 models")
-    fast = white_box and dtype == torch.float32 and has_bf16(device)
-    return "bf16" if asked == "bf16" or (asked == "auto" and fast) else own
+    sure = Search(model, False, passes) if passes > 1 else model
+    fast = white_box and own == "float32" and has_bf16(first_device(model, x))
+    if asked == "float32" or (asked == "auto" and not fast):
+        return sure, sure, own
+    search = Search(model, True, passes)
+    try:
+        check_fit(search, x, y)
+    except InputError as error:
+        if asked == "bf16":
+            why = "the model does not run under bf16 autocast; say float32"
+            raise InputError(f"precision is bf16, but {why}") from error
+        return sure, sure, own
+    return search, sure, "bf16"

@@ -4,19 +4,9 @@ from fastbat.models.build import MODELS, Architecture, build_model, find_model, 
 from fastbat.models.checkpoint import load_model, save_model
 from fastbat.models.foreign import FOREIGN, pretrained
 from fastbat.models.normalize import Normalize
-from fastbat.models.start import load_weights, start_from
+from fastbat.models.start import load_weights
 
 __all__ = [
-    "FOREIGN",
-    "MODELS",
-    "Architecture",
-    "Normalize",
-    "build_model",
-    "find_model",
-    "load_model",
-    "load_weights",
-    "pretrained",
-    "resolve_model",
-    "save_model",
-    "start_from",
-]
+    "FOREIGN", "MODELS", "Architecture", "Normalize", "build_model", "find_model", "load_model", "load_weights",
+    "pretrained", "resolve_model", "save_model",
+]  # fmt: skip

@@ -9,7 +9,6 @@ from typing import Any
 from torch import nn
 
 from fastbat.errors import InputError, choose
-from fastbat.models.activation import ACTIVATIONS
 from fastbat.models.cnn import cnn
 from fastbat.models.foreign import FOREIGN, foreign, resnet50
 from fastbat.models.normalize import Normalize
@@ -26,6 +25,8 @@ class Architecture:
     settings: Mapping[str, Any]  # those it takes, with their published values
 
 
+# of the paper's Table 11; the softplus is log(1 + exp(10 x)) / 10
+ACTIVATIONS = {"relu": nn.ReLU, "softplus": partial(nn.Softplus, 10), "swish": nn.SiLU}
 RELU = {"activation": "relu"}
 PREACT = {"width": 64, "stem": 3, **RELU}
 WIDE = {"width": 16, "stem": 3, "dropout": 0.0, **RELU}

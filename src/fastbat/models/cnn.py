@@ -1,9 +1,11 @@
 """A small convolutional network for small images (the embedded digits are 8x8)."""
 
+from collections.abc import Callable
+
 from torch import nn
 
 
-def cnn(*, num_classes: int, width: int, channels: int, activation: type[nn.Module]) -> nn.Module:
+def cnn(*, num_classes: int, width: int, channels: int, activation: Callable[[], nn.Module]) -> nn.Module:
     """Return three 3x3 convolutions (width, 2 width, 2 width channels; strides 1, 2, 2) and two linear layers.
 
     Takes any image of 8x8 and above: the last feature map is averaged to 2x2.

@@ -74,14 +74,15 @@ def from_code(module: str, function: str, *, num_classes: int, channels: int) ->
         code = import_module(module)
         say(f"model {module}:{function} runs {code.__file__}")
         network: Any = getattr(code, function)(num_classes=num_classes)
-    except (ImportError, AttributeError, TypeError) as error:
-        raise InputError(f"model {module}:{function} with num_classes={num_classes}: {error}") from error
+    except Exception as error:  # whatever it raises
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise InputError(f"model {module}:{function} with num_classes={num_classes}: {why}") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"model {module}:{function} returned {type(network).__name__}, not a torch.nn.Module")
     return network
 
 
-def resnet50(*, num_classes: int, channels: int, activation: type[nn.Module]) -> nn.Module:
+def resnet50(*, num_classes: int, channels: int, activation: Callable[[], nn.Module]) -> nn.Module:
     """Return torchvision's ResNet-50 with every ReLU replaced by `activation`."""
     network = from_torchvision("resnet50", num_classes=num_classes, channels=channels)
     for module in list(network.modules()):

@@ -21,7 +21,7 @@ class PreActBlock(nn.Module):
     expansion = 1
 
     def __init__(
-        self, inputs: int, outputs: int, stride: int, activation: type[nn.Module], dropout: float = 0.0
+        self, inputs: int, outputs: int, stride: int, activation: Callable[[], nn.Module], dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(inputs)
@@ -45,7 +45,7 @@ class PreActBottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inputs: int, outputs: int, stride: int, activation: type[nn.Module]) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, activation: Callable[[], nn.Module]) -> None:
         super().__init__()
         inner = outputs // self.expansion
         self.bn1 = nn.BatchNorm2d(inputs)
@@ -86,7 +86,7 @@ class PreActResNet(nn.Module):
         num_classes: int,
         width: int,
         channels: int,
-        activation: type[nn.Module],
+        activation: Callable[[], nn.Module],
         stem: int,
     ) -> None:
         super().__init__()

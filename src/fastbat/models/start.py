@@ -14,21 +14,13 @@ from fastbat.files import read_safetensors
 from fastbat.progress import say
 
 
-def start_from(model: nn.Module, path: Path) -> None:
+def load_weights(model: nn.Module, path: Path, *, new_head: bool = False) -> None:
     """Put the weights of `path`, a file or a run directory (its best ones), into a model of `build_model`.
 
-    Raises InputError, before a weight is changed, where they cannot be read or do not fit.
+    With `new_head` a last layer for other classes starts at random. Raises InputError, before a weight is changed,
+    where they cannot be read or do not fit.
     """
-    fit(model.get_submodule("network"), path, new_head=True)
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Put the weights of `path` into a model of `build_model`; InputError where they cannot be read or do not fit."""
-    fit(model.get_submodule("network"), path, new_head=False)
-
-
-def fit(network: nn.Module, path: Path, new_head: bool) -> None:
-    """Put the weights of `path` into `network`; with `new_head` a last layer for other classes starts at random."""
+    network = model.get_submodule("network")
     own = network.state_dict()
     given = named_as(own, read_weights(path))
     *_, last = ["", *(name for name, module in network.named_modules() if isinstance(module, nn.Linear))]
@@ -47,9 +39,8 @@ def named_as(own: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, Tens
     """Return `given` without the prefixes and the normalisation that are in front of the names `own`."""
     for prefix in ("module.", "network."):
         if not given.keys() & own.keys():
-            given = {name: t for name, t in given.items() if name not in ("normalize.mean", "normalize.std")}
-            if all(name.startswith(prefix) for name in given):
-                given = {name.removeprefix(prefix): tensor for name, tensor in given.items()}
+            kept = given.keys() - {"normalize.mean", "normalize.std"}
+            given = {name.removeprefix(prefix): given[name] for name in given if name in kept}
     return given
 
 

@@ -24,7 +24,7 @@ from fastbat.errors import DivergedError, InputError
 from fastbat.evaluation import gradient_alignment
 from fastbat.files import append_record, read_records, write_records
 from fastbat.methods import Method
-from fastbat.models import MODELS, build_model, save_model, start_from
+from fastbat.models import MODELS, build_model, load_weights, save_model
 from fastbat.precision import Autocast
 from fastbat.progress import bar, say
 from fastbat.randomness import seed_torch
@@ -111,7 +111,7 @@ class Trainer:
         seed_torch(settings.seed, "weights")
         self.model = build_model(**self.model_args).to(self.device)
         if settings.init_from is not None and not self.run.state.exists():
-            start_from(self.model, Path(settings.init_from))
+            load_weights(self.model, Path(settings.init_from), new_head=True)
         layout = pick_layout(method, name, settings.precision, self.device)
         self.pace = pace(method, layout, settings.precision, self.device)
         self.model = self.model.to(memory_format=layout)
