@@ -31,7 +31,7 @@ def main() -> None:
     args = parser.parse_args()
     loader = Loader(load("cifar10", args.data_dir).train, 128, 0, 4, True)
     model = load_model(Run(args.run).weights("last"))[0].train().to(memory_format=torch.channels_last)
-    nets = {"float32": model, "bf16": Autocast(model), "bf16 compiled": Autocast(Compiled(model, 128))}
+    nets = {"float32": model, "bf16": Autocast(model), "bf16 compiled": Autocast(Compiled(model))}
     for eps in (8, 16):
         method = FastBAT(eps / 255, ig_mode="tangent", ig_weight=1.0)
         for i, batch in enumerate(islice(loader.epoch(0), args.batches)):

@@ -114,7 +114,7 @@ def every_arm(args: Namespace, device: torch.device) -> dict[str, Step]:
     for name, method in methods.items():
         arms[name] = training(fast(width, method, device), method, batch)
         if args.compile and not twice(method) and not getattr(method, "splits", False):
-            arms[f"{name} compiled"] = training(fast(width, method, device, size), method, batch)
+            arms[f"{name} compiled"] = training(fast(width, method, device, compiled=True), method, batch)
     arms["fast-at float32"] = training(plain(width, device), METHODS["fast-at"](eps=eps), batch)
     arms["released float32"] = training(plain(width, device), Released(eps), batch)
     if args.authors:
@@ -127,13 +127,13 @@ def plain(width: int, device: torch.device) -> nn.Module:
     return build_model("preactresnet18", width=width).to(device).train()
 
 
-def fast(width: int, method: Method, device: torch.device, compiled: int = 0) -> nn.Module:
-    """Return the network as fastbat trains it by `method`; compiled for batches of a size."""
+def fast(width: int, method: Method, device: torch.device, compiled: bool = False) -> nn.Module:
+    """Return the network as fastbat trains it by `method`."""
     precision = pick_precision(device)
     layout = pick_layout(method, "preactresnet18", precision, device)
     model = plain(width, device).to(memory_format=layout)
     if compiled:
-        model = Compiled(model, compiled)
+        model = Compiled(model)
     return Autocast(model) if precision == "bf16" else model
 
 

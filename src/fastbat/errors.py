@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 class InputError(ValueError):
@@ -22,6 +23,13 @@ def choose(what: str, name: str, known: Iterable[str]) -> str:
     hint = f"did you mean {near[0]!r}? " if near else ""
     listed = f"known: {', '.join(known)}" if len(known) <= 40 else f"{len(known)} others are known"
     raise InputError(f"unknown {what} {name!r}; {hint}{listed}")
+
+
+def check_choices(settings: Any) -> None:
+    """Raise InputError where a field of the dataclass `settings` is one of several words, and is none of them."""
+    for name, kind in get_type_hints(type(settings)).items():
+        if get_origin(kind) is Literal:
+            choose(name, getattr(settings, name), get_args(kind))
 
 
 def check_weight(name: str, weight: float) -> None:

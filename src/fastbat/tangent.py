@@ -12,7 +12,7 @@ backward pass applied to t; BatchNorm in train mode (per channel, n values; r = 
 so that nothing is differentiated twice, and every pass over the activations is a fused kernel of first-order training.
 (torch.func.jvp cannot stand in: differentiated once more, it gives another gradient where there is BatchNorm.)
 
-Compiled, the rules are followed once, by the tracer, and their operations are fused.
+Compiled, the rules are followed while torch traces, and not again; their operations are fused.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -107,22 +107,11 @@ def _refused(name: str) -> Callable[..., Any]:
     return operator
 
 
-for _name in (
-    "mul",
-    "rmul",
-    "neg",
-    "radd",
-    "rsub",
-    "rtruediv",
-    "pow",
-    "matmul",
-    "isub",
-    "imul",
-    "itruediv",
-    "rmatmul",
-    "getitem",
-    "len",
-):
+OPERATORS = (
+    "mul", "rmul", "neg", "radd", "rsub", "rtruediv", "pow", "matmul", "isub", "imul", "itruediv", "rmatmul",
+    "getitem", "len",
+)  # fmt: skip
+for _name in OPERATORS:
     setattr(Dual, f"__{_name}__", _refused(_name))
 
 Rule = Callable[..., Dual]
@@ -264,7 +253,11 @@ def compiled(model: nn.Module) -> Callable[[Dual], Dual]:
         out = functional_call(model, dict(tensors), (Dual(a, t),))
         return out.a, out.t
 
-    fast = torch.compile(lambda tensors, a, t: run(tensors, a, t), dynamic=False)
+    def traced(tensors: dict[str, Tensor], a: Tensor, t: Tensor) -> Any:
+        return run(tensors, a, t)
+
+    traced.__code__ = traced.__code__.replace()  # torch keeps what it compiled with the code: each network has its own
+    fast = torch.compile(traced, dynamic=False)
     return lambda x: Dual(*fast({**dict(model.named_parameters()), **dict(model.named_buffers())}, x.a, x.t))
 
 

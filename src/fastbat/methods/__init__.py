@@ -44,21 +44,4 @@ METHODS: dict[str, type[Method]] = {
     "standard": Standard,
 }
 
-__all__ = [
-    "METHODS",
-    "NFGSM",
-    "Atta",
-    "BackSmooth",
-    "FastAT",
-    "FastATGA",
-    "FastBAT",
-    "FreeAT",
-    "LabelledBatch",
-    "Method",
-    "Pgd2AT",
-    "Pgd7AT",
-    "PgdAT",
-    "Standard",
-    "Trades",
-    "Yopo",
-]
+__all__ = ["METHODS", "FastBAT", "LabelledBatch", "Method", "PgdAT"]

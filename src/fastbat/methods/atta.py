@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from fastbat.attacks.mode import eval_mode
 from fastbat.attacks.pgd import pgd
 from fastbat.data.images import sent
-from fastbat.errors import InputError, check_weight, choose
+from fastbat.errors import InputError, check_choices, check_weight
 from fastbat.geometry import check_eps, step_size
-from fastbat.methods.method import LabelledBatch, training_loss
+from fastbat.methods.method import LabelledBatch, put_back, remembered, training_loss
 from fastbat.methods.trades import trades_loss
 
 PADDING = 0.5  # what the authors pad the images with
@@ -46,13 +46,14 @@ class Atta:
     memory: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    state_dict, load_state_dict = remembered, put_back
     needs: ClassVar = {
         "view": "ATTA carries attacks through crop and flip and back; train it with --rotation 0, and not on a stream"
     }
 
     def __post_init__(self) -> None:
         check_eps(self.eps)
-        choose("loss", self.loss, ("trades", "ce"))
+        check_choices(self)
         if self.reset < 1:
             raise InputError(f"reset is {self.reset}; perturbations start again every so many epochs, at least 1")
         object.__setattr__(self, "step", step_size(self.step, 0.015 / 0.031 * self.eps))
@@ -96,12 +97,3 @@ class Atta:
         if have:
             canvas[:have], visits[:have] = self.memory["canvas"], self.memory["visits"]
         self.memory.update(canvas=canvas, visits=visits)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return a copy of every image's canvas and of how often it was seen."""
-        return {name: tensor.clone() for name, tensor in self.memory.items()}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Put canvases and counts back."""
-        self.memory.clear()
-        self.memory.update({name: tensor.clone() for name, tensor in state.items()})

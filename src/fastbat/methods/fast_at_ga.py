@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from fastbat.attacks.gradient import input_gradient
 from fastbat.attacks.objective import cross_entropy
-from fastbat.errors import check_weight, choose
+from fastbat.errors import check_choices, check_weight
 from fastbat.geometry import Box, check_eps
 from fastbat.methods.method import LabelledBatch, training_loss
 from fastbat.randomness import uniform_like
@@ -43,8 +43,7 @@ class FastATGA:
 
     def __post_init__(self) -> None:
         check_eps(self.eps)
-        choose("init", self.init, ("zero", "random"))
-        choose("penalty", self.penalty, ("double", "tangent"))
+        check_choices(self)
         mu = 0.02 * 10 ** (255 * self.eps / 8) if self.mu is None else self.mu
         check_weight("mu", mu)
         object.__setattr__(self, "mu", mu)

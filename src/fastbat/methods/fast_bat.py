@@ -14,7 +14,7 @@ second factor of <g, .> held constant, <g, u> is the derivative of the summed CE
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,14 +22,12 @@ from torch.nn.utils import get_total_norm
 
 from fastbat.attacks.gradient import input_gradient, twice_differentiable
 from fastbat.attacks.objective import Objective, cross_entropy, dlr, kl_from
-from fastbat.errors import InputError, choose
+from fastbat.errors import InputError, check_choices, check_weight
 from fastbat.geometry import Box, check_eps
 from fastbat.implicit import solve
 from fastbat.methods.lam import resolve_lambda
-from fastbat.methods.method import LabelledBatch, training_loss
+from fastbat.methods.method import LabelledBatch, put_back, remembered, training_loss
 from fastbat.tangent import directional
-
-Linearisation = Literal["pgd-nosign", "pgd-sign", "uniform", "corner"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class FastBAT:
     """lambda of Eq. 7; 1 / lambda is the attack step. "paper" (Sec. 5.1, App. C) or "released" (the authors' code)."""
     ig_weight: float = 0.1
     """c = alpha_2 / (lambda alpha_1) of Eq. 13; the chain rule's own is 1 / lambda; 0 leaves the term out."""
-    linearise: Linearisation = "pgd-nosign"
+    linearise: Literal["pgd-nosign", "pgd-sign", "uniform", "corner"] = "pgd-nosign"
     """Linearisation point z: one unsigned step, one signed step of eps / 2, uniform noise, or a random corner."""
     mixed_at: Literal["z", "delta"] = "z"
     """Where grad_theta,d is taken: z (the derivative of Eq. 8; released code) or d* (Eq. 12; Hessian-aware always)."""
@@ -56,22 +54,20 @@ class FastBAT:
     """It is added in every so many batches, so many times as heavy."""
     attack_objective: Literal["ce", "kl", "dlr"] = "ce"
     """What the attack climbs, -l_atk of Sec. 3: CE, KL from the prediction at x, or the difference-of-logits ratio."""
-    memory: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
+    memory: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    state_dict, load_state_dict = remembered, put_back
 
     def __post_init__(self) -> None:
         check_eps(self.eps)
         lam = resolve_lambda(self.eps, self.lam) if isinstance(self.lam, str) else self.lam
         if not 0 < lam < math.inf:
             raise InputError(f"lam is {lam:g}; lambda must be above 0: 255/5000 = 0.051 is the paper's at eps 8/255")
-        if not 0 <= self.ig_weight < math.inf:
-            raise InputError(f"ig_weight is {self.ig_weight:g}; it must be 0, which leaves the term out, or above")
-        choose("linearise", self.linearise, get_args(Linearisation))
-        choose("mixed_at", self.mixed_at, ("z", "delta"))
-        choose("ig_mode", self.ig_mode, ("hessian-free", "tangent", "hessian-aware", "none"))
+        check_weight("ig_weight", self.ig_weight)
+        check_choices(self)
         if self.ig_every < 1:
             raise InputError(f"ig_every is {self.ig_every}; it must be at least 1, which is every batch")
-        choose("attack_objective", self.attack_objective, ("ce", "kl", "dlr"))
         object.__setattr__(self, "lam", lam)
 
     @property
@@ -109,7 +105,7 @@ class FastBAT:
 
     def mode(self) -> str:
         """Return how this batch's implicit gradient is made, and count the batch."""
-        batches = self.memory.get("batches", 0)
+        batches = int(self.memory.get("batches", 0))
         self.memory["batches"] = batches + 1
         self.stats.pop("term", None)
         return self.ig_mode if self.ig_weight and batches % self.ig_every == 0 else "none"
@@ -170,12 +166,3 @@ class FastBAT:
             return start
         g = input_gradient(model, x, y, start, objective=objective)
         return box.project(start + (self.a * g if self.linearise == "pgd-nosign" else self.eps / 2 * g.sign()))
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return the number of batches so far."""
-        return {name: torch.tensor(count) for name, count in self.memory.items()}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Put it back."""
-        self.memory.clear()
-        self.memory.update({name: int(tensor) for name, tensor in state.items()})

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fastbat.errors import InputError
 from fastbat.geometry import Box, check_eps
-from fastbat.methods.method import LabelledBatch, training_loss
+from fastbat.methods.method import LabelledBatch, put_back, remembered, training_loss
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class FreeAT:
     memory: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    state_dict, load_state_dict = remembered, put_back
     needs: ClassVar = {"size": "FREE-AT carries one perturbation from batch to batch; images that change size lose it"}
     budget: ClassVar = {"epochs": 10, "lr_scale": 0.2}  # 10 passes of 8 replays; a peak rate of 0.04 for 0.2
 
@@ -51,12 +52,3 @@ class FreeAT:
             raise RuntimeError("FREE-AT reads the gradient of its perturbation: call backward() on the loss it yields")
         moved = box.project(delta.detach() + self.eps * delta.grad.sign())
         self.memory["delta"] = torch.cat([moved, memory[len(x) :]])
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return a copy of the perturbation that lives on between minibatches."""
-        return {name: tensor.clone() for name, tensor in self.memory.items()}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Put the perturbation back."""
-        self.memory.clear()
-        self.memory.update({name: tensor.clone() for name, tensor in state.items()})

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -51,3 +52,14 @@ def training_loss(logits: Tensor, batch: LabelledBatch) -> Tensor:
     this loss's backward pass, so that nobody may scale the loss.
     """
     return F.cross_entropy(logits, batch.y, label_smoothing=getattr(batch, "label_smoothing", 0.0))
+
+
+def remembered(method: Any) -> dict[str, Tensor]:
+    """Return a copy of `method.memory`, as tensors: the state_dict of a method that remembers something."""
+    return {name: torch.as_tensor(value).clone() for name, value in method.memory.items()}
+
+
+def put_back(method: Any, state: dict[str, Tensor]) -> None:
+    """Let `method.memory` be what `remembered` returned: its load_state_dict."""
+    method.memory.clear()
+    method.memory.update({name: tensor.clone() for name, tensor in state.items()})

@@ -68,14 +68,16 @@ def check_pace(method: Method, accumulate: int, compile: bool) -> None:
 
 
 class Compiled(nn.Module):
-    """`model` in train mode, compiled for the batches of `size` images; others, such as an epoch's last, run as is.
+    """`model`, compiled for batches of as many images as the first; others, such as an epoch's last, run as is.
 
-    Raises InputError where nothing can be compiled here, for want of a C++ compiler, say.
+    After `size` is set to 0 the next batch is the first. Tangents stay in the mode of theirs. Raises InputError where
+    nothing can be compiled here, for want of a C++ compiler, say.
     """
 
-    def __init__(self, model: nn.Module, size: int = 0) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model, self.size = model, size
+        self.model, self.size = model, 0
+        torch._dynamo.config.recompile_limit = 64  # sizes, modes, what takes gradients: torch's 8 are soon used up
         self.fast: Callable[[Tensor], Tensor] = torch.compile(model.forward, dynamic=False)
         self.fast_tangent = compiled(model)
         try:
@@ -86,6 +88,7 @@ class Compiled(nn.Module):
 
     def forward(self, x: Any) -> Any:
         """Return the logits, of a Dual their Dual."""
+        self.size = self.size or x.shape[0]
         if x.shape[0] != self.size:
             return self.model(x)
         return self.fast(x) if isinstance(x, Tensor) else self.fast_tangent(x)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastbat.data import dataset_card
-from fastbat.errors import InputError, choose
+from fastbat.errors import InputError, check_choices
 from fastbat.methods import METHODS, Method
 from fastbat.models import resolve_model
 from fastbat.training.machine import pick_device
@@ -123,8 +123,7 @@ class Settings:
             raise InputError(f"ema is {self.ema:g}; the decay must lie between 0 and 1, such as 0.9995")
         if not 0 <= self.weight_decay < math.inf:
             raise InputError(f"weight_decay is {self.weight_decay:g}; it must be 0 or above")
-        choose("precision", self.precision, ("auto", "float32", "bf16"))
-        choose("on_collapse", self.on_collapse, ("warn", "stop", "rollback"))
+        check_choices(self)
 
     @property
     def at_once(self) -> int:

@@ -121,7 +121,7 @@ class Trainer:
             self.candidates["ema"] = self.candidate(self.average.model, "ema")
         if name not in MODELS or 1 in (settings.batch_size, len(self.loader.images)):  # BatchNorm of one image
             part, copy = next(iter(self.loader.epoch(0))).split(settings.accumulate)[0], deepcopy(self.model)
-            for net in (copy, Compiled(copy, len(part.y))) if settings.compile else (copy,):
+            for net in (copy, Compiled(copy)) if settings.compile else (copy,):
                 rehearse(self.runs(net), method, part, self.model_args["num_classes"])
         self.compiled = Compiled(self.model) if settings.compile else None
         self.net = self.runs(self.compiled or self.model)  # what the method's passes run
@@ -167,11 +167,11 @@ class Trainer:
         sums: dict[str, tuple[Tensor, int]] = {}  # and over how many images
         name = f"epoch {self.epoch + 1} of {self.epochs}"
         first, end = self.loader.steps(self.epoch), self.loader.steps(self.epoch + 1)
+        if self.compiled:
+            self.compiled.size = 0  # that of this epoch's first part
         with bar(name) as show:
             for i, batch in enumerate(self.loader.epoch(self.epoch)):
                 show(i / (end - first), name)
-                if self.compiled and i == 0:
-                    self.compiled.size = len(batch.split(self.settings.accumulate)[0].y)
                 for replay in range(self.replays):
                     step = (first + i) * self.replays + replay
                     for k, v in self.update(batch, step).items():
