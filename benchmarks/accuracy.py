@@ -11,14 +11,10 @@ was stopped.
 """
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
 
-from machine import machine
+from machine import publish
 from released import Released
-from rich.console import Console
-from rich.table import Table
 
 from fastbat.audit import evaluate_target
 from fastbat.evaluation import paired
@@ -44,10 +40,9 @@ def main() -> None:
     for name in args.arms.split(","):
         measure(name, methods[name], args)
     if all(read_records(Run(args.out / name).evaluations) for name in methods):
-        report = {"eps_255": args.eps, "epochs": args.epochs, "width": args.width, **machine()}
-        report["arms"] = [row(name, args.out) for name in methods]
-        (args.out / "accuracy.json").write_text(json.dumps(report, indent=1) + "\n")
-        show(report)
+        about = {"eps_255": args.eps, "epochs": args.epochs, "width": args.width}
+        title = f"PreActResNet-18, width {args.width}, eps {args.eps:g}/255, {args.epochs} epochs"
+        publish(title, [row(name, args.out) for name in methods], args.out / "accuracy.json", **about)
 
 
 def every_arm(eps: float) -> dict[str, Method]:
@@ -84,18 +79,6 @@ def row(name: str, folder: Path) -> dict[str, object]:
         difference = paired(mine["mask"], theirs["mask"], mine["n"])
         line[f"{mine['attack']}_less_released"] = [round(value, 2) for value in difference]
     return line
-
-
-def show(report: dict[str, object]) -> None:
-    """Print the table."""
-    title = f"PreActResNet-18, width {report['width']}, eps {report['eps_255']:g}/255, {report['epochs']} epochs"
-    arms: list[dict[str, Any]] = report["arms"]  # type: ignore[assignment]
-    table = Table("arm", "n", "SA %", f"{arms[0]['attack']} %", "RA less released's, points", title=title)
-    for each in arms:
-        gain, low, high = each["pgd_less_released"]
-        accuracies = (f"{each[attack]:.2f}" for attack in ("clean", "pgd"))
-        table.add_row(each["arm"], str(each["n"]), *accuracies, f"{gain:+.2f} [{low:+.2f}, {high:+.2f}]")
-    Console(width=110).print(table)
 
 
 if __name__ == "__main__":

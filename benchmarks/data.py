@@ -8,26 +8,22 @@ Random images; PreActResNet-18 of width 16, batches of 128. One run, its arms in
 printed are medians, quartiles and ratios. Nothing else should run.
 """
 
-import argparse
-import json
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from machine import machine, show_arms
+from machine import figures, interleaved, parser, publish, ratio
 from PIL import Image
 
 from fastbat.data import DATASETS, Images, Loader, Splits, load
 from fastbat.data.stream import CORES
 from fastbat.methods import METHODS, FastBAT, Method
 from fastbat.training import Run, Settings, pick_device
-from fastbat.training.machine import synchronize
 from fastbat.training.trainer import Trainer
 
 CARD = DATASETS["cifar10"]
@@ -37,29 +33,16 @@ JPEGS, JPEG_SIZE = 512, (500, 375)
 
 def main() -> None:
     """Time one kind of arms and print what they took."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=ARMS)
-    parser.add_argument("--rounds", type=int, default=5, help="at least 2")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, help="JSON file")
-    args = parser.parse_args()
+    flags = parser(__doc__, rounds=5)
+    flags.add_argument("what", choices=ARMS)
+    args = flags.parse_args()
     torch.manual_seed(0)
     with TemporaryDirectory() as folder:
         device = pick_device(args.device)
         arms, base = ARMS[args.what](Path(folder), device)
-        seconds: dict[str, list[float]] = {name: [] for name in arms}
-        for i in range(-1, args.rounds):
-            for name, (_, run) in arms.items():
-                start = time.perf_counter()
-                run()
-                synchronize(device)
-                if i >= 0:
-                    seconds[name].append(time.perf_counter() - start)
-    report = {"what": args.what, "rounds": args.rounds, "device": str(device), **machine()}
-    report["arms"] = [row(name, arms[name][0], seconds, base) for name in arms]
-    show(report)
-    if args.out:
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
+        seconds = interleaved({name: run for name, (_, run) in arms.items()}, args.rounds, device)
+    rows = [row(name, arms[name][0], seconds, base) for name in arms]
+    publish(args.what, rows, args.out, what=args.what, rounds=args.rounds, device=str(device))
 
 
 Arms = tuple[dict[str, tuple[int, Callable[[], object]]], str]  # images and what runs, by name; the arm to compare with
@@ -118,23 +101,13 @@ def trainer(method: Method, n: int, folder: Path, device: torch.device) -> Train
 
 
 def row(name: str, images: int, seconds: dict[str, list[float]], base: str) -> dict[str, object]:
-    """Return the figures of one arm; the ratio is the median of the rounds' own."""
-    low, _, high = quantiles(seconds[name], n=4)
-    took = median(seconds[name])
-    ratio = median(a / b for a, b in zip(seconds[name], seconds[base], strict=True))
+    """Return the figures of one arm."""
     return {
         "arm": name,
-        "ms": round(1000 * took, 2),
-        "quartiles_ms": [round(1000 * low, 2), round(1000 * high, 2)],
-        "images_per_second": round(images / took),
-        f"over_{base}": round(ratio, 4),
+        **figures(seconds[name]),
+        "images_per_second": round(images / median(seconds[name])),
+        f"over_{base}": ratio(seconds[name], seconds[base]),
     }
-
-
-def show(report: dict[str, object]) -> None:
-    """Print the table."""
-    title = f"{report['what']}, {report['threads']} threads of {report['machine']}"
-    show_arms(title, report["arms"])  # type: ignore[arg-type]
 
 
 ARMS: dict[str, Callable[[Path, torch.device], Arms]] = {"batch": batch, "epoch": epoch, "workers": workers}

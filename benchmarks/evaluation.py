@@ -14,20 +14,17 @@ is printed are images per second (median over the rounds), ratios to the plain a
 number of images on which an arm and the plain one disagree. One JSON file holds it all, with machine and commit.
 """
 
-import argparse
-import json
 import time
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
-from machine import machine
+from machine import publish, ratio
 from pyautoattack import AutoAttack
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -40,21 +37,18 @@ Arm = Callable[[nn.Module, Tensor, Tensor, float], Tensor]  # -> (N,) bool: robu
 
 def main() -> None:
     """Run the arms and print what they took."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["pgd", "autoattack"])
-    parser.add_argument("run", type=Path, help="run directory; its best weights are attacked")
-    parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--images", type=int, default=256)
-    parser.add_argument("--eps", type=float, default=8)
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--skip", default="", help="arms to leave out but plain, comma-separated")
-    parser.add_argument("--out", type=Path, help="JSON file")
-    args = parser.parse_args()
+    flags = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    flags.add_argument("what", choices=["pgd", "autoattack"])
+    flags.add_argument("run", type=Path, help="run directory; its best weights are attacked")
+    flags.add_argument("--data-dir", type=Path)
+    flags.add_argument("--images", type=int, default=256)
+    flags.add_argument("--eps", type=float, default=8)
+    flags.add_argument("--rounds", type=int, default=1)
+    flags.add_argument("--out", type=Path, help="JSON file")
+    args = flags.parse_args()
     model, about = load_model(Run(args.run).weights("best"))
     x, y = load_test(about["dataset"]["name"], args.data_dir).slice(0, args.images).tensors()
-    arms = {name: arm for name, arm in ARMS[args.what].items() if name == "plain" or name not in args.skip.split(",")}
-    if find_spec("torchattacks") is None:
-        arms.pop("torchattacks", None)
+    arms = {name: arm for name, arm in ARMS[args.what].items() if name != "torchattacks" or find_spec(name)}
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     robust: dict[str, Tensor] = {}
     for _ in range(args.rounds):
@@ -64,41 +58,19 @@ def main() -> None:
             seconds[name].append(time.perf_counter() - start)
             print(f"{name}: {seconds[name][-1]:.1f} s, {int(robust[name].sum())} of {len(y)} robust", flush=True)
     rows = [row(name, seconds, robust, len(y)) for name in arms]
-    report = {
-        "what": args.what,
-        "eps_255": args.eps,
-        "images": len(y),
-        "model": about["model"],
-        **machine(),
-        "arms": rows,
-    }
-    show(report)
-    if args.out:
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
+    about = {"what": args.what, "eps_255": args.eps, "images": len(y), "model": about["model"]}
+    publish(f"{args.what}, {len(y)} images", rows, args.out, **about)
 
 
 def ours(attack: str, precision: str) -> Arm:
     """Return fastbat's own arm; its seconds hold the red flags, too."""
 
     def arm(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
-        with TemporaryDirectory() as folder:  # an empty one: nothing to go on with
-            saved = Path(folder) / "examples.safetensors"
-            evaluate(model, (x, y), eps=eps, attacks=["clean", attack], precision=precision, save_adversarial=saved)  # type: ignore[arg-type]
-            return robust_of(model, x, y, saved, f"{attack}@{255 * eps:g}")
+        found = evaluate(model, (x, y), eps=eps, attacks=["clean", attack], precision=precision)[attack]  # type: ignore[arg-type]
+        bits = np.unpackbits(np.frombuffer(bytes.fromhex(found.mask), np.uint8))[: found.n]
+        return torch.from_numpy(bits).bool()
 
     return arm
-
-
-def robust_of(model: nn.Module, x: Tensor, y: Tensor, saved: Path, job: str) -> Tensor:
-    """Return which images are classified correctly and have no verified adversarial example in the file `saved`."""
-    from safetensors.torch import load_file
-
-    with torch.no_grad():
-        robust = torch.cat([model(part) for part in x.split(250)]).argmax(1) == y
-    for name, tensor in load_file(saved).items():
-        if name.startswith(f"{job}/") and name.endswith("/index"):
-            robust[tensor] = False
-    return robust
 
 
 def plain_pgd(weights: bool) -> Arm:
@@ -177,26 +149,16 @@ ARMS: dict[str, dict[str, Arm]] = {
 
 def row(name: str, seconds: dict[str, list[float]], robust: dict[str, Tensor], n: int) -> dict[str, object]:
     """Return the figures of one arm."""
-    own, plain = seconds[name], seconds["plain"]
-    ratios = [b / a for a, b in zip(own, plain, strict=True)]
+    own = seconds[name]
     return {
         "arm": name,
         "seconds": [round(second, 2) for second in own],
         "images_per_second": round(n / median(own), 3),
-        "speedup": round(median(ratios), 2),
+        "speedup": ratio(seconds["plain"], own),
         "robust": int(robust[name].sum()),
         "ra": round(100 * robust[name].float().mean().item(), 2),
         "disagree": int((robust[name] != robust["plain"]).sum()),
     }
-
-
-def show(report: dict[str, object]) -> None:
-    """Print the table."""
-    title = f"{report['what']}, {report['images']} images, {report['threads']} threads of {report['machine']}"
-    table = Table("arm", "images/s", "x plain", "RA, %", "images that disagree", title=title)
-    for each in report["arms"]:  # type: ignore[attr-defined]
-        table.add_row(*(str(each[key]) for key in ("arm", "images_per_second", "speedup", "ra", "disagree")))
-    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,58 @@
-"""What a benchmark was measured with, and its table."""
+"""What the benchmarks share: arms timed in turn, what they were measured with, their figures as a table and a file."""
 
+import json
 import platform
 import subprocess
+import time
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
+from statistics import median, quantiles
+from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
 from rich.table import Table
+
+from fastbat.training.machine import synchronize
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+def parser(doc: str | None, rounds: int) -> ArgumentParser:
+    """Return a parser with what every benchmark of steps takes; its help is `doc`, the head of the file."""
+    made = ArgumentParser(description=doc, formatter_class=RawDescriptionHelpFormatter)
+    made.add_argument("--rounds", type=int, default=rounds, help="at least 2")
+    made.add_argument("--device", default="cpu")
+    made.add_argument("--out", type=Path, help="JSON file")
+    return made
+
+
+def interleaved(
+    arms: Mapping[Name, Callable[[], object]], rounds: int, device: torch.device
+) -> dict[Name, list[float]]:
+    """Return the seconds of every arm in every round; each round runs all arms, and one more, the first, warms up."""
+    seconds: dict[Name, list[float]] = {name: [] for name in arms}
+    for i in range(-1, rounds):
+        for name, run in arms.items():
+            torch.manual_seed(i)
+            start = time.perf_counter()
+            run()
+            synchronize(device)
+            if i >= 0:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def figures(seconds: Sequence[float]) -> dict[str, object]:
+    """Return the median and the quartiles in ms."""
+    low, middle, high = (round(1000 * second, 2) for second in quantiles(seconds, n=4))
+    return {"ms": middle, "quartiles_ms": [low, high]}
+
+
+def ratio(seconds: Sequence[float], base: Sequence[float]) -> float:
+    """Return the median of the rounds' own ratios."""
+    return round(median(a / b for a, b in zip(seconds, base, strict=True)), 3)
 
 
 def machine() -> dict[str, object]:
@@ -25,9 +71,15 @@ def git(*words: str) -> str:
     return subprocess.run(["git", *words], capture_output=True, text=True, cwd=here).stdout.strip()
 
 
-def show_arms(title: str, arms: list[dict[str, object]]) -> None:
-    """Print the figures of the arms, a row each."""
-    table = Table(*(name.replace("_", " ") for name in arms[0]), title=title)
+def publish(title: str, arms: list[dict[str, Any]], out: Path | None, **about: object) -> None:
+    """Print the figures of the arms, a row each; write them with `about` and the machine to the JSON file `out`."""
+    report = {**about, **machine(), "arms": arms}
+    table = Table(
+        *(name.replace("_", " ") for name in arms[0]),
+        title=f"{title}, {report['threads']} threads of {report['machine']}",
+    )
     for arm in arms:
-        table.add_row(*map(str, arm.values()))
-    Console(width=110).print(table)
+        table.add_row(*("" if value is None else str(value) for value in arm.values()))
+    Console(width=130).print(table)
+    if out:
+        out.write_text(json.dumps(report, indent=1) + "\n")

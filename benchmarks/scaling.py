@@ -8,20 +8,17 @@ are median, quartiles, images/s, and that over the same method's with the fewest
 else should run.
 """
 
-import argparse
-import json
-import time
-from pathlib import Path
-from statistics import median, quantiles
+from collections.abc import Callable
+from functools import partial
+from statistics import median
 
 import torch
-from machine import machine, show_arms
+from machine import figures, interleaved, parser, publish, ratio
 from step import fast, training
 
 from fastbat.data import Batch
 from fastbat.methods import METHODS, FastBAT, Method
 from fastbat.training import pick_device
-from fastbat.training.machine import synchronize
 
 EPS = 8 / 255
 METHOD: dict[str, Method] = {
@@ -34,58 +31,45 @@ Arm = tuple[str, int, int]  # method, threads, images
 
 def main() -> None:
     """Time the arms and print what they took."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--threads", default=",".join(map(str, sorted({1, torch.get_num_threads()}))))
-    parser.add_argument("--batch-sizes", default="32,64,128,256,512")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="JSON file")
-    args = parser.parse_args()
+    flags = parser(__doc__, rounds=5)
+    flags.add_argument("--width", type=int, default=16)
+    flags.add_argument("--threads", default=",".join(map(str, sorted({1, torch.get_num_threads()}))))
+    flags.add_argument("--batch-sizes", default="32,64,128,256,512")
+    args = flags.parse_args()
     torch.manual_seed(0)
-    device, about = pick_device(args.device), machine()
+    device = pick_device(args.device)
     numbers, sizes = ([int(each) for each in given.split(",")] for given in (args.threads, args.batch_sizes))
-    arms = {(name, threads, size): [] for name in METHOD for threads in numbers for size in sizes}
-    steps = {}
+    arms: dict[Arm, Callable[[], None]] = {}
     for size in sizes:
         batch = Batch(torch.rand(size, 3, 32, 32, device=device), torch.randint(10, (size,), device=device))
         for name, method in METHOD.items():
-            steps[name, size] = training(fast(args.width, method, device), method, batch)
-    for i in range(-1, args.rounds):
-        for (name, threads, size), seconds in arms.items():
-            torch.set_num_threads(threads)
-            start = time.perf_counter()
-            steps[name, size]()
-            synchronize(device)
-            if i >= 0:
-                seconds.append(time.perf_counter() - start)
-    report = {"width": args.width, "rounds": args.rounds, "device": str(device), **about}
-    report["arms"] = [row(arm, arms, (arm[0], numbers[0], sizes[0])) for arm in arms]
-    show(report)
-    if args.out:
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
+            step = training(fast(args.width, method, device), method, batch)
+            arms |= {(name, threads, size): partial(on, threads, step) for threads in numbers}
+    seconds = interleaved(arms, args.rounds, device)
+    rows = [row(arm, seconds[arm], (numbers[0], sizes[0]), seconds) for arm in arms]
+    about = {"width": args.width, "rounds": args.rounds, "device": str(device)}
+    publish(f"PreActResNet-18, width {args.width}", rows, args.out, **about)
 
 
-def row(arm: Arm, arms: dict[Arm, list[float]], base: Arm) -> dict[str, object]:
-    """Return the figures of one arm; the ratio is the median of the rounds' own."""
+def on(threads: int, step: Callable[[], None]) -> None:
+    """Run `step` on so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    step()
+    torch.set_num_threads(before)
+
+
+def row(arm: Arm, own: list[float], least: tuple[int, int], seconds: dict[Arm, list[float]]) -> dict[str, object]:
+    """Return the figures of one arm; the last compares images/s with the `least` threads and images."""
     name, threads, size = arm
-    low, _, high = quantiles(arms[arm], n=4)
-    faster = median(size / a / (base[2] / b) for a, b in zip(arms[arm], arms[base], strict=True))
     return {
         "method": name,
         "threads": threads,
         "batch": size,
-        "ms": round(1000 * median(arms[arm]), 1),
-        "quartiles_ms": [round(1000 * low, 1), round(1000 * high, 1)],
-        "images_per_second": round(size / median(arms[arm])),
-        "over_first": round(faster, 2),
+        **figures(own),
+        "images_per_second": round(size / median(own)),
+        "over_first": round(size / least[1] * ratio(seconds[name, *least], own), 2),
     }
-
-
-def show(report: dict[str, object]) -> None:
-    """Print the table."""
-    title = f"PreActResNet-18, width {report['width']}, on {report['machine']}"
-    show_arms(title, report["arms"])  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

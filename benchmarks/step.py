@@ -15,29 +15,23 @@ computed: seven steps without the term, one with.
 "released" is FAST-BAT as its authors run it, in float32: released.py.
 """
 
-import argparse
-import json
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median, quantiles
 from types import ModuleType
 
 import numpy as np
 import torch
-from machine import machine
+from machine import figures, interleaved, parser, publish, ratio
 from released import Released
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from fastbat.data.batch import Batch, View
 from fastbat.methods import METHODS, FastATGA, FastBAT, Method
 from fastbat.models import build_model
 from fastbat.precision import Autocast
-from fastbat.training.machine import pick_device, synchronize
+from fastbat.training.machine import pick_device
 from fastbat.training.pace import Compiled, pick_layout, pick_precision, twice
 
 PASSES = {
@@ -52,48 +46,29 @@ Step = Callable[[], None]
 
 def main() -> None:
     """Time the arms and print what they took."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--eps", type=float, default=8)
-    parser.add_argument("--rounds", type=int, default=9, help="at least 2")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compile", action="store_true", help="add the methods that allow it, compiled")
-    parser.add_argument("--only", default="", help="arms, each followed by a semicolon; all unless given")
-    parser.add_argument("--authors", type=Path, help="checkout of the authors' code")
-    parser.add_argument("--out", type=Path, help="JSON file")
-    args = parser.parse_args()
+    flags = parser(__doc__, rounds=9)
+    flags.add_argument("--width", type=int, default=16)
+    flags.add_argument("--batch-size", type=int, default=128)
+    flags.add_argument("--eps", type=float, default=8)
+    flags.add_argument("--compile", action="store_true", help="add the methods that allow it, compiled")
+    flags.add_argument("--only", default="", help="arms, each followed by a semicolon; all unless given")
+    flags.add_argument("--authors", type=Path, help="checkout of the authors' code")
+    args = flags.parse_args()
     device = pick_device(args.device)
     arms = every_arm(args, device)
     only = args.only.strip(";").split(";") if args.only else arms
     if unknown := set(only) - set(arms):
-        parser.error(f"no arm {', '.join(sorted(unknown))}; there are {'; '.join(arms)}")
+        flags.error(f"no arm {', '.join(sorted(unknown))}; there are {'; '.join(arms)}")
     arms = {name: arms[name] for name in only}
-    seconds: dict[str, list[float]] = {name: [] for name in arms}
-    for i in range(-1, args.rounds):  # one round to warm up
-        for name, step in arms.items():
-            torch.manual_seed(i)
-            start = time.perf_counter()
-            step()
-            synchronize(device)
-            if i >= 0:
-                seconds[name].append(time.perf_counter() - start)
+    seconds = interleaved(arms, args.rounds, device)
     for kind in ("", " compiled"):
         without, term = (seconds.get(f"fast-bat, {name}{kind}") for name in ("none", "tangent"))
         if without and term:
             seconds[f"fast-bat, every 8th{kind}"] = [(7 * a + b) / 8 for a, b in zip(without, term, strict=True)]
-    report = {
-        "rounds": args.rounds,
-        "device": str(device),
-        "width": args.width,
-        "batch_size": args.batch_size,
-        "eps_255": args.eps,
-        **machine(),
-    }
-    report["arms"] = [row(name, seconds) for name in seconds]
-    show(report)
-    if args.out:
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
+    about = {name: getattr(args, name) for name in ("rounds", "width", "batch_size")}
+    about |= {"eps_255": args.eps, "device": str(device)}
+    title = f"PreActResNet-18, width {args.width}, batch {args.batch_size}"
+    publish(title, [row(name, seconds) for name in seconds], args.out, **about)
 
 
 def every_arm(args: Namespace, device: torch.device) -> dict[str, Step]:
@@ -194,35 +169,20 @@ def row(name: str, seconds: dict[str, list[float]]) -> dict[str, object]:
     """Return the figures of one arm; ratios are medians of the rounds' own."""
     kind = next((kind for kind in KINDS if name.endswith(kind)), "")
     passes = PASSES.get(name.removesuffix(kind))
-    low, _, high = quantiles(seconds[name], n=4)
 
-    def ratio(a: str, b: str) -> float | None:
-        if not {a, b} <= seconds.keys():
-            return None
-        return round(median(x / y for x, y in zip(seconds[a], seconds[b], strict=True)), 2)
+    def over(base: str, own: str = name) -> float | None:
+        return ratio(seconds[own], seconds[base]) if {own, base} <= seconds.keys() else None
 
-    forwards = ratio(name, "F float32" if kind == " float32" else "F")
+    forwards = over("F float32" if kind == " float32" else "F")
     return {
         "arm": name,
-        "ms": round(1000 * median(seconds[name]), 1),
-        "quartiles_ms": [round(1000 * low, 1), round(1000 * high, 1)],
-        "over_fast_at": ratio(name, f"fast-at{kind}"),
-        "released_over_it": ratio("released float32", name),
+        **figures(seconds[name]),
+        "over_fast_at": over(f"fast-at{kind}"),
+        "released_over_it": over(name, own="released float32"),
         "forwards": forwards,
         "passes": passes,
         "over_passes": None if passes is None or forwards is None else round(forwards / passes, 2),
     }
-
-
-def show(report: dict[str, object]) -> None:
-    """Print the table."""
-    what = f"PreActResNet-18, width {report['width']}, batch {report['batch_size']}"
-    columns = ("arm", "ms", "quartiles_ms", "over_fast_at", "released_over_it", "forwards", "passes", "over_passes")
-    heads = ("arm", "ms", "quartiles", "x fast-at", "released / it", "x F", "passes", "x (passes F)")
-    table = Table(*heads, title=f"{what}, {report['threads']} threads of {report['machine']}")
-    for each in report["arms"]:  # type: ignore[attr-defined]
-        table.add_row(*("" if each[key] is None else str(each[key]) for key in columns))
-    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

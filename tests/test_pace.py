@@ -16,8 +16,8 @@ from fastbat.methods import METHODS, FastBAT
 from fastbat.models.preact_resnet import PreActBlock, PreActResNet
 from fastbat.tangent import directional
 from fastbat.training import Settings, pace, train
+from fastbat.training.gradients import gradients
 from fastbat.training.pace import Compiled, pick_layout
-from fastbat.training.trainer import Trainer
 from test_methods import CASES, EPS, batch_of, method_of, model_of, update
 
 SMALL = Settings(epochs=1, width=4, train_limit=300, select_limit=40, select_steps=1)
@@ -131,10 +131,8 @@ def test_the_parts_gradients_are_the_batchs(size, tmp_path, monkeypatch):
     found = []
     for parts in (1, 5):
         model.zero_grad()
-        trainer = object.__new__(Trainer)
-        trainer.settings, trainer.model, trainer.net = replace(SMALL, accumulate=parts), model, model
-        trainer.method = METHODS["standard"](eps=0)
-        found.append((trainer.gradients(batch)["loss"], [weight.grad.clone() for weight in model.parameters()]))
+        loss = gradients(METHODS["standard"](eps=0), model, batch, parts)["loss"]
+        found.append((loss, [weight.grad.clone() for weight in model.parameters()]))
     torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-14)
 
 
@@ -144,10 +142,8 @@ def test_in_parts_the_share_of_the_term_is_that_of_the_first():
     torch.manual_seed(5)
     update(first, model, batch.split(2)[0])
     model.zero_grad()
-    trainer = object.__new__(Trainer)
-    trainer.settings, trainer.model, trainer.net, trainer.method = replace(SMALL, accumulate=2), model, model, second
     torch.manual_seed(5)
-    assert trainer.gradients(batch)["term"].item() == pytest.approx(first.stats["term"].item(), rel=1e-4)
+    assert gradients(second, model, batch, 2)["term"].item() == pytest.approx(first.stats["term"].item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "free-at"])

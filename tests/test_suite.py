@@ -225,7 +225,7 @@ def test_ctrl_c_ends_the_trials_too_and_says_how_to_go_on(tmp_path):
     err = child.communicate(timeout=60)[1]
     assert child.returncode == 130
     assert err.strip().endswith("stopped; the same command goes on where it stopped")
-    with run.locked():  # nobody trains in it any more
+    with locked(run.path, "training"):  # nobody trains in it any more
         pass
     assert len(read_records(run.metrics)) < 5000
 

@@ -13,7 +13,7 @@ from conftest import percent
 from fastbat.audit import evaluate_target
 from fastbat.data import DATASETS, Batch, load
 from fastbat.errors import DivergedError, InputError
-from fastbat.files import load_tensors, read_records, save_tensors
+from fastbat.files import load_tensors, locked, read_records, save_tensors
 from fastbat.methods import METHODS
 from fastbat.models import build_model, load_model
 from fastbat.randomness import generator, seed_torch
@@ -21,7 +21,7 @@ from fastbat.training import Run, Settings, train
 from fastbat.training.average import Average
 from fastbat.training.run import CHECKPOINTS
 from fastbat.training.schedule import triangular
-from fastbat.training.selection import Best
+from fastbat.training.selection import Candidate
 from fastbat.training.trainer import Trainer
 
 EPS = 0.15
@@ -122,7 +122,7 @@ def test_a_crash_between_any_two_files_of_an_epoch_loses_nothing(at, tmp_path, m
         return real[calls[at]](path, *args)
 
     monkeypatch.setattr(trainer_module(), calls[at], crash)
-    monkeypatch.setattr(Best, "beats", lambda self, other: True)
+    monkeypatch.setattr(Candidate, "is_best", lambda self, record: True)
     with pytest.raises(OSError, match="power cut"):
         train(method, SMALL, tmp_path / "crashed")
     monkeypatch.undo()
@@ -398,7 +398,7 @@ def test_a_resume_with_other_settings_is_refused(tmp_path):
 
 def test_two_processes_cannot_train_in_one_run(tmp_path):
     run = Run(tmp_path / "run")
-    with run.locked(), pytest.raises(InputError, match="another process is training in"):
+    with locked(run.path, "training"), pytest.raises(InputError, match="another process is training in"):
         small_run(tmp_path)
     assert not run.config.exists()
 
@@ -443,7 +443,7 @@ def test_a_model_trained_against_no_budget_asks_for_one(tmp_path):
     [
         ({"epochs": 0}, "epochs is 0; it must be at least 1"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"train_limit": 0}, "train_limit is 0; it must be at least 1; leave it out"),
+        ({"train_limit": 0}, "train_limit is 0; it must be at least 1"),
         ({"seed": -1}, "seed is -1"),
         ({"max_lr": 0.0}, "max_lr is 0; it must be above 0 and at most a million"),
         ({"precision": "fp16"}, "unknown precision 'fp16'; did you mean 'bf16'"),

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -16,30 +17,58 @@ from fastbat.cli.listing import print_json
 from fastbat.errors import InputError, choose
 from fastbat.evaluation import ATTACKS, Evaluation
 from fastbat.evaluation.check import check_request
+from fastbat.evaluation.search import Precision
 from fastbat.processes import rank, start_processes
 from fastbat.progress import say
-from fastbat.training import export_model
+from fastbat.training import Checkpoint, export_model
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is measured, and how; the same names are flags of `fastbat evaluate` and keys of a suite's [evaluate]."""
+
+    attacks: str = "clean,pgd"
+    """Comma-separated: clean, noise, fgsm, pgd, aa, square, transfer, ... (`fastbat list attacks`)."""
+    eps: str | None = None
+    """Linf budgets of the attacks on the 0-255 scale, comma-separated; the one trained against unless given."""
+    pgd_steps: int = 50
+    """Steps of PGD, each of eps / 4."""
+    pgd_restarts: int = 10
+    """Random starts of PGD."""
+    surrogates: str | None = None
+    """For transfer: models to attack first, comma-separated, each given as a target is."""
+    eot: int = 1
+    """Climb the mean of so many passes, for a model that is random."""
+    precision: Precision = "auto"
+    """Of the search: bf16 where the device has it, or float32. Examples are verified in float32 either way."""
+    limit: int | None = None
+    """Only the first N test images."""
+    batch_size: int = 250
+    """Images attacked at a time."""
+    seed: int = 0
+    """Of the attacks' random starts."""
+    out: Path | None = None
+    """Folder for evaluation.jsonl and what an interrupted evaluation goes on from; the run directory unless given."""
+    save_adversarial: Path | None = None
+    """Write the verified adversarial examples to this .safetensors file."""
+    data_dir: Path | None = None
+    """Folder with the data set; the one trained from unless given."""
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where there is one."""
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what `evaluate_target` is asked for; InputError where a list is none, or an attack is unknown."""
+        eps = None if self.eps is None else [number / 255 for number in numbers("eps", self.eps)]
+        attacks = [choose("attack", name.strip(), ATTACKS) for name in self.attacks.split(",")]
+        return vars(self) | {"eps": eps, "attacks": attacks, "surrogates": named(self.surrogates)}
 
 
 def evaluate_command(
     target: str,
     /,
     *,
-    checkpoint: Literal["best", "last", "best-ema", "last-ema"] = "best",
-    attacks: str = "clean,pgd",
-    eps: str | None = None,
-    pgd_steps: int = 50,
-    pgd_restarts: int = 10,
-    surrogates: str | None = None,
-    eot: int = 1,
-    precision: Literal["auto", "float32", "bf16"] = "auto",
-    limit: int | None = None,
-    batch_size: int = 250,
-    seed: int = 0,
-    out: Path | None = None,
-    save_adversarial: Path | None = None,
-    data_dir: Path | None = None,
-    device: str = "auto",
+    checkpoint: Checkpoint = "best",
+    request: Annotated[Request, Parameter(name="*")] = Request(),
     json: bool = False,
     origin: Annotated[Origin, Parameter(name="*", group="A model that was not trained here")] = Origin(),  # noqa: B008
 ) -> None:
@@ -51,79 +80,20 @@ def evaluate_command(
         A run directory; a .safetensors, .pt, .pt2 (torch.export) or .onnx file; timm/NAME; or module:function.
     checkpoint
         Which weights of a run directory: of the best epoch by robust validation accuracy or the last, raw or averaged.
-    attacks
-        Comma-separated: clean, noise, fgsm, pgd, aa, square, transfer, ... (`fastbat list attacks`).
-    eps
-        Linf budgets of the attacks on the 0-255 scale, comma-separated; the one trained against unless given.
-    pgd_steps
-        Steps of PGD, each of eps / 4.
-    pgd_restarts
-        Random starts of PGD.
-    surrogates
-        For transfer: models to attack first, comma-separated, each given as a target is.
-    eot
-        Climb the mean of so many passes, for a model that is random.
-    precision
-        Of the search: bf16 where the device has it, or float32 throughout. Examples are verified in float32 either way.
-    limit
-        Only the first N test images.
-    batch_size
-        Images attacked at a time.
-    seed
-        Of the attacks' random starts.
-    out
-        Folder for evaluation.jsonl and for what an interrupted evaluation goes on from; the run directory unless given.
-    save_adversarial
-        Write the verified adversarial examples to this .safetensors file.
-    data_dir
-        Folder with the data set; the one trained from unless given.
-    device
-        cpu, cuda, or auto: cuda where there is one.
     json
         Print one JSON object instead of a table.
     """
     start_processes()
-    result = evaluate_target(
-        target,
-        checkpoint,
-        origin=origin,
-        eps=None if eps is None else [number / 255 for number in numbers("eps", eps)],
-        attacks=attack_names(attacks),
-        pgd_steps=pgd_steps,
-        pgd_restarts=pgd_restarts,
-        surrogates=named(surrogates),
-        eot=eot,
-        precision=precision,
-        limit=limit,
-        batch_size=batch_size,
-        seed=seed,
-        out=out,
-        save_adversarial=save_adversarial,
-        data_dir=data_dir,
-        device=device,
-    )
+    result = evaluate_target(target, checkpoint, origin=origin, **request.arguments())
     if rank() == 0:
         print_json(result.record()) if json else show(result)
 
 
-def check_evaluation(
-    *,
-    attacks: str = "clean,pgd",
-    eps: str | None = None,
-    surrogates: str | None = None,
-    seed: int = 0,
-    **others: Any,
-) -> None:
+def check_evaluation(*, request: Request = Request(), **others: Any) -> None:
     """Raise InputError where `fastbat evaluate` with these arguments would be refused before it opens its target."""
-    budgets = [8 / 255] if eps is None else [number / 255 for number in numbers("eps", eps)]
-    names = ("pgd_steps", "pgd_restarts", "eot", "batch_size", "limit")
-    counts = {name: others[name] for name in names if others.get(name) is not None}
-    check_request(budgets, attack_names(attacks), counts, seed, named(surrogates))
-
-
-def attack_names(text: str) -> list[str]:
-    """Return the attacks of a comma-separated list; InputError for an unknown one."""
-    return [choose("attack", name.strip(), ATTACKS) for name in text.split(",")]
+    how, names = request.arguments(), ("pgd_steps", "pgd_restarts", "eot", "batch_size", "limit")
+    counts = {name: how[name] for name in names if how[name] is not None}
+    check_request(how["eps"] or [8 / 255], how["attacks"], counts, request.seed, how["surrogates"])
 
 
 def named(targets: str | None) -> dict[str, str]:
@@ -159,7 +129,7 @@ def diagnose_command(
     /,
     *,
     out: Path,
-    checkpoint: Literal["best", "last", "best-ema", "last-ema"] = "best",
+    checkpoint: Checkpoint = "best",
     eps: float | None = None,
     limit: int = 500,
     image: int | None = None,
@@ -216,13 +186,7 @@ def diagnosis_table(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def export_command(
-    target: Path,
-    file: Path,
-    /,
-    *,
-    checkpoint: Literal["best", "last", "best-ema", "last-ema"] = "best",
-) -> None:
+def export_command(target: Path, file: Path, /, *, checkpoint: Checkpoint = "best") -> None:
     """Write a trained model for other programs: images in [0, 1] in, logits out.
 
     Parameters

@@ -9,9 +9,8 @@ import torch
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
 
-from fastbat.cli.evaluate import check_evaluation, diagnose_command, evaluate_command, export_command
+from fastbat.cli.evaluate import Request, check_evaluation, diagnose_command, evaluate_command, export_command
 from fastbat.cli.listing import list_command
-from fastbat.cli.suite import suite_app
 from fastbat.cli.train import (
     DEFAULT_METHOD,
     configure,
@@ -32,10 +31,8 @@ def main(tokens: Sequence[str] | None = None) -> None:
     tokens = list(sys.argv[1:] if tokens is None else tokens)
     try:
         build_app(tokens)(tokens, exit_on_error=False, print_error=False)
-    except (InputError, CycloptsError) as error:
+    except (InputError, DivergedError, CycloptsError) as error:
         fail(" ".join(str(error).split()), 2)
-    except DivergedError as error:
-        fail(str(error), 2)
     except OSError as error:
         what = f"{error.filename or 'a file'}: {error.strerror or error}"
         fail(f"{what}; check its folder, its rights and the free space", 2)
@@ -68,8 +65,10 @@ def build_app(tokens: Sequence[str]) -> App:
     method = (peek(tokens, "--method") or config.get("method")) if training else None
     method = choose("method", str(method or DEFAULT_METHOD), METHODS)
     refuse_stale(tokens, config, method)
-    commands = (METHODS[method], Settings) if training else (evaluate_command,)
+    commands = (METHODS[method], Settings) if training else (Request, diagnose_command)
     refuse_fractions(tokens, config, {name: hint for each in commands for name, hint in get_type_hints(each).items()})
+    from fastbat.cli.suite import suite  # here, for it checks its table with `check_command`
+
     app = App(
         name="fastbat",
         help="Fast adversarial training by bi-level optimization, and honest evaluation of what it gives.",
@@ -82,7 +81,7 @@ def build_app(tokens: Sequence[str]) -> App:
     app.command(evaluate_command, name="evaluate")
     app.command(diagnose_command, name="diagnose")
     app.command(export_command, name="export")
-    app.command(suite_app(configure_command, check_command))
+    app.command(suite)
     app.command(list_command, name="list")
     return app
 

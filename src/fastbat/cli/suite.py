@@ -2,115 +2,100 @@
 
 import signal
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from cyclopts import App, Parameter
+from cyclopts import App
 from rich.console import Console
 from rich.table import Table
 
 from fastbat.cli.listing import print_json
-from fastbat.methods import Method
-from fastbat.suite import Row, estimate, read_trials, run_suite, status
-from fastbat.training import Settings
+from fastbat.cli.main import check_command, configure_command
+from fastbat.suite import Cost, Row, estimate, read_trials, run_suite, status
 
-Configure = Callable[[Sequence[str]], tuple[Method, Settings]]
+suite = App(name="suite", help="Tables of trials: run, looked at, estimated.")
 
 
-def suite_app(configure: Configure, check: Callable[[Sequence[str]], None]) -> App:
-    """Return `fastbat suite`; `check` refuses a bad command line, `configure` parses one of `fastbat train`."""
-    app = App(
-        name="suite", help="Tables of trials: run, looked at, estimated.", default_parameter=Parameter(negative=())
-    )
+@suite.command(name="run")
+def run_command(
+    file: Path,
+    /,
+    *,
+    out: Path,
+    jobs: int = 1,
+    data_dir: Path | None = None,
+    device: str | None = None,
+    json: bool = False,
+) -> None:
+    """Run the trials of a table, each in its own process; those that are finished are not run again.
 
-    @app.command(name="run")
-    def run_command(
-        file: Path,
-        /,
-        *,
-        out: Path,
-        jobs: int = 1,
-        data_dir: Path | None = None,
-        device: str | None = None,
-        json: bool = False,
-    ) -> None:
-        """Run the trials of a table, each in its own process; those that are finished are not run again.
+    Parameters
+    ----------
+    file
+        TOML table: [train] and [evaluate] hold settings of those commands, a list is a dimension; [[arm]] is a row.
+    out
+        Folder of the suite: a run directory a trial, results.jsonl, logs. The same command goes on after any stop.
+    jobs
+        Trials that run at a time; they share the threads.
+    data_dir
+        Folder with the data set on this machine, for all trials.
+    device
+        cpu, cuda or auto, for all trials.
+    json
+        Print one JSON object instead of a table.
+    """
+    machine = {"data_dir": data_dir and data_dir.resolve(), "device": device}
+    extra = {name: value for name, value in machine.items() if value is not None}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end ends the trials, too
+    records = run_suite(file, out, check_command, extra, jobs)
+    show(status(out), json)
+    if any(record["status"] == "failed" for record in records):
+        sys.exit(1)
 
-        Parameters
-        ----------
-        file
-            TOML table: [train] and [evaluate] hold settings of those commands, a list is a dimension; [[arm]] is a row.
-        out
-            Folder of the suite: a run directory a trial, results.jsonl, logs. The same command goes on after any stop.
-        jobs
-            Trials that run at a time; they share the threads.
-        data_dir
-            Folder with the data set on this machine, for all trials.
-        device
-            cpu, cuda or auto, for all trials.
-        json
-            Print one JSON object instead of a table.
-        """
-        machine = {"data_dir": data_dir and data_dir.resolve(), "device": device}
-        extra = {name: value for name, value in machine.items() if value is not None}
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end ends the trials, too
-        records = run_suite(file, out, check, extra, jobs)
-        show(status(out), json)
-        if any(record["status"] == "failed" for record in records):
-            sys.exit(1)
 
-    @app.command(name="status")
-    def status_command(out: Path, /, *, json: bool = False) -> None:
-        """Say how far a suite is.
+@suite.command(name="status")
+def status_command(out: Path, /, *, json: bool = False) -> None:
+    """Say how far a suite is.
 
-        Parameters
-        ----------
-        out
-            Folder of the suite.
-        json
-            Print one JSON object instead of a table.
-        """
-        show(status(out), json)
+    Parameters
+    ----------
+    out
+        Folder of the suite.
+    json
+        Print one JSON object instead of a table.
+    """
+    show(status(out), json)
 
-    @app.command(name="estimate")
-    def estimate_command(file: Path, /, *, data_dir: Path | None = None, json: bool = False) -> None:
-        """Estimate what the trials of a table take here: a few steps of each kind, timed; nothing is kept.
 
-        Parameters
-        ----------
-        file
-            TOML table of trials.
-        data_dir
-            Folder with the data set on this machine.
-        json
-            Print one JSON object instead of a table.
-        """
-        extra = [] if data_dir is None else [f"--data-dir={data_dir}"]
-        costs = estimate(read_trials(file), lambda flags: configure(["train", *flags, *extra]))
-        hours = sum(cost.hours for cost in costs)
-        if json:
-            print_json({"trials": [asdict(cost) | {"hours": cost.hours} for cost in costs], "hours": hours})
-            return
-        table = Table(
-            "trial",
-            "steps",
-            "ms a step",
-            "training, h",
-            "evaluation, h",
-            caption=f"{hours:.0f} hours at most: what is broken leaves",
-        )
-        for cost in costs:
-            table.add_row(
-                cost.trial,
-                f"{cost.steps}",
-                f"{1000 * cost.seconds_per_step:.0f}",
-                f"{cost.training_hours:.2f}",
-                f"{cost.evaluation / 3600:.2f}",
-            )
-        Console().print(table)
+@suite.command(name="estimate")
+def estimate_command(file: Path, /, *, data_dir: Path | None = None, json: bool = False) -> None:
+    """Estimate what the trials of a table take here: a few steps of each kind, timed; nothing is kept.
 
-    return app
+    Parameters
+    ----------
+    file
+        TOML table of trials.
+    data_dir
+        Folder with the data set on this machine.
+    json
+        Print one JSON object instead of a table.
+    """
+    extra = [] if data_dir is None else [f"--data-dir={data_dir}"]
+    costs = estimate(read_trials(file), lambda flags: configure_command(["train", *flags, *extra]))
+    hours = sum(cost.hours for cost in costs)
+    if json:
+        print_json({"trials": [asdict(cost) | {"hours": cost.hours} for cost in costs], "hours": hours})
+    else:
+        Console().print(cost_table(costs, f"{hours:.0f} hours at most: what is broken leaves"))
+
+
+def cost_table(costs: list[Cost], caption: str) -> Table:
+    """Return the table of an estimate."""
+    table = Table("trial", "steps", "ms a step", "training, h", "evaluation, h", caption=caption)
+    for cost in costs:
+        hours = (f"{cost.training_hours:.2f}", f"{cost.evaluation / 3600:.2f}")
+        table.add_row(cost.trial, str(cost.steps), f"{1000 * cost.seconds_per_step:.0f}", *hours)
+    return table
 
 
 def show(found: list[Row], json: bool) -> None:
@@ -123,15 +108,8 @@ def show(found: list[Row], json: bool) -> None:
     for row in found:
         shares = ["" if share is None else f"{share:.1f}" for share in (row.sa, row.ra_pgd, row.ra_aa)]
         seconds = "" if row.seconds_per_epoch is None else f"{row.seconds_per_epoch:.1f}"
-        table.add_row(
-            row.trial,
-            row.state,
-            row.checkpoint,
-            f"{row.eps_255:g}" if row.eps_255 else "",
-            *shares,
-            str(row.n or ""),
-            seconds,
-        )
+        eps = f"{row.eps_255:g}" if row.eps_255 else ""
+        table.add_row(row.trial, row.state, row.checkpoint, eps, *shares, str(row.n or ""), seconds)
     Console().print(table)
     for row in found:
         if row.error:

@@ -37,8 +37,8 @@ def read_config(tokens: Sequence[str]) -> dict[str, Any]:
     file, out = peek(tokens, "--config"), peek(tokens, "--out")
     if file is not None:
         return read_toml(Path(file))
-    if "--resume" in tokens and out is not None:
-        return Run(Path(out)).read_config()
+    if {"--resume", "--resume=true"} & set(tokens) and out is not None:
+        return Run(out).read_config()
     return {}
 
 
@@ -91,10 +91,8 @@ def method_settings(name: str) -> set[str]:
 def train_command(name: str) -> Callable[..., None]:
     """Return `fastbat train` with the settings of the method `name` among its flags."""
     method_class = METHODS[name]
-    hints, docs = (
-        get_type_hints(method_class),
-        {p.arg_name: p.description for p in parse_from_object(method_class).params},
-    )
+    hints = get_type_hints(method_class)
+    docs = {p.arg_name: p.description for p in parse_from_object(method_class).params}
     own = [f for f in fields(method_class) if f.init and f.name != "eps"]  # type: ignore[arg-type]
 
     def command(
@@ -122,13 +120,7 @@ def train_command(name: str) -> Callable[..., None]:
         flag("eps", float, 8.0, "Run", "Linf budget trained against, on the 0-255 scale."),
         flag("out", Path | None, None, "Run", "Run directory; runs/DATASET-METHOD-epsE-seedS unless given."),
         flag("resume", bool, False, "Run", "Go on after the last finished epoch of --out, with its own settings."),
-        flag(
-            "config",
-            Path | None,
-            None,
-            "Run",
-            "TOML file of settings; flags override it. RUN/config.toml repeats a run.",
-        ),
+        flag("config", Path | None, None, "Run", "TOML file of settings, under flags; RUN/config.toml repeats a run."),
         *(flag(f.name, hints[f.name], f.default, f"Settings of {name}", docs.get(f.name)) for f in own),
         Argument("settings", Argument.KEYWORD_ONLY, default=Settings(), annotation=training),
     ]
@@ -143,11 +135,9 @@ def configure(
     method: str = DEFAULT_METHOD,
     eps: float = 8.0,
     settings: Settings = Settings(),  # noqa: B008 (frozen)
-    out: Path | None = None,
-    resume: bool = False,
-    config: Path | None = None,
     **options: Any,
 ) -> tuple[Method, Settings]:
     """Return what the parsed flags of `fastbat train` configure; raise InputError where that is not to be had."""
-    chosen = METHODS[method](eps=eps / 255, **options)
+    own = {name: options[name] for name in method_settings(method) & options.keys()}
+    chosen = METHODS[method](eps=eps / 255, **own)
     return chosen, settings.resolved(chosen)

@@ -19,7 +19,7 @@ from fastbat.attacks import pgd
 from fastbat.evaluation import frozen
 from fastbat.methods import Method
 from fastbat.suite.trials import Trial, flags
-from fastbat.training import Settings
+from fastbat.training import Run, Settings
 from fastbat.training.trainer import Trainer, prepare
 
 STEPS = 5  # the first is not counted
@@ -63,7 +63,7 @@ def estimate(trials: list[Trial], configure: Callable[[list[str]], tuple[Method,
 def measure(trial: Trial, method: Method, settings: Settings) -> Cost:
     """Time a few training steps and a few steps of PGD."""
     with TemporaryDirectory() as folder:
-        trainer = prepare(method, settings, folder)
+        trainer = prepare(method, settings, Run(folder))
         seconds = []
         for step, batch in enumerate(islice(trainer.loader.epoch(0), STEPS)):
             start = time.perf_counter()
@@ -91,7 +91,7 @@ def evaluation_passes(evaluation: Mapping[str, Any], images: int) -> int:
     """Return the passes of one evaluation over all its images."""
     restarted = int(evaluation.get("pgd_steps", 50)) * int(evaluation.get("pgd_restarts", 10))
     passes = PASSES | {"pgd": restarted, "pgd-highest-loss": restarted}
-    attacks = str(evaluation.get("attacks", "clean,pgd")).split(",")
+    attacks = [attack.strip() for attack in str(evaluation.get("attacks", "clean,pgd")).split(",")]
     budgets = len(str(evaluation.get("eps", "")).split(","))
     n = min(images, int(evaluation.get("limit", images)))
     return n * budgets * sum(passes.get(attack, 1) for attack in attacks)

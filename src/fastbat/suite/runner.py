@@ -4,7 +4,7 @@ DIR/
   suite.toml        the table as it was run last
   results.jsonl     one record a finished or failed trial
   TRIAL/            its run directory
-  TRIAL.json        the settings it was begun with, and the evaluations that are finished
+  TRIAL.begun.jsonl the settings it was begun with, and a record a finished evaluation
   TRIAL.log         what it printed, with its commands
 """
 
@@ -12,23 +12,22 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import torch
 
 from fastbat.errors import InputError
-from fastbat.files import append_record, locked, read_records, replacing
+from fastbat.files import append_record, locked, read_records, write_records
 from fastbat.progress import say
 from fastbat.suite.trials import Trial, flags, read_trials
 from fastbat.training import Run
+from fastbat.training.run import different
 
 Check = Callable[[Sequence[str]], None]
 Record = dict[str, Any]
@@ -44,23 +43,21 @@ class Children:
     """The processes of trials that run now, each with its share of the threads, lest they wait for each other."""
 
     def __init__(self, jobs: int) -> None:
-        self.running: set[subprocess.Popen[str]] = set()
+        self.running: set[Popen[str]] = set()
         self.ended = False
         self.environment = os.environ | {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))}
 
     def execute(self, arguments: Sequence[str], log: Path) -> str:
         """Run `fastbat` with `arguments`, its stderr added to `log`; return its stdout, or raise ChildError."""
-        if self.ended:
-            raise ChildError("stopped before its next command")
         with log.open("a+") as file:
             file.write(f"$ fastbat {shlex.join(arguments)}\n")
             file.flush()
             begin = file.tell()
             command = [sys.executable, "-m", "fastbat.cli", *arguments]
-            with subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=file, text=True, env=self.environment
-            ) as child:
+            with Popen(command, stdout=PIPE, stderr=file, text=True, env=self.environment) as child:
                 self.running.add(child)
+                if self.ended:
+                    child.terminate()
                 printed = child.communicate()[0]
                 self.running.remove(child)
             file.seek(begin)
@@ -70,17 +67,11 @@ class Children:
             raise ChildError(f"{last.removeprefix('fastbat: ')} (exit status {child.returncode}; {log.name})")
         return printed
 
-    @contextmanager
-    def ended_with(self, pool: ThreadPoolExecutor) -> Iterator["Children"]:
-        """Where the block ends early, as by Ctrl-C, end the trials too; they go on from their last finished epoch."""
-        try:
-            yield self
-        except BaseException:
-            self.ended = True
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in list(self.running):
-                child.terminate()
-            raise
+    def end(self) -> None:
+        """End them, and what is started from now on; they go on from their last finished epoch."""
+        self.ended = True
+        for child in list(self.running):
+            child.terminate()
 
 
 def run_suite(file: Path, out: Path, check: Check, extra: Mapping[str, Any], jobs: int = 1) -> list[Record]:
@@ -99,12 +90,18 @@ def run_suite(file: Path, out: Path, check: Check, extra: Mapping[str, Any], job
         records = {trial.name: record for trial in trials if (record := finished(trial, out))}
         left = [trial for trial in trials if trial.name not in records]
         say(f"{len(trials)} trials, {len(records)} of them finished before")
-        with ThreadPoolExecutor(jobs) as pool, Children(jobs).ended_with(pool) as children:
-            for future in as_completed([pool.submit(run_trial, trial, out, extra, children) for trial in left]):
-                record = future.result()
-                append_record(out / RESULTS, record)
-                records[record["trial"]] = record
-                say(f"{record['trial']}: {outcome(record)}; {len(records)} of {len(trials)} done")
+        children = Children(jobs)
+        with ThreadPoolExecutor(jobs) as pool:
+            try:
+                for future in as_completed([pool.submit(run_trial, trial, out, extra, children) for trial in left]):
+                    record = future.result()
+                    append_record(out / RESULTS, record)
+                    records[record["trial"]] = record
+                    say(f"{record['trial']}: {outcome(record)}; {len(records)} of {len(trials)} done")
+            except BaseException:  # Ctrl-C, as a rule
+                pool.shutdown(wait=False, cancel_futures=True)
+                children.end()
+                raise
     return [records[trial.name] for trial in trials]
 
 
@@ -123,23 +120,17 @@ def check_all(trials: Sequence[Trial], out: Path, check: Check, extra: Mapping[s
 
 def finished(trial: Trial, out: Path) -> Record | None:
     """Return the record of `trial` if it was finished with just these settings and evaluations."""
-    now = description(trial)
-    for record in reversed(read_records(out / RESULTS)):
-        if record["status"] == "finished" and all(record[key] == value for key, value in now.items()):
-            return dict(record)
-    return None
+    now = description(trial).items()
+    same = [each for each in read_records(out / RESULTS) if each["status"] == "finished" and now <= each.items()]
+    return same[-1] if same else None
 
 
 def description(trial: Trial) -> Record:
     """Return what identifies a trial in its records."""
-    return {
-        "trial": trial.name,
-        "train": dict(trial.train),
-        "evaluate": [dict(evaluation) for evaluation in trial.evaluations],
-    }
+    return {"trial": trial.name, "train": trial.train, "evaluate": trial.evaluations}
 
 
-def evaluate_command(trial: Trial, out: Path, evaluation: Mapping[str, Any], extra: Mapping[str, Any]) -> list[str]:
+def evaluate_command(trial: Trial, out: Path, evaluation: Record, extra: Mapping[str, Any]) -> list[str]:
     """Return the arguments of `fastbat` that measure `trial`, at its training's budget unless another is set."""
     budget = {"eps": trial.train["eps"]} if "eps" in trial.train else {}
     return ["evaluate", str(out / trial.name), *flags({**budget, **evaluation, **extra}), "--json"]
@@ -148,58 +139,36 @@ def evaluate_command(trial: Trial, out: Path, evaluation: Mapping[str, Any], ext
 def run_trial(trial: Trial, out: Path, extra: Mapping[str, Any], children: Children) -> Record:
     """Train, going on where it was begun, and evaluate, in processes of their own; return whatever became of it."""
     record: Record = {**description(trial), "status": "finished", "started": now()}
-    run, log = Run(out / trial.name), out / f"{trial.name}.log"
+    run, log, kept = Run(out / trial.name), out / f"{trial.name}.log", out / f"{trial.name}.begun.jsonl"
     resume = ["--resume"] if run.config.exists() else []
     say(f"{trial.name}: running, with its output in {log.name}")
     try:
-        begun = Begun.of(trial, out, run)
+        begin(trial, kept, run)
         children.execute(["train", *flags({**trial.train, **extra}), f"--out={run.path}", *resume], log)
         for evaluation in trial.evaluations:
-            if begun.result(evaluation) is None:
-                begun.add(
-                    evaluation, json.loads(children.execute(evaluate_command(trial, out, evaluation, extra), log))
-                )
-        record["results"] = [begun.result(evaluation) for evaluation in trial.evaluations]
+            if result(kept, evaluation) is None:
+                printed = children.execute(evaluate_command(trial, out, evaluation, extra), log)
+                append_record(kept, {"evaluate": evaluation, "result": json.loads(printed)})
+        record["results"] = [result(kept, evaluation) for evaluation in trial.evaluations]
         record["epochs"] = read_records(run.metrics)
     except (ChildError, OSError, ValueError) as error:
         record |= {"status": "failed", "error": str(error)}
     return {**record, "ended": now()}
 
 
-@dataclass
-class Begun:
-    """What a trial was begun with, on disk, so that an edited table is not taken for the one that was trained."""
+def begin(trial: Trial, kept: Path, run: Run) -> None:
+    """Keep on disk what a trial is begun with; InputError where it was begun with other settings."""
+    if not (kept.exists() and run.config.exists()):
+        write_records(kept, [{"train": trial.train}])
+    train = read_records(kept)[0]["train"]
+    if names := different(train, trial.train):
+        was = ", ".join(f"{name} = {train.get(name, 'left out')}" for name in names)
+        raise InputError(f"{str(run.path)!r} was begun with {was}; remove it, or name another --out")
 
-    file: Path
-    train: dict[str, Any]
-    results: list[tuple[dict[str, Any], Record]]
 
-    @staticmethod
-    def of(trial: Trial, out: Path, run: Run) -> "Begun":
-        """Return what is on disk of `trial`, or begin; InputError where it was begun with other settings."""
-        file, train = out / f"{trial.name}.json", dict(trial.train)
-        if not file.exists() or not run.config.exists():
-            return Begun(file, train, []).write()
-        begun = Begun(file, **json.loads(file.read_text()))
-        if other := sorted(name for name in begun.train | train if begun.train.get(name) != train.get(name)):
-            was = ", ".join(f"{name} = {begun.train.get(name, 'left out')}" for name in other)
-            raise InputError(f"{str(run.path)!r} was begun with {was}; remove it, or name another --out")
-        return begun
-
-    def result(self, evaluation: Mapping[str, Any]) -> Record | None:
-        """Return the record of an evaluation that is finished."""
-        return next((record for done, record in self.results if done == dict(evaluation)), None)
-
-    def add(self, evaluation: Mapping[str, Any], record: Record) -> None:
-        """Keep the record of a finished evaluation."""
-        self.results.append((dict(evaluation), record))
-        self.write()
-
-    def write(self) -> "Begun":
-        """Write what is known."""
-        with replacing(self.file) as file:
-            file.write(json.dumps({"train": self.train, "results": self.results}).encode())
-        return self
+def result(kept: Path, evaluation: Record) -> Record | None:
+    """Return the record of an evaluation of a trial, None where it is not finished."""
+    return next((each["result"] for each in read_records(kept)[1:] if each["evaluate"] == evaluation), None)
 
 
 def outcome(record: Record) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -43,35 +44,24 @@ def rows(trial: Trial, out: Path) -> list[Row]:
         return [unfinished(trial, out)]
     seconds, remedy = median(epoch["seconds"] for epoch in record["epochs"]), record["epochs"][-1].get("remedy_steps")
     state = f"finished by PGD-{remedy}-AT" if remedy else "finished"
-    if not record["results"]:
-        return [Row(trial.name, state, seconds_per_epoch=seconds)]
+    row = partial(Row, trial.name, state, seconds_per_epoch=seconds)
     return [
-        Row(
-            trial.name,
-            state,
-            result["settings"]["target"].removesuffix(".safetensors"),
-            eps,
-            percent(result, "clean", 0),
-            percent(result, "pgd", eps),
-            percent(result, "aa", eps),
-            result["n"],
-            seconds,
-        )
+        row(Path(result["settings"]["target"]).stem, eps, *shares(result, eps), result["n"])
         for result in record["results"]
         for eps in sorted({each["eps_255"] for each in result["accuracies"]} - {0}) or [0]
-    ]
+    ] or [row()]
 
 
-def percent(result: Mapping[str, Any], attack: str, eps: float) -> float | None:
-    """Return the accuracy under `attack` at the budget `eps` (0-255) in an evaluation's record; None without it."""
-    each = [each for each in result["accuracies"] if (each["attack"], each["eps_255"]) == (attack, eps)]
-    return each[0]["percent"] if each else None
+def shares(result: Mapping[str, Any], eps: float) -> tuple[float | None, float | None, float | None]:
+    """Return SA, RA-PGD and RA-AA at the budget `eps` (0-255) in an evaluation's record; None for what was not made."""
+    found = {(each["attack"], each["eps_255"]): each["percent"] for each in result["accuracies"]}
+    return found.get(("clean", 0)), found.get(("pgd", eps)), found.get(("aa", eps))
 
 
 def unfinished(trial: Trial, out: Path) -> Row:
     """Return how far an unfinished trial is, or why its last attempt failed."""
     attempts = [record for record in read_records(out / RESULTS) if record["trial"] == trial.name]
-    if attempts and attempts[-1]["status"] == "failed" and attempts[-1]["train"] == dict(trial.train):
+    if attempts and attempts[-1]["status"] == "failed" and attempts[-1]["train"] == trial.train:
         return Row(trial.name, "failed", error=attempts[-1]["error"])
     epochs = len(read_records(Run(out / trial.name).metrics))
     return Row(trial.name, f"{epochs} epochs trained" if epochs else "waiting")

@@ -39,8 +39,8 @@ class Trial:
     """One training run and its evaluations, each as the settings of its command."""
 
     name: str
-    train: Mapping[str, Any]
-    evaluations: tuple[Mapping[str, Any], ...]
+    train: dict[str, Any]
+    evaluations: list[dict[str, Any]]
 
 
 def read_trials(path: Path) -> list[Trial]:
@@ -62,7 +62,7 @@ def read_trials(path: Path) -> list[Trial]:
                 raise InputError(f"{name} in {str(path)!r} is no setting of a table: the suite gives it to each trial")
             if value == []:
                 raise InputError(f"{name} in {str(path)!r} is an empty list, which leaves no trial")
-    evaluations = tuple(chosen for part in asked for chosen in combinations(part))
+    evaluations = [chosen for part in asked for chosen in combinations(part)]
     trials: dict[str, Trial] = {}
     for arm in arms:
         settings = shared | {name: value for name, value in arm.items() if name != "name"}
@@ -86,9 +86,9 @@ def combinations(settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def trial_name(arm: str | None, settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> str:
     """Return the arm's name, or the method's, followed by what the trial has chosen from the lists of `settings`."""
     varied = [name for name, value in settings.items() if isinstance(value, list) and name != "method"]
-    method = [str(chosen.get("method", "fast-bat"))] if arm is None or isinstance(settings.get("method"), list) else []
-    words = [*([str(arm)] if arm is not None else []), *method, *(f"{name}{chosen[name]}" for name in varied)]
-    return "-".join(words).replace("/", "_").replace(" ", "_")
+    method = chosen.get("method", "fast-bat") if arm is None or isinstance(settings.get("method"), list) else None
+    words = (arm, method, *(f"{name}{chosen[name]}" for name in varied))
+    return "-".join(str(word) for word in words if word is not None).replace("/", "_").replace(" ", "_")
 
 
 def flags(settings: Mapping[str, Any]) -> list[str]:

@@ -2,8 +2,8 @@
 
 from fastbat.training.export import export_model
 from fastbat.training.machine import pick_device
-from fastbat.training.run import CHECKPOINTS, Run
+from fastbat.training.run import CHECKPOINTS, Checkpoint, Run
 from fastbat.training.settings import Settings
 from fastbat.training.trainer import train
 
-__all__ = ["CHECKPOINTS", "Run", "Settings", "export_model", "pick_device", "train"]
+__all__ = ["CHECKPOINTS", "Checkpoint", "Run", "Settings", "export_model", "pick_device", "train"]

@@ -7,7 +7,7 @@ import torch
 from fastbat.errors import InputError
 from fastbat.files import replacing
 from fastbat.models import load_model, save_model
-from fastbat.training.run import weights_of
+from fastbat.training.run import Run
 
 
 def export_model(target: Path | str, file: Path | str, checkpoint: str = "best") -> Path:
@@ -22,7 +22,7 @@ def export_model(target: Path | str, file: Path | str, checkpoint: str = "best")
         raise InputError(f"{str(file)!r} ends in neither .safetensors (weights) nor .pt2 (a torch.export program)")
     if file.exists():
         raise InputError(f"{str(file)!r} exists already; name another file")
-    model, about = load_model(weights_of(target, checkpoint))
+    model, about = load_model(Run(target).weights(checkpoint) if Path(target).is_dir() else target)
     if file.suffix == ".safetensors":
         save_model(file, model, about)
         return file

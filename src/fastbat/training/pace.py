@@ -34,15 +34,10 @@ def pick_layout(method: Method, model: str, precision: str, device: torch.device
 
 def pace(method: Method, layout: torch.memory_format, precision: str, device: torch.device) -> str:
     """Return in words how steps run, and why."""
-    why = {
-        ("bf16", True): "which multiplies in bf16",
-        ("bf16", False): "which only emulates bf16, and slowly",
-        ("float32", True): "though it multiplies in bf16, too",
-        ("float32", False): "which only emulates bf16",
-    }
+    can = "multiplies in bf16" if has_bf16(device) else "only emulates bf16, and slowly"
     usual = "the usual layout: the method differentiates twice" if twice(method) else "the usual layout"
     shown = "channels-last, where convolutions are faster" if layout is torch.channels_last else usual
-    return f"training in {precision} on {device}, {why[precision, has_bf16(device)]}; {shown}"
+    return f"training in {precision} on {device}, which {can}; {shown}"
 
 
 def twice(method: Method) -> bool:

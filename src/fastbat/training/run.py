@@ -10,65 +10,45 @@ RUN/
   evaluation.jsonl   one record an evaluation
 """
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import tomli_w
 
 from fastbat.errors import InputError, choose
-from fastbat.files import locked, read_records, read_toml, replacing
+from fastbat.files import read_records, read_toml, replacing
 
-CHECKPOINTS = ("best", "last", "best-ema", "last-ema")
+Checkpoint = Literal["best", "last", "best-ema", "last-ema"]
+CHECKPOINTS: tuple[str, ...] = get_args(Checkpoint)
 MAY_DIFFER_ON_RESUME = {"device", "data_dir", "workers"}
 
 
-@dataclass(frozen=True)
 class Run:
     """The files of one training run."""
 
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """Every setting, as TOML."""
-        return self.path / "config.toml"
-
-    @property
-    def metrics(self) -> Path:
-        """One record an epoch, as lines of JSON."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def state(self) -> Path:
-        """What training needs to go on."""
-        return self.path / "last.ckpt"
-
-    @property
-    def evaluations(self) -> Path:
-        """One record an evaluation, as lines of JSON."""
-        return self.path / "evaluation.jsonl"
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.config, self.metrics = self.path / "config.toml", self.path / "metrics.jsonl"
+        self.state, self.evaluations = self.path / "last.ckpt", self.path / "evaluation.jsonl"
 
     def weights(self, which: str) -> Path:
         """Return the file of the weights `which`, one of CHECKPOINTS."""
         return self.path / f"{choose('checkpoint', which, CHECKPOINTS)}.safetensors"
 
-    def check_free(self, config: Mapping[str, Any]) -> None:
+    def check_free(self, config: dict[str, Any]) -> None:
         """Raise InputError where a new run would write over something, whatever its settings."""
-        if self.path.exists() and (not self.path.is_dir() or any(f.name != ".lock" for f in self.path.iterdir())):
+        if self.path.exists() and not (self.path.is_dir() and all(f.name[0] == "." for f in self.path.iterdir())):
             raise InputError(f"{str(self.path)!r} already holds something; name another --out, or go on with --resume")
 
-    def check_same(self, config: Mapping[str, Any]) -> None:
+    def check_same(self, config: dict[str, Any]) -> None:
         """Raise InputError where the run was started with other settings than `config`."""
         before = self.read_config()
-        for name in sorted((before.keys() | config.keys()) - MAY_DIFFER_ON_RESUME):
-            if before.get(name) != config.get(name):
-                raise InputError(
-                    f"{str(self.path)!r} was started with {name} = {before.get(name)}, not {config.get(name)}; "
-                    "resume with its own settings, or name another --out"
-                )
+        if names := different(before, config):
+            was, now = before.get(names[0]), config.get(names[0])
+            raise InputError(
+                f"{str(self.path)!r} was started with {names[0]} = {was}, not {now}; "
+                "resume with its own settings, or name another --out"
+            )
         if self.metrics.exists() and read_records(self.metrics) and not self.state.exists():
             raise InputError(
                 f"{str(self.path)!r} has finished epochs but no {self.state.name} to go on from; name another --out"
@@ -85,12 +65,8 @@ class Run:
             raise InputError(f"no run to go on with: {str(self.config)!r} does not exist; name the run with --out")
         return read_toml(self.config)
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Hold the run for this process alone; raises InputError where another process trains in it."""
-        return locked(self.path, "training")
 
-
-def weights_of(target: Path | str, checkpoint: str) -> Path:
-    """Return the `checkpoint`, one of CHECKPOINTS, of a run directory; a file is itself."""
-    target = Path(target)
-    return Run(target).weights(checkpoint) if target.is_dir() else target
+def different(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return the names of the settings that are not the same in both, those of the machine left aside."""
+    names = sorted((before.keys() | now.keys()) - MAY_DIFFER_ON_RESUME)
+    return [name for name in names if before.get(name) != now.get(name)]

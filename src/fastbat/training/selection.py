@@ -12,43 +12,21 @@ from fastbat.training.collapse import STEP_RATIO
 from fastbat.training.settings import Settings
 
 
-@dataclass(frozen=True)
-class Best:
-    """The epoch with the highest robust validation accuracy; among equals standard accuracy decides."""
-
-    ra: float = -1.0
-    sa: float = -1.0
-    epoch: int = 0
-
-    def beats(self, other: "Best") -> bool:
-        """Say whether this epoch is to be kept rather than `other`."""
-        return (self.ra, self.sa) > (other.ra, other.sa)
-
-
 @dataclass
 class Candidate:
-    """Weights that every epoch judges and saves: the model's own (name ""), or their average ("ema")."""
+    """Weights that every epoch judges and saves: the model's own, or their average."""
 
     model: nn.Module
     net: nn.Module  # the same, in the precision that training runs in
-    name: str
-    best: Best = Best()
-
-    @property
-    def suffix(self) -> str:
-        """What its files are called behind best and last."""
-        return f"-{self.name}" if self.name else ""
-
-    @property
-    def prefix(self) -> str:
-        """What its accuracies are called in a record: PREFIX_sa, PREFIX_ra."""
-        return f"val_{self.name}" if self.name else "val"
+    suffix: str = ""  # of its files, behind best and last
+    prefix: str = "val"  # of its accuracies in a record: PREFIX_sa, PREFIX_ra
+    best: tuple[float, float] = (-1.0, -1.0)  # (ra, sa) of its best epoch so far
 
     def is_best(self, record: Mapping[str, Any]) -> bool:
-        """Say whether the epoch of `record` is the best so far, and remember it if so."""
-        now = Best(record.get(f"{self.prefix}_ra", 0.0), record[f"{self.prefix}_sa"], record["epoch"])
-        better = now.beats(self.best)
-        self.best = now if better else self.best
+        """Say whether the epoch of `record` has the highest ra so far, among equals the highest sa, and remember it."""
+        now = record.get(f"{self.prefix}_ra", 0.0), record[f"{self.prefix}_sa"]
+        better = now > self.best
+        self.best = max(now, self.best)
         return better
 
 

@@ -12,6 +12,10 @@ from fastbat.models import resolve_model
 from fastbat.training.machine import pick_device
 from fastbat.training.pace import check_pace, pick_precision
 
+FROM_0 = ("pad", "workers", "ga_images", "seed")  # whole numbers
+FROM_1 = ("image_size", "train_limit", "epochs", "batch_size", "accumulate",
+          "select_steps", "select_restarts", "select_limit")  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -91,25 +95,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         dataset_card(self.dataset)
-        least = {
-            "image_size": 1,
-            "pad": 0,
-            "rotation": 0,
-            "workers": 0,
-            "epochs": 1,
-            "batch_size": 1,
-            "accumulate": 1,
-            "select_steps": 1,
-            "select_restarts": 1,
-            "select_limit": 1,
-            "ga_images": 0,
-            "seed": 0,
-        }
-        for name, minimum in least.items():
-            if getattr(self, name) is not None and getattr(self, name) < minimum:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least {minimum}")
-        if self.train_limit is not None and self.train_limit < 1:
-            raise InputError(f"train_limit is {self.train_limit}; it must be at least 1; leave it out for all images")
+        for least, names in enumerate((FROM_0, FROM_1)):
+            for name in names:
+                if (value := getattr(self, name)) is not None and value < least:
+                    raise InputError(f"{name} is {value}; it must be at least {least}")
         if self.max_lr is not None and not 0 < self.max_lr <= 1e6:
             raise InputError(f"max_lr is {self.max_lr:g}; it must be above 0 and at most a million")
         for name in ("momentum", "momentum_at_peak", "label_smoothing"):
@@ -121,8 +110,9 @@ class Settings:
             )
         if self.ema is not None and not 0 < self.ema < 1:
             raise InputError(f"ema is {self.ema:g}; the decay must lie between 0 and 1, such as 0.9995")
-        if not 0 <= self.weight_decay < math.inf:
-            raise InputError(f"weight_decay is {self.weight_decay:g}; it must be 0 or above")
+        for name in ("weight_decay", "rotation"):
+            if (value := getattr(self, name)) is not None and not 0 <= value < math.inf:
+                raise InputError(f"{name} is {value:g}; it must be 0 or above")
         check_choices(self)
 
     @property

@@ -15,8 +15,7 @@ from torch.optim import SGD
 from fastbat.errors import InputError
 from fastbat.files import load_tensors, save_tensors
 from fastbat.methods import Method
-
-IGNORED = {"device": None, "workers": None}  # may differ from the run that is gone on with
+from fastbat.training.run import different
 
 
 def save_state(
@@ -41,7 +40,7 @@ def read_state(path: Path, about: Mapping[str, Any]) -> tuple[dict[str, Tensor],
     tensors, found = load_tensors(path)
     wanted = json.loads(json.dumps(about))
     for part in ("config", "dataset", "model"):
-        if {**found[part], **IGNORED} != {**wanted[part], **IGNORED}:
+        if different(found[part], wanted[part]):
             raise InputError(f"{str(path)!r} was written with another {part}; train anew into another --out")
     return tensors, found
 

@@ -10,7 +10,7 @@ never stopped, bit for bit on one CPU with the same number of threads.
 import math
 import time
 from copy import deepcopy
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from torch.optim import SGD
 from fastbat.data import Batch, Loader, Splits, load
 from fastbat.errors import DivergedError, InputError
 from fastbat.evaluation import gradient_alignment
-from fastbat.files import append_record, read_records, write_records
+from fastbat.files import append_record, locked, read_records, write_records
 from fastbat.methods import Method
 from fastbat.models import MODELS, build_model, load_weights, save_model
 from fastbat.precision import Autocast
@@ -30,12 +30,13 @@ from fastbat.progress import bar, say
 from fastbat.randomness import seed_torch
 from fastbat.training.average import Average
 from fastbat.training.collapse import has_collapsed, pgd_at, remedy
+from fastbat.training.gradients import Sums, add, gradients, means
 from fastbat.training.machine import peak_memory_mib, pick_device, synchronize
 from fastbat.training.pace import Compiled, pace, pick_layout
 from fastbat.training.rehearsal import rehearse
 from fastbat.training.run import Run
 from fastbat.training.schedule import piecewise, triangular
-from fastbat.training.selection import Best, Candidate, judge
+from fastbat.training.selection import Candidate, judge
 from fastbat.training.settings import Settings, describe
 from fastbat.training.state import read_state, restore, save_state
 
@@ -47,12 +48,12 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
     or the data are not to be had; DivergedError where the loss or a weight is no longer a number. Seeds torch's
     global generators.
     """
-    run, settings = Run(Path(out)), settings.resolved(method)
+    run, settings = Run(out), settings.resolved(method)
     config = describe(method, settings)
     check = run.check_same if resume else run.check_free
     check(config)
-    trainer = prepare(method, settings, run.path)
-    with run.locked():
+    trainer = prepare(method, settings, run)
+    with locked(run.path, "training"):
         check(config)  # again: another process may have been here while the data were read
         run.write_config(config)
         say(trainer.pace)
@@ -60,23 +61,15 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
     return run
 
 
-def prepare(method: Method, settings: Settings, out: Path | str) -> "Trainer":
-    """Return a trainer with model and data for the run directory `out`, where nothing is written yet."""
-    settings = settings.resolved(method)
+def prepare(method: Method, settings: Settings, run: Run) -> "Trainer":
+    """Return a trainer with model and data for `run`, where nothing is written yet; `settings` are resolved."""
     how = ("image_column", "label_column", "image_size", "pad", "flip", "rotation", "workers")
     device = pick_device(settings.device)
     splits = load(settings.dataset, settings.data_dir, **{name: getattr(settings, name) for name in how})
     if settings.train_limit is not None:
         splits = replace(splits, train=splits.train.slice(0, settings.train_limit))
     method = replace(method)  # type: ignore[type-var]  # a new one, for the memory of another run is not this run's
-    return Trainer(Run(Path(out)), method, settings, splits, device)
-
-
-def loader_of(splits: Splits, settings: Settings, device: torch.device) -> Loader:
-    """Return the batches of the training images."""
-    card, images = splits.card, splits.train.to(device)
-    augmentation = {"pad": card.pad or 0, "flip": card.flip, "rotation": card.rotation, "phases": card.phases}
-    return Loader(images, settings.batch_size, settings.seed, **augmentation, epochs=settings.epochs or 0)  # type: ignore[arg-type]
+    return Trainer(run, method, settings, splits, device)
 
 
 class Trainer:
@@ -86,12 +79,15 @@ class Trainer:
         assert settings.max_lr is not None  # resolved
         assert settings.epochs is not None
         self.run, self.settings, self.device, self.card = run, settings, device, splits.card
+        augmentation = (self.card.pad or 0, self.card.flip, self.card.rotation, self.card.phases)
         self.given = self.method = method  # as configured, and the one in charge
         self.max_lr, self.epochs, self.epoch = settings.max_lr, settings.epochs, 0
         self.highest_ra = -1.0  # on validation images, of all epochs kept; with init_from of the weights before them
         self.discarded: list[dict[str, Any]] = []  # the records of the next epoch that were taken back
         self.stopped = False
-        self.loader = loader_of(splits, settings, device)
+        self.loader = Loader(
+            splits.train.to(device), settings.batch_size, settings.seed, *augmentation, settings.epochs
+        )
         for need, reason in getattr(method, "needs", {}).items():
             if need not in self.loader.keeps:
                 raise InputError(reason)
@@ -101,7 +97,7 @@ class Trainer:
         train = splits.train
         self.dataset = {"name": settings.dataset, "fingerprint": train.fingerprint, "classes": train.classes}
         shape = {name: getattr(settings, name) for name in ("width", "activation", "stem", "dropout")}
-        norm = {"mean": splits.card.mean, "std": splits.card.std}
+        norm = {"mean": self.card.mean, "std": self.card.std}
         self.model_args: dict[str, Any] = {"name": settings.model, "num_classes": len(train.classes), **shape, **norm}
         self.build()
 
@@ -116,9 +112,10 @@ class Trainer:
         self.pace = pace(method, layout, settings.precision, self.device)
         self.model = self.model.to(memory_format=layout)
         self.average = None if settings.ema is None else Average(self.model, settings.ema)
-        self.candidates = {"model": self.candidate(self.model, "")}
+        self.candidates = {"model": Candidate(self.model, self.runs(self.model))}
         if self.average:
-            self.candidates["ema"] = self.candidate(self.average.model, "ema")
+            ema = self.average.model
+            self.candidates["ema"] = Candidate(ema, self.runs(ema), "-ema", "val_ema")
         if name not in MODELS or 1 in (settings.batch_size, len(self.loader.images)):  # BatchNorm of one image
             part, copy = next(iter(self.loader.epoch(0))).split(settings.accumulate)[0], deepcopy(self.model)
             for net in (copy, Compiled(copy)) if settings.compile else (copy,):
@@ -128,10 +125,6 @@ class Trainer:
         fused = True if name in MODELS else None  # it has no room for a weight that gets its first gradient later
         how = {"momentum": settings.momentum, "weight_decay": settings.weight_decay, "fused": fused}
         self.optimizer = SGD(self.model.parameters(), 0.0, **how)  # type: ignore[arg-type]
-
-    def candidate(self, model: nn.Module, name: str) -> Candidate:
-        """Return `model` as weights to be judged and saved under `name`."""
-        return Candidate(model, self.runs(model), name)
 
     def runs(self, model: nn.Module) -> nn.Module:
         """Return `model` in the precision of the training."""
@@ -164,7 +157,7 @@ class Trainer:
     def train_epoch(self) -> dict[str, Any]:
         """Run the method over every training image once; return the epoch's training record."""
         start = time.perf_counter()
-        sums: dict[str, tuple[Tensor, int]] = {}  # and over how many images
+        sums: Sums = {}
         name = f"epoch {self.epoch + 1} of {self.epochs}"
         first, end = self.loader.steps(self.epoch), self.loader.steps(self.epoch + 1)
         if self.compiled:
@@ -196,39 +189,12 @@ class Trainer:
         self.model.train()
         if settings.label_smoothing:
             batch = replace(batch, label_smoothing=settings.label_smoothing)
-        found = self.gradients(batch)
+        found = gradients(self.method, self.net, batch, settings.accumulate)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average:
             self.average.update(self.model, step)
         return found
-
-    def gradients(self, batch: Batch) -> dict[str, Tensor]:
-        """Leave the gradients of the method's losses in the weights; return the mean loss and what was measured.
-
-        The parts of a batch share them by size; the gradients are weighted, for methods read some off their losses.
-        """
-        found: dict[str, tuple[Tensor, int]] = {}  # sums, and over how many images
-        parts, before = batch.split(self.settings.accumulate), 0
-        for part in parts:
-            if before:
-                self.weigh(before / len(part.y))
-            values = []
-            for loss in self.method.losses(self.net, part):
-                loss.backward()
-                values.append(loss.detach())
-            before = len(part.y)
-            for name, value in {"loss": torch.stack(values).mean(), **self.method.stats}.items():
-                add(found, name, value, len(part.y))
-        if len(parts) > 1:
-            self.weigh(before / len(batch.y))
-        return means(found)
-
-    def weigh(self, share: float) -> None:
-        """Multiply the gradients that have come together so far."""
-        for weight in self.model.parameters():
-            if weight.grad is not None:
-                weight.grad.mul_(share)
 
     def schedule(self, step: int) -> None:
         """Set learning rate and momentum of update `step`."""
@@ -280,18 +246,16 @@ class Trainer:
             record |= {"remedy_steps": getattr(self.method, "steps", None)}
         self.discarded, self.highest_ra = [], max(self.highest_ra, record.get("val_ra", -1.0))
         for candidate in self.candidates.values():
-            record[f"best{candidate.suffix}"] = candidate.is_best(record)
-            if record[f"best{candidate.suffix}"]:
-                save_model(self.run.weights(f"best{candidate.suffix}"), candidate.model, self.about())
-            save_model(self.run.weights(f"last{candidate.suffix}"), candidate.model, self.about())
+            best = record[f"best{candidate.suffix}"] = candidate.is_best(record)
+            for which in ("best", "last") if best else ("last",):
+                save_model(self.run.weights(f"{which}{candidate.suffix}"), candidate.model, self.about())
         append_record(self.run.metrics, record | {"peak_memory_mib": peak_memory_mib(self.device)})
         self.save_state()
 
     def save_state(self) -> None:
         """Write what training goes on from."""
-        bests = {kind: asdict(candidate.best) for kind, candidate in self.candidates.items()}
-        so_far = {"bests": bests, "highest_ra": self.highest_ra, "discarded": self.discarded}
-        about = {**self.about(), **so_far}
+        bests = {kind: candidate.best for kind, candidate in self.candidates.items()}
+        about = {**self.about(), "bests": bests, "highest_ra": self.highest_ra, "discarded": self.discarded}
         save_state(self.run.state, self.models(), self.optimizer, self.method, about)
 
     def restore(self) -> None:
@@ -301,7 +265,7 @@ class Trainer:
         restore(tensors, self.models(), self.optimizer, self.method)
         self.epoch, self.highest_ra, self.discarded = found["epoch"], found["highest_ra"], found["discarded"]
         for kind, candidate in self.candidates.items():
-            candidate.best = Best(**found["bests"][kind])
+            candidate.best = tuple(found["bests"][kind])
 
     def models(self) -> dict[str, nn.Module]:
         """Return the models whose weights are part of the run's state, by name."""
@@ -319,17 +283,6 @@ class Trainer:
             "fastbat": version("fastbat"),
         }
         return about if self.method is self.given else {**about, "remedy_steps": getattr(self.method, "steps", None)}
-
-
-def add(sums: dict[str, tuple[Tensor, int]], name: str, value: Tensor, images: int) -> None:
-    """Add a mean over so many images to its sum."""
-    so_far, count = sums.get(name, (torch.zeros_like(value), 0))
-    sums[name] = so_far + images * value, count + images
-
-
-def means(sums: dict[str, tuple[Tensor, int]]) -> dict[str, Tensor]:
-    """Return the mean of each sum over the images that have it."""
-    return {name: value / images for name, (value, images) in sums.items()}
 
 
 def epoch_line(record: dict[str, Any], epochs: int) -> str:

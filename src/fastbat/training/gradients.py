@@ -1,0 +1,51 @@
+"""The gradients of one update: those of a method's losses on a batch, whole or in parts that share it by size.
+
+    grad = sum_i n_i / n grad_i,    n_i images in part i of n
+
+The gradients are weighted, not the losses, for methods read some off their losses.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from fastbat.data import Batch
+from fastbat.methods import Method
+
+Sums = dict[str, tuple[Tensor, int]]  # of means times images, and over how many images
+
+
+def gradients(method: Method, net: nn.Module, batch: Batch, parts: int) -> dict[str, Tensor]:
+    """Leave the gradients in the weights of `net`; return the mean loss and what was measured, still on the device."""
+    found: Sums = {}
+    cut, before = batch.split(parts), 0
+    for part in cut:
+        if before:
+            weigh(net, before / len(part.y))
+        losses = []
+        for loss in method.losses(net, part):
+            loss.backward()
+            losses.append(loss.detach())
+        before = len(part.y)
+        for name, value in {"loss": torch.stack(losses).mean(), **method.stats}.items():
+            add(found, name, value, before)
+    if len(cut) > 1:
+        weigh(net, before / len(batch.y))
+    return means(found)
+
+
+def weigh(net: nn.Module, share: float) -> None:
+    """Multiply the gradients that have come together so far."""
+    for weight in net.parameters():
+        if weight.grad is not None:
+            weight.grad.mul_(share)
+
+
+def add(sums: Sums, name: str, value: Tensor, images: int) -> None:
+    """Add a mean over so many images to its sum."""
+    so_far, count = sums.get(name, (torch.zeros_like(value), 0))
+    sums[name] = so_far + images * value, count + images
+
+
+def means(sums: Sums) -> dict[str, Tensor]:
+    """Return the mean of each sum over the images that have it."""
+    return {name: value / images for name, (value, images) in sums.items()}
