@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from fastbat import evaluate
 from fastbat.evaluation import ATTACKS
 from fastbat.methods import METHODS
+from fastbat.tangent import Dual
 from test_methods import batch_of, model_of, update
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +36,7 @@ def index() -> dict[str, list[str]]:
     """Return the rows of the index by method."""
     rows = [cells(line) for line in (DOCS / "methods" / "README.md").read_text().splitlines() if line.startswith("|")]
     start = next(i for i, row in enumerate(rows) if row[0] == "method")
-    assert rows[start] == ["method", "forward", "backward", "double", "BatchNorm", "extra memory", "page"]
+    assert rows[start] == ["method", "forward", "backward", "tangent", "BatchNorm", "extra memory", "page"]
     return {row[0]: row[1:] for row in rows[start + 2 :] if len(row) == len(rows[start])}
 
 
@@ -72,24 +74,30 @@ def test_a_page_names_every_flag_with_its_default(name: str) -> None:
 
 
 class Tally(torch.autograd.Function):
-    """The identity on a network's logits; counts passes, and those through the graph of a backward pass apart."""
+    """The identity on a network's logits; counts passes."""
 
     @staticmethod
     def forward(ctx, logits: Tensor, counts: Counter) -> Tensor:
         counts["forward"] += 1
-        ctx.counts, ctx.visited = counts, False
+        ctx.counts = counts
         return logits.clone()
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        ctx.counts["double" if ctx.visited else "backward"] += 1
-        ctx.visited = True
+        ctx.counts["backward"] += 1
         return gradient, None
 
 
 def counted(module: nn.Module) -> Counter:
     counts: Counter[str] = Counter()
-    module.register_forward_hook(lambda _, __, output: Tally.apply(output, counts))
+
+    def count(_: nn.Module, __: Any, output: Tensor | Dual) -> Tensor | None:
+        if isinstance(output, Tensor):
+            return Tally.apply(output, counts)
+        counts["tangent"] += 1
+        return None
+
+    module.register_forward_hook(count)
     return counts
 
 
@@ -98,7 +106,7 @@ def test_the_index_counts_the_passes_of_an_update(name: str) -> None:
     model, batch = model_of("preactresnet18"), batch_of("preactresnet18")
     whole, first = counted(model), counted(model.network.stem)
     update(METHODS[name](eps=8 / 255), model, batch)
-    found = [whole["forward"], whole["backward"], whole["double"], int(model.network.bn.num_batches_tracked)]
+    found = [whole["forward"], whole["backward"], whole["tangent"], int(model.network.bn.num_batches_tracked)]
     assert [int(cell) for cell in index()[name][:4]] == found
     alone = [first["forward"] - whole["forward"], first["backward"] - whole["backward"]]
     assert alone == ([20, 20] if name == "yopo" else [0, 0])

@@ -43,11 +43,10 @@ class Case(NamedTuple):
 CASES = {
     "fast-bat": Case("fast-bat", 3),
     "fast-bat, z uniform": Case("fast-bat", 2, {"linearise": "uniform"}),
-    "fast-bat, mixed at delta": Case("fast-bat", 4, {"mixed_at": "delta"}),
-    "fast-bat, tangent": Case("fast-bat", 3, {"ig_mode": "tangent"}),
-    "fast-bat, every third": Case(
-        "fast-bat", 3, {"ig_mode": "tangent", "ig_every": 3, "ig_weight": 10.0}, remembers=True
-    ),
+    "fast-bat, mixed at delta": Case("fast-bat", 3, {"mixed_at": "delta"}),
+    "fast-bat, hessian-free": Case("fast-bat", 3, {"ig_mode": "hessian-free"}),
+    "fast-bat, hessian-free at delta": Case("fast-bat", 4, {"ig_mode": "hessian-free", "mixed_at": "delta"}),
+    "fast-bat, every third": Case("fast-bat", 3, {"ig_every": 3, "ig_weight": 10.0}, remembers=True),
     "fast-bat, hessian-aware": Case("fast-bat", 3, {"ig_mode": "hessian-aware"}),
     "fast-bat, none": Case("fast-bat", 3, {"ig_mode": "none"}),
     "fast-bat, kl": Case("fast-bat", 4, {"attack_objective": "kl"}),
@@ -55,7 +54,7 @@ CASES = {
     "fast-at": Case("fast-at", 2),
     "fast-at-ga": Case("fast-at-ga", 3, in_image=False),
     "fast-at-ga, random": Case("fast-at-ga", 3, {"init": "random"}, in_image=False),
-    "fast-at-ga, tangent": Case("fast-at-ga", 3, {"penalty": "tangent"}, in_image=False),
+    "fast-at-ga, double": Case("fast-at-ga", 3, {"penalty": "double"}, in_image=False),
     "pgd-at": Case("pgd-at", 4, {"steps": 3}),
     "pgd-2": Case("pgd-2", 3),
     "pgd-7": Case("pgd-7", 8),

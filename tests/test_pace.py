@@ -13,8 +13,9 @@ from fastbat.attacks.objective import cross_entropy
 from fastbat.data import Batch
 from fastbat.errors import InputError
 from fastbat.methods import METHODS, FastBAT
+from fastbat.methods.fast_at_ga import FastATGA
 from fastbat.models.preact_resnet import PreActBlock, PreActResNet
-from fastbat.tangent import directional
+from fastbat.tangent import directional, push
 from fastbat.training import Settings, pace, train
 from fastbat.training.gradients import gradients
 from fastbat.training.pace import Compiled, pick_layout
@@ -88,9 +89,9 @@ def test_precision_is_chosen_by_the_device(monkeypatch):
 def test_the_layout_is_the_usual_one_where_a_method_differentiates_twice():
     fast, ga, exact, cheap = (
         METHODS["fast-at"](EPS),
-        METHODS["fast-at-ga"](EPS),
+        METHODS["fast-at-ga"](EPS, penalty="double"),
+        FastBAT(EPS, ig_mode="hessian-free"),
         FastBAT(EPS),
-        FastBAT(EPS, ig_mode="none"),
     )
     layouts = [
         pick_layout(m, "preactresnet18", "bf16", CPU) for m in (fast, cheap, replace(exact, ig_weight=0), ga, exact)
@@ -102,7 +103,7 @@ def test_the_layout_is_the_usual_one_where_a_method_differentiates_twice():
 
 def test_how_steps_run_is_said(tmp_path, capsys):
     train(METHODS["fast-at"](EPS), replace(SMALL, precision="float32"), tmp_path / "fast")
-    train(FastBAT(EPS), replace(SMALL, precision="float32"), tmp_path / "twice")
+    train(FastBAT(EPS, ig_mode="hessian-free"), replace(SMALL, precision="float32"), tmp_path / "twice")
     first, second = (line for line in capsys.readouterr().err.splitlines() if line.startswith("training in"))
     assert first.startswith("training in float32 on cpu, ")
     assert first.endswith("; channels-last, where convolutions are faster")
@@ -165,8 +166,8 @@ def test_every_method_trains_in_parts(name, tmp_path, monkeypatch):
     [
         (METHODS["free-at"](EPS), {"accumulate": 2}, "take a smaller batch_size"),
         (METHODS["fast-at"](EPS), {"accumulate": 0}, "accumulate is 0; it must be at least 1"),
-        (FastBAT(EPS), {"compile": True}, "FastBAT differentiates a gradient.* or take ig_mode tangent"),
-        (METHODS["fast-at-ga"](EPS), {"compile": True}, "FastATGA differentiates a gradient.* or take penalty tangent"),
+        (FastBAT(EPS, ig_mode="hessian-free"), {"compile": True}, "FastBAT differentiates .* or take ig_mode tangent"),
+        (FastATGA(EPS, penalty="double"), {"compile": True}, "FastATGA differentiates .* or take penalty tangent"),
         (METHODS["yopo"](EPS), {"compile": True}, "Yopo stops the network behind its first layer; leave it out"),
     ],
 )
@@ -223,19 +224,20 @@ def test_a_compiled_tangent_is_that_of_its_own_network(compiler, monkeypatch):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
         with monkeypatch.context() as patch:
             patch.setattr("fastbat.tangent.RULES", {})
-            directional(net, batch.x, batch.y, t, cross_entropy)  # would be refused if it ran layer by layer
+            push(net, batch.x, t)  # would lack its rules if it ran layer by layer
 
 
 @compiles
-def test_a_tangent_without_a_rule_is_refused_by_its_name_when_it_is_to_be_compiled_too(compiler, tmp_path, monkeypatch):
+def test_a_network_without_a_tangent_cannot_be_compiled_and_that_is_said_first(compiler, tmp_path, monkeypatch, capsys):
     (tmp_path / "odd.py").write_text(
         "import torch\n\n\ndef net(**_):\n"
         "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10), torch.nn.Tanh())\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     settings = replace(SMALL, compile=True, width=None, model="odd:net")
-    with pytest.raises(InputError, match="no tangent of tanh is known; take ig_mode hessian-free"):
-        train(FastBAT(EPS, ig_mode="tangent"), settings, tmp_path / "run")
+    with pytest.raises(InputError, match=r"compile is on, but the network has no tangent \(tanh\)"):
+        train(FastBAT(EPS), settings, tmp_path / "run")
+    assert "no tangent of this network (tanh): differentiating twice instead" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
@@ -250,7 +252,7 @@ def test_training_compiles_on_demand(compiler, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", counted)
     torch._dynamo.utils.counters.clear()
     settings = replace(SMALL, compile=True, train_limit=250, batch_size=100)
-    train(FastBAT(EPS, ig_mode="tangent"), settings, tmp_path / "run")
+    train(FastBAT(EPS), settings, tmp_path / "run")
     assert calls == [1] + [100] * 4 * 2  # a trial, then three passes of each full batch and a tangent's
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 1
     assert not torch._dynamo.utils.counters["graph_break"]

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -26,27 +27,42 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fastbat.attacks.gradient import input_gradient
 from fastbat.attacks.objective import Objective
-from fastbat.errors import InputError
+from fastbat.progress import say
 
 aten = torch.ops.aten
 
 
 def directional(model: nn.Module, x: Tensor, y: Tensor, t: Tensor, objective: Objective) -> Tensor:
-    """Return <grad_x objective(f(x), y), t>, 0-d, for x, t (B, C, H, W), labels y (B,); see `push`."""
-    logits, moved = push(model, x, t)
-    (v,) = torch.autograd.grad(objective(logits, y), logits, create_graph=True)
-    return (v * moved).sum()
+    """Return <grad_x objective(f(x), y), t>, 0-d, for x, t (B, C, H, W), labels y (B,), differentiable in the weights.
+
+    BatchNorm's running statistics stay as they are. Where the network does what RULES lacks, by differentiating twice.
+    """
+    with _statistics_kept(model):
+        if model not in LACKING:
+            try:
+                logits, moved = push(model, x, t)
+                (v,) = torch.autograd.grad(objective(logits, y), logits, create_graph=True)
+                return (v * moved).sum()
+            except (NoRule, AttributeError, TypeError) as error:
+                LACKING.add(model)
+                say(f"no tangent of this network ({error}): differentiating twice instead, which is slower")
+        g = input_gradient(model, x, y, torch.zeros_like(x), objective=objective, create_graph=True)
+    return (g * t).sum()
 
 
 def push(model: nn.Module, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Return f(x) and f'(x) t (both B, classes) for x, t (B, C, H, W), differentiable with respect to the weights.
-
-    BatchNorm's running statistics stay as they are. InputError where the network uses an operation that RULES lacks.
-    """
-    with _statistics_kept(model):
-        out = model(Dual(x, t))
+    """Return f(x) and f'(x) t (both B, classes) for x, t (B, C, H, W); NoRule for an operation that RULES lacks."""
+    out = model(Dual(x, t))
     return out.a, out.t
+
+
+class NoRule(Exception):
+    """An operation whose tangent is not known here."""
+
+
+LACKING = WeakSet[nn.Module]()  # networks that were found to need a rule that is not there
 
 
 @dataclass(eq=False)
@@ -62,7 +78,7 @@ class Dual:
     ) -> Any:
         """Apply the rule of `func`."""
         if func not in RULES:
-            raise refusal(getattr(func, "__name__", str(func)))
+            raise NoRule(getattr(func, "__name__", str(func)))
         return RULES[func](func, *args, **(kwargs or {}))
 
     def __getattr__(self, name: str) -> Any:
@@ -95,14 +111,9 @@ class Dual:
         return self
 
 
-def refusal(name: str) -> InputError:
-    """Return the error for an operation without a rule."""
-    return InputError(f"no tangent of {name} is known; take ig_mode hessian-free, or of fast-at-ga penalty double")
-
-
 def _refused(name: str) -> Callable[..., Any]:
     def operator(*_: Any) -> Any:
-        raise refusal(name)
+        raise NoRule(name)
 
     return operator
 

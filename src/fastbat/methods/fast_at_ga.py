@@ -37,8 +37,8 @@ class FastATGA:
     """Weight of the penalty; 0.02 * 10^(255 eps / 8) unless given: 0.2 at 8/255, 2 at 16/255."""
     init: Literal["zero", "random"] = "zero"
     """d0: zero, plain FGSM in effect (the authors'), or P(U(-eps, eps))."""
-    penalty: Literal["double", "tangent"] = "double"
-    """How its gradient is found: by differentiating twice, or the same by a tangent, cheaper, where it has rules."""
+    penalty: Literal["double", "tangent"] = "tangent"
+    """How its gradient is found: by differentiating twice, or the same by a tangent, cheaper."""
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -48,8 +48,8 @@ class FastBAT:
     """Linearisation point z: one unsigned step, one signed step of eps / 2, uniform noise, or a random corner."""
     mixed_at: Literal["z", "delta"] = "z"
     """Where grad_theta,d is taken: z (the derivative of Eq. 8; released code) or d* (Eq. 12; Hessian-aware always)."""
-    ig_mode: Literal["hessian-free", "tangent", "hessian-aware", "none"] = "hessian-free"
-    """The implicit gradient: Cor. 1; the same to first order; Prop. 1 with Eq. 23; or left out."""
+    ig_mode: Literal["hessian-free", "tangent", "hessian-aware", "none"] = "tangent"
+    """The implicit gradient: Cor. 1, in one backward pass; the same by a tangent; Prop. 1 with Eq. 23; or left out."""
     ig_every: int = 1
     """It is added in every so many batches, so many times as heavy."""
     attack_objective: Literal["ce", "kl", "dlr"] = "ce"

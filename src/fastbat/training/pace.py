@@ -16,7 +16,7 @@ from fastbat.errors import InputError
 from fastbat.methods import Method
 from fastbat.models import MODELS
 from fastbat.precision import has_bf16
-from fastbat.tangent import compiled
+from fastbat.tangent import Dual, NoRule, compiled
 
 TANGENT = ("ig_mode", "penalty")  # settings that can be so, of methods that differentiate twice
 
@@ -74,7 +74,7 @@ class Compiled(nn.Module):
         self.model, self.size = model, 0
         torch._dynamo.config.recompile_limit = 64  # sizes, modes, what takes gradients: torch's 8 are soon used up
         self.fast: Callable[[Tensor], Tensor] = torch.compile(model.forward, dynamic=False)
-        self.fast_tangent = compiled(model)
+        self.fast_tangent: Callable[[Dual], Dual] | None = None
         try:
             torch.compile(torch.sin, dynamic=False)(next(model.parameters()).detach().flatten()[:1])
         except Exception as error:  # whatever the tool chain raises
@@ -86,4 +86,15 @@ class Compiled(nn.Module):
         self.size = self.size or x.shape[0]
         if x.shape[0] != self.size:
             return self.model(x)
-        return self.fast(x) if isinstance(x, Tensor) else self.fast_tangent(x)
+        if isinstance(x, Tensor):
+            return self.fast(x)
+        if self.fast_tangent is None:
+            try:
+                self.model(x)
+            except NoRule as error:
+                raise InputError(
+                    f"compile is on, but the network has no tangent ({error}), and compiled it cannot be "
+                    "differentiated twice; leave it out"
+                ) from error
+            self.fast_tangent = compiled(self.model)
+        return self.fast_tangent(x)
