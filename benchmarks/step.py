@@ -35,7 +35,7 @@ from fastbat.training.machine import pick_device
 from fastbat.training.pace import Compiled, pick_layout, pick_precision, twice
 
 PASSES = {
-    "standard": 3, "fast-at": 5, "n-fgsm": 5, "pgd-2": 7, "pgd-7": 17, "fast-at-ga": 11, "fast-at-ga, tangent": 13,
+    "standard": 3, "fast-at": 5, "n-fgsm": 5, "pgd-2": 7, "pgd-7": 17, "fast-at-ga": 13, "fast-at-ga, double": 11,
     "free-at": 3, "yopo": 15, "atta": 8, "backsmooth": 11, "trades": 27, "fast-bat, none": 7, "fast-bat, tangent": 13,
     "fast-bat, double": 11, "fast-bat, every 8th": 7.75,
 }  # fmt: skip
@@ -79,7 +79,7 @@ def every_arm(args: Namespace, device: torch.device) -> dict[str, Step]:
     x, y = torch.rand(size, 3, 32, 32, device=device), torch.randint(10, (size,), device=device)
     batch = Batch(x, y, torch.arange(size), view)
     methods = {name: METHODS[name](eps=eps) for name in PASSES if name in METHODS}
-    methods["fast-at-ga, tangent"] = FastATGA(eps, penalty="tangent")
+    methods["fast-at-ga, double"] = FastATGA(eps, penalty="double")
     methods |= {f"fast-bat, {name}": FastBAT(eps, ig_mode=mode) for name, mode in MODES.items()}  # type: ignore[arg-type]
     standard = METHODS["standard"](eps=0)
     arms: dict[str, Step] = {
