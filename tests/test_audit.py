@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from fastbat.errors import InputError
 from fastbat.evaluation import frozen, loss_landscape
 from fastbat.evaluation.measures import Outcome
 from fastbat.files import load_tensors, read_records
-from fastbat.models import save_model
+from fastbat.models import Normalize, save_model
 
 EPS = 0.1
 FEW = {"attacks": ["clean", "pgd"], "eps": EPS, "pgd_steps": 3, "pgd_restarts": 2, "limit": 60}
@@ -86,6 +87,23 @@ def test_an_exported_program_of_any_batch_size(digits_net, expected, tmp_path):
     assert len(result.settings["weights"]) == 64
     again = Origin(dataset="digits", mean="0", std="1")
     assert hits(evaluate_target(tmp_path / "net.pt2", origin=again, **FEW)) == expected
+
+
+def test_a_file_that_names_code_runs_it_only_where_the_code_is_named_too(digits_net, tmp_path, monkeypatch):
+    (tmp_path / "named_in_a_file.py").write_text(
+        "from pathlib import Path\nfrom torch import nn\nPath('ran').touch()\n\n\n"
+        "def net(num_classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    model = nn.Sequential(OrderedDict(normalize=Normalize([0.0], [1.0]), network=network))
+    description = {"name": "named_in_a_file:net", "num_classes": 10, "mean": [0.0], "std": [1.0]}
+    save_model(Path("theirs.safetensors"), model, about(digits_net) | {"model": description})
+    with pytest.raises(InputError, match=r"would run named_in_a_file:net; .* say so: --model named_in_a_file:net"):
+        evaluate_target("theirs.safetensors", **FEW)
+    assert not Path("ran").exists()
+    evaluate_target("theirs.safetensors", origin=Origin(model="named_in_a_file:net"), **FEW)
+    assert Path("ran").exists()
 
 
 def test_a_run_is_attacked_with_examples_made_on_a_program(digits_net, tmp_path):

@@ -52,20 +52,21 @@ def opened(
     """
     check_form(target)
     path = Path(target)
-    found = described(path, checkpoint)
+    found = described(path, origin, checkpoint)
     file, about, run = (found[0], found[2], run_of(path)) if found else (path, {}, None)
     if test is None:
-        refuse_idle(target, origin, found is not None)
+        refuse_idle(target, origin, about)
         test = test_images(target, about, origin, data_dir, run)
     model = found[1] if found else undescribed(target, origin, len(test.classes), test.channels)
     return Subject(model, test, target, file.name if file.exists() else target, origin, about, run)
 
 
-def refuse_idle(target: str, origin: Origin, described: bool) -> None:
+def refuse_idle(target: str, origin: Origin, about: Mapping[str, Any]) -> None:
     """Raise InputError where `origin` says of a model what it says itself, which would be obeyed in nothing."""
-    own = ("model", "width", "activation", "stem") if Path(target).suffix not in WEIGHTS or described else ()
-    for name in (*own, *(("mean", "std") if described or target.startswith("timm/") else ())):
-        if (value := getattr(origin, name)) is not None:
+    own = ("model", "width", "activation", "stem") if Path(target).suffix not in WEIGHTS or about else ()
+    for name in (*own, *(("mean", "std") if about or target.startswith("timm/") else ())):
+        same = name == "model" and about and origin.model == about["model"]["name"]
+        if (value := getattr(origin, name)) is not None and not same:
             raise InputError(f"{name} is {value}, but {target!r} brings its own; leave it out")
 
 

@@ -1,6 +1,7 @@
 """Any model, by what the user calls it, as a network from images in [0, 1] to logits.
 
-    a run directory, or a .safetensors file of one      says itself what it is, and what it was trained on
+    a run directory, or a .safetensors file of one      says itself what it is, and what it was trained on (a file
+                                                        that names code runs it only with --model module:function)
     FILE.safetensors, FILE.pt, FILE.pth                 a state_dict of --model NAME
     FILE.pt2                                            a torch.export program
     FILE.onnx                                           an ONNX model, as a black box
@@ -10,6 +11,7 @@
 Nothing is unpickled; a file that would run code is refused.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,12 +64,17 @@ def check_form(target: str) -> None:
         raise InputError(f"no model {target!r}; name {FORMS}")
 
 
-def described(target: Path, checkpoint: str) -> tuple[Path, nn.Module, dict[str, Any]] | None:
-    """Return file, model and metadata (config, dataset, epoch) of a run directory or a file of one; None of others."""
+def described(target: Path, origin: Origin, checkpoint: str) -> tuple[Path, nn.Module, dict[str, Any]] | None:
+    """Return file, model and metadata (config, dataset, epoch) of a run directory or a file of one; None of others.
+
+    Raises InputError for a file that names code to run, unless `origin` names the same. A run directory is one's own.
+    """
     if target.is_dir():
         target = Run(target).weights(checkpoint)
-    elif target.suffix != ".safetensors" or "fastbat" not in read_safetensors(target)[1]:
+    elif target.suffix != ".safetensors" or "fastbat" not in (meta := read_safetensors(target)[1]):
         return None
+    elif ":" in (name := json.loads(meta["fastbat"]).get("model", {}).get("name", "")) and name != origin.model:
+        raise InputError(f"{str(target)!r} would run {name}; where that is code you trust, say so: --model {name}")
     return target, *load_model(target)
 
 
