@@ -186,6 +186,13 @@ def test_a_table_that_cannot_be_run_is_refused_before_any_training(line, message
     assert not (tmp_path / "out").exists()
 
 
+def test_an_attack_needs_a_budget_of_the_training_or_of_the_table(tmp_path, capsys):
+    text = '[train]\ndataset = "digits"\nmethod = "standard"\n[evaluate]\n'
+    assert fastbat("suite", "run", table(tmp_path, text), "--out", tmp_path / "out") == 2
+    assert "it is attacked, but trained against no budget; set eps in [evaluate]" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_killed_suite_goes_on_where_it_was(tmp_path):
     text = TINY.replace("epochs = 2", "epochs = 40") + "seed = [0, 1]\n"
     out = tmp_path / "out"

@@ -113,6 +113,9 @@ def check_all(trials: Sequence[Trial], out: Path, check: Check, extra: Mapping[s
             for evaluation in trial.evaluations:
                 if "ema" in evaluation.get("checkpoint", "") and "ema" not in trial.train:
                     raise InputError(f"checkpoint is {evaluation['checkpoint']}, but no average is trained; set ema")
+                budget = trial.train.get("method") != "standard" or "eps" in {**trial.train, **evaluation}
+                if not budget and evaluation.get("attacks") != "clean":
+                    raise InputError("it is attacked, but trained against no budget; set eps in [evaluate]")
                 check(evaluate_command(trial, out, evaluation, extra))
         except InputError as error:
             raise InputError(f"trial {trial.name!r}: {error}") from error
