@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cyclopts import App
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -103,8 +104,11 @@ def show(found: list[Row], json: bool) -> None:
     if json:
         print_json({"trials": [asdict(row) for row in found]})
         return
-    table = Table("trial", "state", "weights", "eps", "SA", "RA-PGD", "RA-AA", "n", "s an epoch")
-    table.columns[0].no_wrap = True
+    table = Table(
+        "trial", "state", "weights", "eps", "SA", "PGD", "AA", "n", "s/epoch", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for column in table.columns:
+        column.no_wrap = True
     for row in found:
         shares = ["" if share is None else f"{share:.1f}" for share in (row.sa, row.ra_pgd, row.ra_aa)]
         seconds = "" if row.seconds_per_epoch is None else f"{row.seconds_per_epoch:.1f}"

@@ -64,4 +64,4 @@ def unfinished(trial: Trial, out: Path) -> Row:
     if attempts and attempts[-1]["status"] == "failed" and attempts[-1]["train"] == trial.train:
         return Row(trial.name, "failed", error=attempts[-1]["error"])
     epochs = len(read_records(Run(out / trial.name).metrics))
-    return Row(trial.name, f"{epochs} epochs trained" if epochs else "waiting")
+    return Row(trial.name, f"{epochs} epochs" if epochs else "waiting")
