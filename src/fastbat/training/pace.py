@@ -6,6 +6,7 @@ layout      channels-last: convolutions in bf16 and BatchNorm are fastest there;
 compile     on demand; neither a second derivative nor a network that is stopped on the way can be compiled
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -73,6 +74,7 @@ class Compiled(nn.Module):
         super().__init__()
         self.model, self.size = model, 0
         torch._dynamo.config.recompile_limit = 64  # sizes, modes, what takes gradients: torch's 8 are soon used up
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses a GPU where there is none
         self.fast: Callable[[Tensor], Tensor] = torch.compile(model.forward, dynamic=False)
         self.fast_tangent: Callable[[Dual], Dual] | None = None
         try:
