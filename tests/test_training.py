@@ -257,6 +257,21 @@ def test_a_loss_that_is_no_number_is_told(tmp_path):
         train(METHODS["standard"](eps=EPS), Settings(**{**vars(SMALL), "max_lr": 1e6}), tmp_path / "run")
 
 
+LEARNS_NOTHING = replace(SMALL, max_lr=1e-9)
+LEARNS = replace(SMALL, train_limit=None, width=8, epochs=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "told"),
+    [("fast-at", LEARNS_NOTHING, True), ("standard", LEARNS_NOTHING, False), ("fast-at", LEARNS, False)],
+)
+def test_a_run_without_a_robust_epoch_is_told(name, settings, told, tmp_path, capsys):
+    run = train(METHODS[name](eps=EPS), settings, tmp_path / "run")
+    best = max(record.get("val_ra", 0) for record in read_records(run.metrics))
+    said = f"no epoch is robust: RA {best:.1f} % at best on validation images, where always naming one class has "
+    assert (said in capsys.readouterr().err) == told
+
+
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path, monkeypatch):
     def spoil(self, batch, step):
         self.model.network[0].bias.data[0] = torch.inf

@@ -45,3 +45,8 @@ def judge(net: nn.Module, x: Tensor, y: Tensor, eps: float, settings: Settings) 
             one = replace(plan, steps=1, restarts=1, step=STEP_RATIO * eps)
             masks["one_step"] = robust(net, x, y, clean, one.rounds("pgd"), eps, size)
     return {name: 100 * mask.float().mean().item() for name, mask in masks.items()}
+
+
+def naming_one_class(y: Tensor) -> float:
+    """Return in percent the accuracy, clean and robust, of always naming the most common class of the labels y (N,)."""
+    return 100 * y.bincount().max().item() / len(y)

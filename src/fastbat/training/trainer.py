@@ -36,7 +36,7 @@ from fastbat.training.pace import Compiled, pace, pick_layout
 from fastbat.training.rehearsal import rehearse
 from fastbat.training.run import Run
 from fastbat.training.schedule import piecewise, triangular
-from fastbat.training.selection import Candidate, judge
+from fastbat.training.selection import Candidate, judge, naming_one_class
 from fastbat.training.settings import Settings, describe
 from fastbat.training.state import read_state, restore, save_state
 
@@ -148,6 +148,10 @@ class Trainer:
             self.epoch += 1
             self.save(record)
             say(epoch_line(record, self.epochs))
+        best, guess = max(each.best[0] for each in self.candidates.values()), naming_one_class(self.validation[1])
+        if self.method.eps and best <= guess:
+            says = f"RA {best:.1f} % at best on validation images, where always naming one class has {guess:.1f} %"
+            say(f"no epoch is robust: {says}")
 
     @property
     def replays(self) -> int:
