@@ -194,7 +194,7 @@ def test_the_middle_of_the_resized_image_is_what_torchvision_cuts_out(tmp_path):
 
 def test_a_folder_without_a_test_split_gives_up_its_last_tenth(tmp_path):
     folder = image_folder(tmp_path / "animals", {"train": 20})
-    splits, again = (load("folder", folder, image_size=16) for _ in range(2))
+    splits, again = (load("folder", where, image_size=16) for where in (folder, str(folder)))
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (49, 5, 6)
     assert torch.equal(splits.test.pixels, again.test.pixels)
     assert len(splits.test.labels.unique()) > 1  # no class by class order is left

@@ -88,7 +88,7 @@ def dataset_card(name: str) -> DatasetCard:
 
 def load(
     name: str,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     *,
     image_column: str | None = None,
     label_column: str | None = None,
@@ -103,7 +103,7 @@ def load(
     user's own data set without a test split gives up its last tenth for one. Raises InputError where the images are
     not to be had or do not fit each other, with what was looked for.
     """
-    card = dataset_card(name)
+    card, data_dir = dataset_card(name), None if data_dir is None else Path(data_dir)
     card = replace(card, **{what: value for what, value in augmentation.items() if value is not None})
     own = {"data_dir": data_dir, "image_column": image_column, "label_column": label_column, "image_size": image_size}
     _refuse(name, own if name == "digits" else {"image_size": image_size, "pad": card.pad, "rotation": card.rotation})

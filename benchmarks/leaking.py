@@ -1,0 +1,83 @@
+"""Does a network read the label off the attack it was trained with? Label leaking (Kurakin et al., 2017, Sec. 4.3).
+
+    python benchmarks/leaking.py RUN [RUN ...] --data-dir DIR [--out FILE.json]
+
+For the last weights of each run, in eval mode, on the first test images, in percent: how many are named rightly as they
+are and under the attack of the method itself (of FAST-BAT d*, Eq. 8), and what is named where the attack is made for
+another label than the image's, drawn at random: the image's own, or that other. A network that looks at the image is
+hurt by the attack, and names the other label no more often than by mistake; one that looks at the attack names it. (Of FREE-AT and YOPO the first loss is looked at: of the clean image.)
+"""
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from machine import publish
+from torch import Tensor, nn
+
+from fastbat.data import Batch, load
+from fastbat.methods import METHODS, Method
+from fastbat.models import load_model
+from fastbat.randomness import seed_torch
+from fastbat.training import Run
+
+AT_ONCE = 128
+
+
+def main() -> None:
+    """Print a row a run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+", help="run directories")
+    parser.add_argument("--data-dir", type=Path, help="folder of the data set that the runs name")
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--out", type=Path, help="JSON file")
+    args = parser.parse_args()
+    rows = [{"run": path.name, **look(Run(path), args.data_dir, args.images)} for path in args.runs]
+    publish("Accuracy in percent, under the training's own attack", rows, args.out, images=args.images)
+
+
+def look(run: Run, data_dir: Path | None, images: int) -> dict[str, float]:
+    """Return the four shares of `run`."""
+    config = run.read_config()
+    test = load(config["dataset"], data_dir).test
+    x, y = test.slice(0, images).tensors()
+    model, method, n = load_model(run.weights("last"))[0].eval(), method_of(config), len(test.classes)
+    seed_torch(0, "leaking")
+    other = (y + torch.randint(1, n, y.shape)) % n
+    own, led = (named(model, attacked(method, model, x, label)) for label in (y, other))
+    hits = {
+        "clean": named(model, x) == y,
+        "attacked": own == y,
+        "attacked for another label": led == y,
+        "that other label": led == other,
+    }
+    return {name: round(100 * hit.float().mean().item(), 1) for name, hit in hits.items()}
+
+
+def method_of(config: dict[str, Any]) -> Method:
+    """Return the method of a config.toml."""
+    made = METHODS[config["method"]]
+    own = {f.name: config[f.name] for f in fields(made) if f.init and f.name in config}  # type: ignore[arg-type]
+    return made(**{**own, "eps": config["eps"] / 255})
+
+
+def attacked(method: Method, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Return the images that the method's first loss for the labels y is of: the last that it shows the network."""
+    shown, found = dict[str, Tensor](), list[Tensor]()
+    with model.register_forward_pre_hook(lambda _, given: shown.update(last=given[0].detach())):
+        for some, labels in zip(x.split(AT_ONCE), y.split(AT_ONCE), strict=True):
+            next(iter(method.losses(model, Batch(some, labels))))
+            found.append(shown["last"])
+    return torch.cat(found)
+
+
+def named(model: nn.Module, x: Tensor) -> Tensor:
+    """Return the class that `model` names for each image of x (N, C, H, W)."""
+    with torch.no_grad():
+        return torch.cat([model(some).argmax(1) for some in x.split(AT_ONCE)])
+
+
+if __name__ == "__main__":
+    main()
