@@ -5,7 +5,8 @@
 For the last weights of each run, in eval mode, on the first test images, in percent: how many are named rightly as they
 are and under the attack of the method itself (of FAST-BAT d*, Eq. 8), and what is named where the attack is made for
 another label than the image's, drawn at random: the image's own, or that other. A network that looks at the image is
-hurt by the attack, and names the other label no more often than by mistake; one that looks at the attack names it. (Of FREE-AT and YOPO the first loss is looked at: of the clean image.)
+hurt by the attack, and names the other label no more often than by mistake; one that looks at the attack names it.
+(Of FREE-AT and YOPO the first loss is looked at: that of the clean image.)
 """
 
 import argparse
