@@ -226,6 +226,15 @@ def test_a_killed_run_goes_on_after_its_last_finished_epoch(kill, capsys, tmp_pa
     assert [r["epoch"] for r in read_records(tmp_path / "killed" / "metrics.jsonl")] == list(range(1, 41))
 
 
+def test_ctrl_c_before_there_is_a_run_names_nothing_to_go_on_with(capsys, monkeypatch, tmp_path):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastbat.training.trainer.load", interrupted)
+    status, _, err = call(capsys, *TRAIN, "--out", tmp_path / "run")
+    assert (status, err) == (130, "fastbat: stopped\n")
+
+
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [

@@ -23,7 +23,7 @@ from fastbat.cli.train import (
 from fastbat.errors import DivergedError, InputError, choose
 from fastbat.methods import METHODS, Method
 from fastbat.progress import say
-from fastbat.training import Settings
+from fastbat.training import Run, Settings
 
 
 def main(tokens: Sequence[str] | None = None) -> None:
@@ -49,7 +49,9 @@ def how_to_go_on(tokens: Sequence[str]) -> str:
     if tokens[:1] == ["suite"]:
         return "; the same command goes on where it stopped"
     out = peek(tokens, "--out") if tokens[:1] == ["train"] else None
-    return f"; go on after the last finished epoch with: fastbat train --out {shlex.quote(out)} --resume" if out else ""
+    if out is None or not Run(out).config.exists():
+        return ""
+    return f"; go on after the last finished epoch with: fastbat train --out {shlex.quote(out)} --resume"
 
 
 def fail(line: str, status: int) -> None:
