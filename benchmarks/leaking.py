@@ -2,11 +2,14 @@
 
     python benchmarks/leaking.py RUN [RUN ...] --data-dir DIR [--out FILE.json]
 
-For the last weights of each run, in eval mode, on the first test images, in percent: how many are named rightly as they
-are and under the attack of the method itself (of FAST-BAT d*, Eq. 8), and what is named where the attack is made for
-another label than the image's, drawn at random: the image's own, or that other. A network that looks at the image is
-hurt by the attack, and names the other label no more often than by mistake; one that looks at the attack names it.
-(Of FREE-AT and YOPO the first loss is looked at: that of the clean image.)
+For the last weights of each run, with batch statistics as in training, on the first test images, in percent: what is
+named rightly as it is, and under the attack of the method itself (of FAST-BAT d*, Eq. 8); then what is named where the
+attack is made for another label than the image's, drawn at random: the image's own label or that other; and where an
+image is shown the perturbation of another image of another class: its own label, or that of the image from which the
+perturbation came. A network that looks at the image is hurt by the attack, and names the other label by mistake alone
+("clean, other"). One that names it leads the attack to what it takes for that label; and if it names the
+label of a perturbation that was moved, the label is in the perturbation. (FREE-AT and YOPO begin with the clean image.
+ATTA, whose attack belongs to an image, is refused.)
 """
 
 import argparse
@@ -40,21 +43,28 @@ def main() -> None:
 
 
 def look(run: Run, data_dir: Path | None, images: int) -> dict[str, float]:
-    """Return the four shares of `run`."""
+    """Return the shares of `run`."""
     config = run.read_config()
     test = load(config["dataset"], data_dir).test
     x, y = test.slice(0, images).tensors()
-    model, method, n = load_model(run.weights("last"))[0].eval(), method_of(config), len(test.classes)
+    model, method, n = load_model(run.weights("last"))[0].train(), method_of(config), len(test.classes)
     seed_torch(0, "leaking")
     other = (y + torch.randint(1, n, y.shape)) % n
-    own, led = (named(model, attacked(method, model, x, label)) for label in (y, other))
+    own, led = (attacked(method, model, x, label) for label in (y, other))
+    active = 100 * float(method.stats["active"]) if hasattr(method, "stats") else float("nan")
+    moved, label = (own - x).roll(1, 0), y.roll(1)
+    apart = label != y
+    clean, under, astray, carried = (named(model, each) for each in (x, own, led, (x + moved).clamp(0, 1)))
     hits = {
-        "clean": named(model, x) == y,
-        "attacked": own == y,
-        "attacked for another label": led == y,
-        "that other label": led == other,
+        "clean": clean == y,
+        "attacked": under == y,
+        "for another: own": astray == y,
+        "for another: that": astray == other,
+        "clean, other": clean == other,
+        "moved: own": (carried == y)[apart],
+        "moved: that": (carried == label)[apart],
     }
-    return {name: round(100 * hit.float().mean().item(), 1) for name, hit in hits.items()}
+    return {name: round(100 * hit.float().mean().item(), 1) for name, hit in hits.items()} | {"active": round(active)}
 
 
 def method_of(config: dict[str, Any]) -> Method:

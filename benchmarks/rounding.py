@@ -4,7 +4,7 @@
 
 For a trained network (a run's last weights), at eps 8 and 16, on augmented batches of CIFAR-10's training images: the
 cosine with float32 of the gradient of L(d*) and of the term's by the tangent, and the norm of the term (c = 1) in units
-of that of L(d*); in bf16, compiled too. Noise and batch are the same in all; d* is each one's own.
+of that of L(d*), and their cosine; in bf16, compiled too. Noise and batch are the same in all; d* is each one's own.
 """
 
 import argparse
@@ -41,7 +41,8 @@ def main() -> None:
                     torch.cosine_similarity(*pair, 0) for pair in zip(found["float32"], (loss, term), strict=True)
                 ]
                 print(
-                    f"eps {eps}, batch {i}, {name}: share of the term {term.norm() / loss.norm():.4f}; "
+                    f"eps {eps}, batch {i}, {name}: share of the term {term.norm() / loss.norm():.4f}, its cosine "
+                    f"with the loss's {torch.cosine_similarity(term, loss, 0):.3f}; to float32: "
                     f"cosine of the loss {cosines[0]:.4f}, of the term {cosines[1]:.3f}"
                 )
 

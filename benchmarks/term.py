@@ -1,13 +1,16 @@
 """Is FAST-BAT's implicit term worth its cost? What the trials of suites/term-eps*.toml say, those that are finished.
 
-    python benchmarks/term.py term-eps16 [--out FILE.json]
+    python benchmarks/term.py term-eps16 [--rounding SUITE] [--out FILE.json]
 
 For every arm the accuracies of its best epochs in the mean over seeds; what they are above those of "none" on the same
-test images, for the seeds that both have; and the norm of the term's gradient over that of the rest (of every 8th: over
-8), by epoch. The 95 % interval behind +- is over images and seeds together: the root of the squares of that over the
-draw of the images (each image's mean over the seeds) and that over seeds (Student's t, so wide with three). Detectable
-is what such a design would find with a probability of 80 %, estimated from the same spread. With so many comparisons
-one in twenty is beyond its interval by chance.
+test images; and the norm of the term's gradient over that of the rest (of every 8th: over 8), by epoch. The 95 %
+interval behind +- is over images and seeds together, the root of the sum of two squares: 1.96 standard errors over the
+draw of the images (each image's mean over the seeds), and Student's t times that of a block design, whose blocks are
+the seeds: what is left of the arms' accuracies once arm and seed are taken out, with (arms - 1)(seeds - 1) degrees of
+freedom. Both hold the noise of a seed on an image, so it errs on the wide side. Detectable is what such a design
+finds with a probability of 80 %. An arm whose training fails has another spread: it is left out of the blocks, and its
+differences are given seed by seed. The arms share "none", so they go astray together; the comparison that the paper's
+claim stands on is RA-PGD of c = 0.1. "rounding" is "none" of another suite, equal but for its rounding (not compiled).
 """
 
 import argparse
@@ -15,7 +18,7 @@ import json
 from collections import defaultdict
 from math import hypot, sqrt
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -23,107 +26,126 @@ from machine import machine
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from scipy import stats
 
 from fastbat.files import read_records
 
 ATTACKS = ("clean", "pgd", "aa")
+FAILED = ("chain-rule",)  # outside the blocks
 NORMAL = (1.960, 2.802)  # standard errors: half of a 95 % interval, and what it finds with a probability of 80 %
-STUDENT = {2: (12.706, 16.334), 3: (4.303, 5.653), 4: (3.182, 4.256), 5: (2.776, 3.761)}  # the same, by seeds
-Masks = dict[int, NDArray[np.float64]]  # by seed
+Records = dict[int, dict[str, Any]]  # by seed
+Masks = NDArray[np.float64]  # (seeds, images), in percent
 
 
 def main() -> None:
     """Read the records and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", type=Path, help="folder of `fastbat suite run`")
+    parser.add_argument("--rounding", type=Path, help='a second such folder, of whose trials "none" is read')
     parser.add_argument("--out", type=Path, help="JSON file")
     args = parser.parse_args()
-    arms = defaultdict[str, dict[int, dict[str, object]]](dict)
-    for record in read_records(args.suite / "results.jsonl"):
-        if record["status"] == "finished":
-            arms[record["trial"].rsplit("-seed", 1)[0]][record["train"]["seed"]] = record
-    if not arms:
-        parser.error(f"no finished trial in {str(args.suite / 'results.jsonl')!r}; run the suite first")
+    arms = finished(args.suite)
+    if "none" not in arms:
+        parser.error(f'no finished trial of "none" in {str(args.suite / "results.jsonl")!r}; run the suite first')
+    if args.rounding:
+        arms["rounding"] = finished(args.rounding)["none"]
     report = {"suite": args.suite.name, **machine(), "arms": [row(name, arms) for name in arms]}
     show(report)
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def row(name: str, arms: dict[str, dict[int, dict[str, object]]]) -> dict[str, object]:
+def finished(suite: Path) -> dict[str, Records]:
+    """Return the records of the finished trials by arm and seed."""
+    arms = defaultdict[str, Records](dict)
+    for record in read_records(suite / "results.jsonl"):
+        if record["status"] == "finished":
+            arms[record["trial"].rsplit("-seed", 1)[0]][record["train"]["seed"]] = record
+    return {name: dict(sorted(records.items())) for name, records in arms.items()}
+
+
+def row(name: str, arms: dict[str, Records]) -> dict[str, Any]:
     """Return the figures of one arm."""
     records = arms[name]
-    line: dict[str, object] = {"arm": name, "seeds": sorted(records)}
+    epochs = [record["epochs"] for record in records.values()]
+    line: dict[str, Any] = {"arm": name, "seeds": list(records)}
+    line["best_epoch"] = [max(e["epoch"] for e in each if e["best"]) for each in epochs]
     for attack in ATTACKS:
-        mine, base = (masks(each, attack) for each in (records, arms.get("none", {})))
-        line[attack] = {"percent": round(mean(100 * m.mean() for m in mine.values()), 2), "n": len(mine[min(mine)])}
-        line[attack] |= {"label": label(records, attack)}  # type: ignore[operator]
-        if name != "none" and mine.keys() & base.keys():
-            line[attack] |= above(mine, base)  # type: ignore[operator]
-    epochs = zip(*(record["epochs"] for record in records.values()), strict=True)  # type: ignore[arg-type]
-    along = [[each.get("term", 0.0) for each in epoch] for epoch in epochs]
-    line["term"] = [round(mean(each), 6) for each in along]
-    line["collapsed"] = sum(any(e.get("collapsed") for e in r["epochs"]) for r in records.values())  # type: ignore[attr-defined]
-    line["seconds"] = [round(sum(e["seconds"] for e in r["epochs"])) for r in records.values()]  # type: ignore[attr-defined]
+        mine = masks(records, attack)
+        line[attack] = {"percent": round(float(mine.mean()), 2), "n": mine.shape[1]}
+        if name != "none":
+            line[attack] |= above(name, arms, attack)
+    line["term"] = [round(mean(each.get("term", 0.0) for each in epoch), 6) for epoch in zip(*epochs, strict=True)]
+    line["collapsed"] = sum(any(e.get("collapsed") for e in each) for each in epochs)
+    line["fastest_epoch_s"] = round(min(e["seconds"] for each in epochs for e in each))
     return line
 
 
-def masks(records: dict[int, dict[str, object]], attack: str) -> Masks:
-    """Return which images withstand `attack` by seed, of the evaluation with most images."""
-    found: Masks = {}
-    for seed, record in records.items():
-        for result in record["results"]:  # type: ignore[attr-defined]
-            for each in result["accuracies"]:
-                if each["attack"] == attack and each["n"] > len(found.get(seed, ())):
-                    bits = np.unpackbits(np.frombuffer(bytes.fromhex(each["mask"]), np.uint8))
-                    found[seed] = bits[: each["n"]].astype(float)
+def masks(records: Records, attack: str) -> Masks:
+    """Return which images withstand `attack`, of the evaluation with most images."""
+    rows = []
+    for record in records.values():
+        found = [each for result in record["results"] for each in result["accuracies"] if each["attack"] == attack]
+        most = max(found, key=lambda each: int(each["n"]))
+        bits = np.unpackbits(np.frombuffer(bytes.fromhex(most["mask"]), np.uint8))[: most["n"]]
+        rows.append(100.0 * bits)
+    return np.stack(rows)
+
+
+def above(name: str, arms: dict[str, Records], attack: str) -> dict[str, Any]:
+    """Return the mean difference from "none" in points, by seed too, its interval and what could have been found."""
+    seeds = sorted(arms[name].keys() & arms["none"].keys())
+    mine, base = (masks({seed: arms[each][seed] for seed in seeds}, attack) for each in (name, "none"))
+    gains = mine - base
+    changed = float((gains != 0).mean())
+    found = {"above_none": round(float(gains.mean()), 2), "by_seed": gains.mean(1).round(2).tolist()}
+    found["changed_percent"] = round(100 * changed, 1)
+    if name in FAILED or (left := blocks(arms, attack)) is None or len(seeds) < 2:
+        return found
+    spread, degrees = left
+    of_images = gains.mean(0).std(ddof=1) / sqrt(gains.shape[1])
+    of_seeds = spread * sqrt(2 / len(seeds))
+    half, power = stats.t.ppf(0.975, degrees), stats.t.ppf(0.8, degrees)
+    found["images"], found["seeds_only"] = round(NORMAL[0] * of_images, 2), round(half * of_seeds, 2)
+    found["both"] = round(hypot(NORMAL[0] * of_images, half * of_seeds), 2)
+    found["detectable"] = round(hypot(NORMAL[1] * of_images, (half + power) * of_seeds), 2)
     return found
 
 
-def label(records: dict[int, dict[str, object]], attack: str) -> str:
-    """Return the field's name of the accuracy under `attack`."""
-    results = next(iter(records.values()))["results"]
-    return next(a["label"] for r in results for a in r["accuracies"] if a["attack"] == attack)  # type: ignore[attr-defined]
+def blocks(arms: dict[str, Records], attack: str) -> tuple[float, int] | None:
+    """Return the standard deviation that arm and seed leave of an accuracy, and its degrees of freedom."""
+    names = [name for name in arms if name not in (*FAILED, "rounding") and arms[name].keys() >= arms["none"].keys()]
+    table = np.stack([masks(arms[name], attack).mean(1) for name in names])  # (arms, seeds)
+    degrees = (table.shape[0] - 1) * (table.shape[1] - 1)
+    if not degrees:
+        return None
+    left = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    return sqrt(float((left**2).sum()) / degrees), degrees
 
 
-def above(mine: Masks, base: Masks) -> dict[str, object]:
-    """Return the mean difference in points, the half-widths of its intervals, and what could have been found."""
-    seeds = sorted(mine.keys() & base.keys())
-    gains = np.stack([100 * (mine[seed] - base[seed]) for seed in seeds])  # (seeds, images)
-    by_image, by_seed = gains.mean(0), gains.mean(1)
-    of_images = by_image.std(ddof=1) / sqrt(len(by_image))
-    of_seeds = stdev(by_seed) / sqrt(len(seeds)) if len(seeds) in STUDENT else float("nan")
-    for_95, for_80 = (
-        hypot(n * of_images, t * of_seeds) for n, t in zip(NORMAL, STUDENT.get(len(seeds), NORMAL), strict=True)
-    )
-    found = {
-        "above_none": gains.mean(),
-        "images": NORMAL[0] * of_images,
-        "seeds": STUDENT.get(len(seeds), NORMAL)[0] * of_seeds,
-        "both": for_95,
-        "detectable": for_80,
-    }
-    return {k: round(float(v), 2) for k, v in found.items() if v == v} | {"by_seed": by_seed.round(2).tolist()}
-
-
-def show(report: dict[str, object]) -> None:
+def show(report: dict[str, Any]) -> None:
     """Print the table."""
-    arms: list[dict[str, Any]] = report["arms"]  # type: ignore[assignment]
-    heads = (f"{arms[0][attack]['label']}, n {arms[0][attack]['n']}" for attack in ATTACKS)
-    table = Table("arm", "seeds", *heads, "term, first and last epoch", "collapsed", "s", title=str(report["suite"]))
+    arms: list[dict[str, Any]] = report["arms"]
+    names = {"clean": "SA", "pgd": "RA-PGD-50-10", "aa": "RA-AA"}
+    heads = (f"{names[attack]}, n {arms[0][attack]['n']}" for attack in ATTACKS)
+    table = Table("arm", "seeds", *heads, "best epochs", "term, first and last epoch", title=str(report["suite"]))
     for arm in arms:
-        accuracies = []
-        for attack in ATTACKS:
-            found = arm[attack]
-            text = f"{found['percent']:.1f}"
-            if "above_none" in found:
-                text += f"\n{found['above_none']:+.2f} +- {found.get('both', found['images']):.2f}"
-                text += f"\n(detectable {found['detectable']:.1f})" if "detectable" in found else " (images alone)"
-            accuracies.append(text)
-        term = f"{arm['term'][0]:.2g}, {arm['term'][-1]:.2g}"
-        seconds = f"{mean(arm['seconds']):.0f}"
-        table.add_row(arm["arm"], str(len(arm["seeds"])), *accuracies, term, str(arm["collapsed"]), seconds)
+        term = f"{100 * arm['term'][0]:.2g} %, {100 * arm['term'][-1]:.2g} %"
+        best = ", ".join(map(str, arm["best_epoch"]))
+        table.add_row(arm["arm"], str(len(arm["seeds"])), *(cell(arm[attack]) for attack in ATTACKS), best, term)
     Console(width=130).print(table)
+
+
+def cell(found: dict[str, Any]) -> str:
+    """Return an accuracy, what it is above that of "none", and how many images differ from it with the same seed."""
+    lines = [f"{found['percent']:.1f}"]
+    if "both" in found:
+        lines += [f"{found['above_none']:+.2f} +- {found['both']:.2f}", f"(detectable {found['detectable']:.1f})"]
+    elif "by_seed" in found:
+        lines.append(", ".join(f"{gain:+.1f}" for gain in found["by_seed"]))
+    if "changed_percent" in found:
+        lines.append(f"{found['changed_percent']:.1f} % differ")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
