@@ -2,14 +2,16 @@
 
     python benchmarks/leaking.py RUN [RUN ...] --data-dir DIR [--out FILE.json]
 
-For the last weights of each run, with batch statistics as in training, on the first test images, in percent: what is
-named rightly as it is, and under the attack of the method itself (of FAST-BAT d*, Eq. 8); then what is named where the
-attack is made for another label than the image's, drawn at random: the image's own label or that other; and where an
-image is shown the perturbation of another image of another class: its own label, or that of the image from which the
-perturbation came. A network that looks at the image is hurt by the attack, and names the other label by mistake alone
-("clean, other"). One that names it leads the attack to what it takes for that label; and if it names the
-label of a perturbation that was moved, the label is in the perturbation. (FREE-AT and YOPO begin with the clean image.
-ATTA, whose attack belongs to an image, is refused.)
+For the last weights of each run, with batch statistics as in training, on the first test images, in percent: how many
+are named rightly as they are ("clean") and under the attack of the method itself ("attacked"; of FAST-BAT d*, Eq. 8).
+"led": what is named where the attack is made for another label than the image's, drawn at random: the image's own, or
+that other ("clean, other": that other without an attack). "moved": what is named where an image is shown the
+perturbation of another image of another class: its own label, or that of the image from which the perturbation came.
+
+A network that looks at the image is hurt by the attack and names the other label by mistake alone. One that names it
+leads the attack to what it takes for that label; and if the perturbation takes its label with it to another image, the
+label is in the perturbation. (FREE-AT and YOPO begin with the clean image. ATTA, whose attack belongs to an image, is
+refused.)
 """
 
 import argparse
@@ -57,12 +59,12 @@ def look(run: Run, data_dir: Path | None, images: int) -> dict[str, float]:
     clean, under, astray, carried = (named(model, each) for each in (x, own, led, (x + moved).clamp(0, 1)))
     hits = {
         "clean": clean == y,
-        "attacked": under == y,
-        "for another: own": astray == y,
-        "for another: that": astray == other,
         "clean, other": clean == other,
-        "moved: own": (carried == y)[apart],
-        "moved: that": (carried == label)[apart],
+        "attacked": under == y,
+        "led, own": astray == y,
+        "led, other": astray == other,
+        "moved, own": (carried == y)[apart],
+        "moved, other": (carried == label)[apart],
     }
     return {name: round(100 * hit.float().mean().item(), 1) for name, hit in hits.items()} | {"active": round(active)}
 
