@@ -230,7 +230,7 @@ def test_own_code_is_run_and_that_is_said(tmp_path, monkeypatch, capsys):
 def test_timm_is_asked_for_only_when_needed(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     build_model("cnn", width=2)
-    with pytest.raises(InputError, match=r"timm/test_resnet needs timm: pip install fastbat\[timm\]"):
+    with pytest.raises(InputError, match=r"timm/test_resnet needs timm: pip install timm"):
         build_model("timm/test_resnet")
 
 

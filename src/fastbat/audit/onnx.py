@@ -11,7 +11,7 @@ from fastbat.errors import InputError
 try:
     import onnxruntime
 except ImportError as missing:
-    raise InputError("an .onnx model needs onnxruntime: pip install fastbat[onnx]") from missing
+    raise InputError("an .onnx model needs onnxruntime: pip install onnxruntime") from missing
 
 
 class Onnx(nn.Module):

@@ -14,7 +14,7 @@ try:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 except ImportError as missing:
-    raise InputError("pictures need matplotlib: pip install fastbat[plots]") from missing
+    raise InputError("pictures need matplotlib: pip install matplotlib") from missing
 
 
 def draw_landscape(file: Path, steps: Tensor, losses: Tensor, title: str) -> None:

@@ -1,4 +1,4 @@
-"""fastbat evaluate and fastbat export: what a run left behind, measured, or written for other programs."""
+"""fastbat evaluate, diagnose and export: what a run left behind, measured, looked at, written for other programs."""
 
 import re
 from collections.abc import Mapping

@@ -51,7 +51,7 @@ class FastBAT:
     ig_mode: Literal["hessian-free", "tangent", "hessian-aware", "none"] = "tangent"
     """The implicit gradient: Cor. 1, in one backward pass; the same by a tangent; Prop. 1 with Eq. 23; or left out."""
     ig_every: int = 1
-    """It is added in every so many batches, so many times as heavy."""
+    """Add the implicit term in every Nth batch only, N times as heavy."""
     attack_objective: Literal["ce", "kl", "dlr"] = "ce"
     """What the attack climbs, -l_atk of Sec. 3: CE, KL from the prediction at x, or the difference-of-logits ratio."""
     memory: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)

@@ -15,7 +15,7 @@ from fastbat.progress import say
 
 FOREIGN = {
     "torchvision/NAME": "any classifier of torchvision, such as torchvision/resnet18; random weights",
-    "timm/NAME": "any classifier of timm, such as timm/convnext_atto (pip install fastbat[timm]); random weights",
+    "timm/NAME": "any classifier of timm, such as timm/convnext_atto (pip install timm); random weights",
     "MODULE:FUNCTION": "your own code, run as FUNCTION(num_classes=N): a torch.nn.Module from images to logits",
 }
 
@@ -41,7 +41,7 @@ def timm(name: str) -> Any:
     try:
         return import_module("timm")
     except ImportError as error:
-        raise InputError(f"{name} needs timm: pip install fastbat[timm]") from error
+        raise InputError(f"{name} needs timm: pip install timm") from error
 
 
 def pretrained(name: str) -> tuple[nn.Module, Normalize]:

@@ -27,7 +27,7 @@ class Settings:
     dataset: str = "digits"
     """Data set by name (`fastbat list datasets`), or OWNER/NAME of the Hugging Face hub."""
     data_dir: Path | None = None
-    """Folder with its image folders or parquet files; without it the data set is downloaded."""
+    """Folder with its image folders or parquet files; without it a data set of the hub is downloaded."""
     image_column: str | None = None
     """Column of a table that holds the images; the first with images unless given."""
     label_column: str | None = None
@@ -35,7 +35,7 @@ class Settings:
     image_size: int | None = None
     """Resize the shorter side to so many pixels and cut out the middle; needed where images differ in size."""
     pad: int | None = None
-    """Random crops after padding by so many pixels; the data set's own unless given (an eighth of the size)."""
+    """Random crops after padding by so many pixels; the data set's own unless given (CIFAR: 4, digits: 0)."""
     flip: bool | None = None
     """Random horizontal flips; the data set's own unless given (--flip=false: none)."""
     rotation: float | None = None
@@ -79,11 +79,11 @@ class Settings:
     compile: bool = False
     """Compile the network (torch.compile) in the first step; not for a method that differentiates twice, or YOPO."""
     select_steps: int = 10
-    """The best epoch is chosen by PGD on validation images: its steps, each of eps / 4."""
+    """Steps, of eps / 4, of the PGD that chooses the best epoch."""
     select_restarts: int = 1
-    """Its restarts (the released code: 50 steps, 10 restarts)."""
+    """Random starts of that PGD (the released code: 50 steps, 10 restarts)."""
     select_limit: int = 1000
-    """On the first N validation images, the same every epoch."""
+    """Validation images that it attacks: the first N, the same every epoch."""
     on_collapse: Literal["warn", "stop", "rollback"] = "warn"
     """After catastrophic overfitting: warn and go on, stop, or return to the last sound epoch and go on with PGD-AT."""
     ga_images: int = 0
