@@ -1,4 +1,4 @@
-"""Draw term.svg from eps16.jsonl and eps8.jsonl: the term's share of the gradient and validation RA, by epoch."""
+"""Draw term.svg from eps16 and eps8: the term's share of the gradient and validation RA, by epoch."""
 
 import json
 from pathlib import Path
@@ -19,10 +19,10 @@ def main() -> None:
     """Draw a row of two panels a budget, a line a seed."""
     pyplot.switch_backend("svg")
     pyplot.rcParams["svg.hashsalt"] = "fastbat"  # the same file every time
-    files = [file for eps in (16, 8) if (file := HERE / f"eps{eps}.jsonl").exists()]
+    files = [file for eps in (16, 8) if (file := HERE / f"eps{eps}" / "results.jsonl").exists()]
     figure, rows = pyplot.subplots(len(files), 2, figsize=(9, 3.4 * len(files)), layout="constrained", squeeze=False)
     for file, (left, right) in zip(files, rows, strict=True):
-        eps = file.stem.removeprefix("eps")
+        eps = file.parent.name.removeprefix("eps")
         for record in map(json.loads, file.open()):
             if record["status"] != "finished":
                 continue
@@ -34,7 +34,7 @@ def main() -> None:
             best = max(e["epoch"] for e in epochs if e["best"]) - 1
             right.plot(at[best], ra[best], "o", color=color, ms=4)
         right.axhline(10, color="gray", ls=":", lw=1, label="always naming one class")
-        left.set(yscale="log", xlabel="epoch", ylabel="term's gradient, % of the rest's norm", title=f"eps {eps}/255")
+        left.set(yscale="log", xlabel="epoch", ylabel="term over the rest (norms), %", title=f"eps {eps}/255")
         right.set(xlabel="epoch", ylabel="validation RA (PGD-10), %", title="a line a seed, dots: best epochs", ylim=0)
     named = dict(zip(*reversed(rows[0][1].get_legend_handles_labels()), strict=True))
     figure.legend(named.values(), named.keys(), fontsize=8, loc="outside lower center", ncols=3)
