@@ -1,4 +1,4 @@
-"""Does a network read the label off the attack it was trained with? Label leaking (Kurakin et al., 2017, Sec. 4.3).
+"""Does a network read the label off the attack it was trained with? Label leaking (Kurakin et al., 2017).
 
     python benchmarks/leaking.py RUN [RUN ...] --data-dir DIR [--out FILE.json]
 

@@ -35,7 +35,7 @@ def main() -> None:
             right.plot(at[best], ra[best], "o", color=color, ms=4)
         right.axhline(10, color="gray", ls=":", lw=1, label="always naming one class")
         left.set(yscale="log", xlabel="epoch", ylabel="term over the rest (norms), %", title=f"eps {eps}/255")
-        right.set(xlabel="epoch", ylabel="validation RA (PGD-10), %", title="a line a seed, dots: best epochs", ylim=0)
+        right.set(xlabel="epoch", ylabel="validation RA (PGD-10), %", title="a line a seed; dots: best", ylim=-0.5)
     named = dict(zip(*reversed(rows[0][1].get_legend_handles_labels()), strict=True))
     figure.legend(named.values(), named.keys(), fontsize=8, loc="outside lower center", ncols=3)
     figure.savefig(HERE / "term.svg", metadata={"Date": None})
