@@ -76,7 +76,7 @@ def publish(title: str, arms: list[dict[str, Any]], out: Path | None, **about: o
     report = {**about, **machine(), "arms": arms}
     table = Table(
         *(name.replace("_", " ") for name in arms[0]),
-        title=f"{title}, {report['threads']} threads of {report['machine']}",
+        title=f"{title}, {report['threads']} thread{'s' * (report['threads'] > 1)} of {report['machine']}",
     )
     for arm in arms:
         table.add_row(*("" if value is None else str(value) for value in arm.values()))
