@@ -115,6 +115,10 @@ MISTAKES = {
         "train --dataset digits --method fast-at --model preactresnet18 --width 2 --train-limit 1 --out run",
         "Expected more than 1 value per channel when training",
     ),
+    "more weights than memory": (
+        "train --dataset digits --width 1000000 --out run",
+        "not enough memory; lower --batch-size or",
+    ),
     "no such run": ("evaluate nowhere", "no model 'nowhere'; name a run directory"),
     "an empty run": ("evaluate .", "no file 'best.safetensors'"),
     "another checkpoint": (

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import torch
+
 
 class InputError(ValueError):
     """Bad input, found before any work was started; its text is one line for the user."""
@@ -12,6 +14,12 @@ class InputError(ValueError):
 
 class DivergedError(RuntimeError):
     """Training ran into a loss that is no number; its text says where, and what is saved."""
+
+
+def no_memory(error: BaseException) -> bool:
+    """Say whether `error` is want of memory; on a CPU torch raises a RuntimeError for that."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 def choose(what: str, name: str, known: Iterable[str]) -> str:

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any, get_type_hints
 
-import torch
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
 
@@ -20,7 +19,7 @@ from fastbat.cli.train import (
     refuse_stale,
     train_command,
 )
-from fastbat.errors import DivergedError, InputError, choose
+from fastbat.errors import DivergedError, InputError, choose, no_memory
 from fastbat.methods import METHODS, Method
 from fastbat.progress import say
 from fastbat.training import Run, Settings
@@ -36,8 +35,10 @@ def main(tokens: Sequence[str] | None = None) -> None:
     except OSError as error:
         what = f"{error.filename or 'a file'}: {error.strerror or error}"
         fail(f"{what}; check its folder, its rights and the free space", 2)
-    except (MemoryError, torch.OutOfMemoryError):
-        fail("not enough memory; lower --batch-size or --width", 2)
+    except (MemoryError, RuntimeError) as error:
+        if not no_memory(error):
+            raise
+        fail("not enough memory; lower --batch-size or --width, or give fewer or smaller images", 2)
     except KeyboardInterrupt:
         fail(f"stopped{how_to_go_on(tokens)}", 130)
 

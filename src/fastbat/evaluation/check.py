@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fastbat.attacks.ensemble import MIN_CLASSES_TARGETED, TARGETED
 from fastbat.data import ImageSet, unit
-from fastbat.errors import InputError, choose
+from fastbat.errors import InputError, choose, no_memory
 from fastbat.evaluation.rounds import ATTACKS, BLACK_BOX
 from fastbat.files import check_writable
 from fastbat.geometry import check_eps
@@ -186,9 +186,9 @@ def _answer(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     probe = unit(x.to(first_device(model, x))).requires_grad_()
     try:
         logits = model(probe)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
     except Exception as error:  # whatever a network of others raises
+        if no_memory(error):
+            raise
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
         raise InputError(f"the model does not take {probe.dtype} images of shape {tuple(x.shape)}: {reason}") from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):

@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 
-import torch
 from torch import nn
 
 from fastbat.data import Batch
-from fastbat.errors import InputError
+from fastbat.errors import InputError, no_memory
 from fastbat.methods import Method
 
 
@@ -19,9 +18,9 @@ def rehearse(model: nn.Module, method: Method, batch: Batch, classes: int) -> No
             raise ValueError(f"the model's output has shape {shape}, expected {(len(batch.x), classes)}")
         for loss in method.losses(model, batch):
             loss.backward()
-    except (InputError, MemoryError, torch.OutOfMemoryError):
-        raise
     except Exception as error:  # whatever a network of others raises
+        if isinstance(error, InputError) or no_memory(error):
+            raise
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise InputError(
             f"{type(method).__name__} cannot train this model on {tuple(batch.x.shape)}: {what}"
