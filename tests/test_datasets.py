@@ -219,6 +219,15 @@ def test_a_folder_that_changed_is_decoded_anew(tmp_path):
     assert load("folder", folder).test.fingerprint != before.fingerprint
 
 
+def test_a_class_more_numbers_the_images_of_every_split_anew(tmp_path):
+    folder = image_folder(tmp_path / "animals", {"train": 7, "test": 2}, sizes=((20, 20),))
+    before = load("folder", folder).test
+    shutil.copytree(folder / "train" / "bee", folder / "train" / "ape")  # between ant and bee; test has none
+    after = load("folder", folder).test
+    assert (before.labels.tolist().count(3), after.labels.tolist().count(3)) == (0, 2)
+    assert after.fingerprint != before.fingerprint
+
+
 def spoil_sizes(folder):
     return r"images differ in size, \[\d+, \d+\] and \[\d+, \d+\]; give all one: --image-size"
 

@@ -35,10 +35,12 @@ class Source:
     mixed: bool  # whether its images are put into another order
     files: tuple[Path, ...] = ()  # what it is made of, where that is on disk
     root: Path = Path()
+    classes: tuple[str, ...] = ()  # that folders are numbered by, perhaps those of another split
 
     def key(self, contents: bool) -> str:
-        """Return a SHA-256 over names and sizes of the files, and over their `contents`; of the hub, its own key."""
-        digest = hashlib.sha256(f"{self.mixed} {'' if self.files else self.dataset._fingerprint}".encode())
+        """Return a SHA-256 over classes, names and sizes of the files, and `contents`; of the hub, its own key."""
+        made_of = self.classes or "" if self.files else self.dataset._fingerprint
+        digest = hashlib.sha256(f"{self.mixed} {made_of}".encode())
         for file in self.files:
             digest.update(f"\n{file.relative_to(self.root)} {file.stat().st_size}".encode())
             if contents:
@@ -136,7 +138,7 @@ def _class_folders(root: Path, split: str, classes: list[str]) -> Source:
         labels += [classes.index(name)] * len(inside)
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=classes))
     rows = datasets.Dataset.from_dict({"image": [str(file) for file in files], "label": labels}, features)
-    return Source(rows, True, tuple(files), root)
+    return Source(rows, True, tuple(files), root, tuple(classes))
 
 
 def _parquet_files(folder: Path, split: str, name: str | None) -> tuple[Path, ...]:
