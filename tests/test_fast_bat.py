@@ -258,6 +258,14 @@ def test_the_terms_share_of_the_gradient_is_measured() -> None:
     assert method.stats["term"].item() == pytest.approx(share.item(), rel=1e-6)
 
 
+def test_no_figure_of_a_batch_is_left_from_the_one_before() -> None:
+    method, model = FastBAT(8 / 255, ig_every=2), batch_norm_net(1)
+    update(method, model, images(0))
+    assert method.stats.keys() == {"active", "term"}
+    update(method, model, images(1))
+    assert method.stats.keys() == {"active"}
+
+
 def test_a_network_the_tangent_has_no_rule_for_is_differentiated_twice(capsys: pytest.CaptureFixture[str]) -> None:
     layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.GELU(), nn.Flatten(), nn.Linear(144, 5)
     model, batch, gradients = nn.Sequential(*layers).double(), images(0), {}

@@ -140,6 +140,31 @@ def test_every_operation_without_a_rule_is_known_by_its_name(name: str, operatio
         push(net(Odd(), size=256), images(0).x, images(0).x)
 
 
+FOREIGN: dict[str, Callable[[Any], Any]] = {
+    "asks for a tensor": lambda x: x if isinstance(x, Tensor) else {}["x"],
+    "asks for what only a tensor has": lambda x: x.flatten(1).view(x.numel() // 256, -1),
+    "checks its input": lambda x: x if torch.is_tensor(x) else torch.tensor(x),
+    "takes its data": lambda x: x + 0 * x.data.sum(),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_a_network_that_takes_tensors_alone_is_differentiated_twice(case: str) -> None:
+    class Foreign(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return FOREIGN[case](x)
+
+    batch, model = images(0), net(Foreign(), nn.BatchNorm2d(4) if "only" not in case else nn.Identity(), size=256)
+    with pytest.raises(NoRule):
+        push(model, batch.x, batch.x)
+    t = torch.randn_like(batch.x)
+    x = batch.x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(cross_entropy(model(x), batch.y), x)
+    assert directional(model, batch.x, batch.y, t, cross_entropy).item() == pytest.approx(
+        (g * t).sum().item(), rel=1e-9
+    )
+
+
 def test_a_caller_who_does_not_go_backward_is_told() -> None:
     method, model = FastBAT(8 / 255, ig_mode="tangent"), net(size=256)
     with pytest.raises(RuntimeError, match=r"call backward\(\) on each loss as it is yielded"):

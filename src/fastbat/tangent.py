@@ -29,6 +29,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fastbat.attacks.gradient import input_gradient
 from fastbat.attacks.objective import Objective
+from fastbat.errors import InputError, no_memory
 from fastbat.progress import say
 
 aten = torch.ops.aten
@@ -45,7 +46,7 @@ def directional(model: nn.Module, x: Tensor, y: Tensor, t: Tensor, objective: Ob
                 logits, moved = push(model, x, t)
                 (v,) = torch.autograd.grad(objective(logits, y), logits, create_graph=True)
                 return (v * moved).sum()
-            except (NoRule, AttributeError, TypeError) as error:
+            except NoRule as error:
                 LACKING.add(model)
                 say(f"no tangent of this network ({error}): differentiating twice instead, which is slower")
         g = input_gradient(model, x, y, torch.zeros_like(x), objective=objective, create_graph=True)
@@ -53,13 +54,18 @@ def directional(model: nn.Module, x: Tensor, y: Tensor, t: Tensor, objective: Ob
 
 
 def push(model: nn.Module, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Return f(x) and f'(x) t (both B, classes) for x, t (B, C, H, W); NoRule for an operation that RULES lacks."""
-    out = model(Dual(x, t))
-    return out.a, out.t
+    """Return f(x) and f'(x) t (both B, classes) for x, t (B, C, H, W); NoRule where the network takes no Dual."""
+    try:
+        out = model(Dual(x, t))
+        return out.a, out.t
+    except Exception as error:  # whatever a network of others does with what is no Tensor
+        if isinstance(error, InputError | NoRule) or no_memory(error):
+            raise
+        raise NoRule(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
 
 
 class NoRule(Exception):
-    """An operation whose tangent is not known here."""
+    """A network, or an operation in it, whose tangent is not known here."""
 
 
 LACKING = WeakSet[nn.Module]()  # networks that were found to need a rule that is not there

@@ -107,7 +107,7 @@ class FastBAT:
         """Return how this batch's implicit gradient is made, and count the batch."""
         batches = int(self.memory.get("batches", 0))
         self.memory["batches"] = batches + 1
-        self.stats.pop("term", None)
+        self.stats.clear()
         return self.ig_mode if self.ig_weight and batches % self.ig_every == 0 else "none"
 
     def tangent(

@@ -17,7 +17,7 @@ from fastbat.errors import InputError
 from fastbat.methods import Method
 from fastbat.models import MODELS
 from fastbat.precision import has_bf16
-from fastbat.tangent import Dual, NoRule, compiled
+from fastbat.tangent import Dual, NoRule, compiled, push
 
 TANGENT = ("ig_mode", "penalty")  # settings that can be so, of methods that differentiate twice
 
@@ -92,7 +92,7 @@ class Compiled(nn.Module):
             return self.fast(x)
         if self.fast_tangent is None:
             try:
-                self.model(x)
+                push(self.model, x.a, x.t)
             except NoRule as error:
                 raise InputError(
                     f"compile is on, but the network has no tangent ({error}), and compiled it cannot be "
