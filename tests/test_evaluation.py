@@ -211,14 +211,39 @@ def test_the_callers_precision_and_gradient_mode_change_nothing():
 
 def test_within_frozen_no_backend_rounds_float32():
     backends = torch.backends
-    places = [backends.mkldnn.matmul, backends.mkldnn.conv, backends.cuda.matmul, backends.cudnn.conv]
+    places = [
+        backends.mkldnn.matmul,
+        backends.mkldnn.conv,
+        backends.cuda.matmul,
+        backends.cudnn.conv,
+        backends.cudnn.rnn,
+    ]
     backends.mkldnn.matmul.fp32_precision = "bf16"
     try:
+        before = [place.fp32_precision for place in places]
         with frozen(nn.Identity()):
-            assert [place.fp32_precision for place in places] == ["ieee"] * 4
+            assert [place.fp32_precision for place in places] == ["ieee"] * 5
+        assert [place.fp32_precision for place in places] == before
         assert backends.mkldnn.matmul.fp32_precision == "bf16"
     finally:
         backends.mkldnn.matmul.fp32_precision = "none"
+
+
+def test_within_frozen_the_older_switches_are_off_too_and_then_as_they_were():
+    def state():
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+    before = state()
+    try:
+        for tf32, precision in ((True, "high"), (False, "highest")):
+            torch.set_float32_matmul_precision(precision)
+            torch.backends.cudnn.allow_tf32 = tf32
+            with frozen(nn.Identity()):
+                assert state() == ("highest", False)
+            assert state() == (precision, tf32)
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def test_pgd_is_50_steps_of_a_quarter_eps_from_10_starts(monkeypatch):

@@ -1,6 +1,7 @@
 """Files: replaced whole or not at all, checked when read, never unpickled."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -83,3 +84,10 @@ def test_a_line_cut_short_by_a_crash_is_left_out_and_written_over_by_none(tmp_pa
     write_records(path, [{"epoch": 9}])
     assert [json.loads(line) for line in path.read_text().splitlines()] == [{"epoch": 9}]
     assert read_records(tmp_path / "none") == []
+
+
+def test_a_record_is_on_the_disk_before_anything_else_is_done(tmp_path, monkeypatch):
+    seen, path = [], tmp_path / "records.jsonl"
+    monkeypatch.setattr(os, "fsync", lambda fd: seen.append(path.read_text()))
+    append_record(path, {"epoch": 1})
+    assert seen == ['{"epoch": 1}\n']

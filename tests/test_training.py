@@ -6,15 +6,17 @@ import tomllib
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from conftest import percent
 from fastbat.audit import evaluate_target
 from fastbat.data import DATASETS, Batch, load
 from fastbat.errors import DivergedError, InputError
 from fastbat.files import load_tensors, locked, read_records, save_tensors
-from fastbat.methods import METHODS
+from fastbat.methods import METHODS, FastBAT
 from fastbat.models import build_model, load_model
 from fastbat.randomness import generator, seed_torch
 from fastbat.training import Run, Settings, train
@@ -135,6 +137,47 @@ def trainer_module():
     from fastbat.training import trainer
 
     return trainer
+
+
+def test_a_resume_keeps_the_records_of_the_epochs_behind_it_whatever_was_lost(tmp_path):
+    method, two = METHODS["fast-at"](eps=EPS), replace(SMALL, epochs=2)
+    run = train(method, two, tmp_path / "run")
+    first, second = run.metrics.read_text().splitlines()
+    run.metrics.write_text(f"{first[:40]}\n{second}\n")
+    train(method, two, run.path, resume=True)
+    assert [record["epoch"] for record in read_records(run.metrics)] == [2]
+
+
+def test_training_in_float32_is_in_float32_whatever_the_caller_set(tmp_path, monkeypatch):
+    seen, train_epoch = [], Trainer.train_epoch
+
+    def spy(self):
+        seen.append((torch.get_float32_matmul_precision(), torch.backends.mkldnn.conv.fp32_precision))
+        return train_epoch(self)
+
+    monkeypatch.setattr(Trainer, "train_epoch", spy)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        train(METHODS["fast-at"](eps=EPS), replace(SMALL, epochs=1), tmp_path / "run")
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert seen == [("highest", "ieee")]
+
+
+def test_a_loss_that_two_classes_do_not_have_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTBAT_CACHE", str(tmp_path / "cache"))
+    for name in ("cat", "dog"):
+        for split in ("train", "test"):
+            (folder := tmp_path / "pets" / split / name).mkdir(parents=True)
+            for i in range(20):
+                pixels = np.random.default_rng(i).integers(0, 256, (8, 8, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    settings = replace(SMALL, dataset="folder", data_dir=tmp_path / "pets", batch_size=8)
+    with pytest.raises(InputError, match="3 classes"):
+        train(FastBAT(eps=EPS, attack_objective="dlr"), settings, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_run_directory_says_all_that_was_set(tmp_path):

@@ -114,6 +114,8 @@ def append_record(path: Path, record: Mapping[str, Any]) -> None:
             file.seek(size - 1)
         torn = size > 0 and file.read(1) != b"\n"
         file.write(b"\n" * torn + json.dumps(record).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

@@ -1,5 +1,9 @@
 """bf16 where it pays: a model's forward pass under autocast; losses, boxes and comparisons stay float32."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -23,3 +27,37 @@ def has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return any(there and name.endswith("bf16") for name, there in torch.cpu.get_capabilities().items())
+
+
+@contextmanager
+def ieee_float32() -> Iterator[None]:
+    """Within the block float32 is float32: no TF32 or bf16 inside products and convolutions; then as it was."""
+    backends: Any = torch.backends
+    cudnn, mkldnn = backends.cudnn, backends.mkldnn
+    places = [backends.cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv]
+    before, products = [place.fp32_precision for place in places], _products()
+    convolutions = cudnn.conv.fp32_precision == "tf32"
+    try:
+        _switch(products and "highest", False)
+        for place in places:
+            place.fp32_precision = "ieee"
+        yield
+    finally:
+        _switch(products, convolutions)
+        for place, precision in zip(places, before, strict=True):
+            place.fp32_precision = precision
+
+
+def _products() -> str | None:
+    """Return what torch's older switch for products says; None where the newer ones gainsay it, and it is mute."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return None
+
+
+def _switch(products: str | None, convolutions: bool) -> None:
+    """Set torch's older switches, too: torch.compile reads them, and they may not contradict the newer ones."""
+    if products:
+        torch.set_float32_matmul_precision(products)
+    torch.backends.cudnn.allow_tf32 = convolutions

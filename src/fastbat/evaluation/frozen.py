@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import torch
 from torch import nn
+
+from fastbat.precision import ieee_float32
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def frozen(*models: nn.Module) -> Iterator[None]:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.random.fork_rng())
-        stack.enter_context(_ieee_float32())
+        stack.enter_context(ieee_float32())
         for device in ("cpu", "cuda"):
             stack.enter_context(torch.autocast(device, enabled=False))
         try:
@@ -43,17 +44,3 @@ def _still(model: nn.Module) -> None:
         for module in model.modules():
             module.training = False
     model.requires_grad_(False)
-
-
-@contextmanager
-def _ieee_float32() -> Iterator[None]:
-    backends: Any = torch.backends
-    places = [backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv]
-    before = [place.fp32_precision for place in places]
-    try:
-        for place in places:
-            place.fp32_precision = "ieee"
-        yield
-    finally:
-        for place, precision in zip(places, before, strict=True):
-            place.fp32_precision = precision

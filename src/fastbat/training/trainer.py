@@ -25,7 +25,7 @@ from fastbat.evaluation import gradient_alignment
 from fastbat.files import append_record, locked, read_records, write_records
 from fastbat.methods import Method
 from fastbat.models import MODELS, build_model, load_weights, save_model
-from fastbat.precision import Autocast
+from fastbat.precision import Autocast, ieee_float32
 from fastbat.progress import bar, say
 from fastbat.randomness import seed_torch
 from fastbat.training.average import Average
@@ -53,7 +53,7 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
     check = run.check_same if resume else run.check_free
     check(config)
     trainer = prepare(method, settings, run)
-    with locked(run.path, "training"):
+    with locked(run.path, "training"), ieee_float32():
         check(config)  # again: another process may have been here while the data were read
         run.write_config(config)
         say(trainer.pace)
@@ -116,7 +116,8 @@ class Trainer:
         if self.average:
             ema = self.average.model
             self.candidates["ema"] = Candidate(ema, self.runs(ema), "-ema", "val_ema")
-        if name not in MODELS or 1 in (settings.batch_size, len(self.loader.images)):  # BatchNorm of one image
+        alone = 1 in (settings.batch_size, len(self.loader.images))  # what is BatchNorm of one image?
+        if name not in MODELS or alone or self.model_args["num_classes"] < 3:  # DLR of two classes?
             part, copy = next(iter(self.loader.epoch(0))).split(settings.accumulate)[0], deepcopy(self.model)
             for net in (copy, Compiled(copy)) if settings.compile else (copy,):
                 rehearse(self.runs(net), method, part, self.model_args["num_classes"])
@@ -138,7 +139,7 @@ class Trainer:
             if self.settings.init_from is not None and self.method.eps:
                 self.highest_ra = self.select()["val_ra"]
             self.save_state()
-        records = read_records(self.run.metrics)[: self.epoch]
+        records = [each for each in read_records(self.run.metrics) if each["epoch"] <= self.epoch]
         write_records(self.run.metrics, records)
         self.stopped = self.settings.on_collapse == "stop" and any(record.get("collapsed") for record in records)
         while self.epoch < self.epochs and not self.stopped:
