@@ -10,8 +10,8 @@ perturbation of another image of another class: its own label, or that of the im
 
 A network that looks at the image is hurt by the attack and names the other label by mistake alone. One that names it
 leads the attack to what it takes for that label; and if the perturbation takes its label with it to another image, the
-label is in the perturbation. (FREE-AT and YOPO begin with the clean image. ATTA, whose attack belongs to an image, is
-refused.)
+label is in the perturbation. (FREE-AT begins with the clean image, YOPO with a random one. ATTA, whose attack belongs
+to an image, is refused. "active" is of the methods that say it.)
 """
 
 import argparse
@@ -27,6 +27,7 @@ from fastbat.data import Batch, load
 from fastbat.methods import METHODS, Method
 from fastbat.models import load_model
 from fastbat.randomness import seed_torch
+from fastbat.tangent import Dual
 from fastbat.training import Run
 
 AT_ONCE = 128
@@ -53,7 +54,7 @@ def look(run: Run, data_dir: Path | None, images: int) -> dict[str, float]:
     seed_torch(0, "leaking")
     other = (y + torch.randint(1, n, y.shape)) % n
     own, led = (attacked(method, model, x, label) for label in (y, other))
-    active = 100 * float(method.stats["active"]) if hasattr(method, "stats") else float("nan")
+    active = {name: round(100 * float(share)) for name, share in method.stats.items() if name == "active"}
     moved, label = (own - x).roll(1, 0), y.roll(1)
     apart = label != y
     clean, under, astray, carried = (named(model, each) for each in (x, own, led, (x + moved).clamp(0, 1)))
@@ -66,7 +67,7 @@ def look(run: Run, data_dir: Path | None, images: int) -> dict[str, float]:
         "moved, own": (carried == y)[apart],
         "moved, other": (carried == label)[apart],
     }
-    return {name: round(100 * hit.float().mean().item(), 1) for name, hit in hits.items()} | {"active": round(active)}
+    return {name: round(100 * hit.float().mean().item(), 1) for name, hit in hits.items()} | active
 
 
 def method_of(config: dict[str, Any]) -> Method:
@@ -79,7 +80,12 @@ def method_of(config: dict[str, Any]) -> Method:
 def attacked(method: Method, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Return the images that the method's first loss for the labels y is of: the last that it shows the network."""
     shown, found = dict[str, Tensor](), list[Tensor]()
-    with model.register_forward_pre_hook(lambda _, given: shown.update(last=given[0].detach())):
+
+    def see(_: nn.Module, given: tuple[Tensor | Dual, ...]) -> None:
+        if isinstance(given[0], Tensor):  # a tangent's pass shows no other image
+            shown["last"] = given[0].detach()
+
+    with model.register_forward_pre_hook(see):
         for some, labels in zip(x.split(AT_ONCE), y.split(AT_ONCE), strict=True):
             next(iter(method.losses(model, Batch(some, labels))))
             found.append(shown["last"])
