@@ -105,8 +105,9 @@ def plain(width: int, device: torch.device) -> nn.Module:
 def fast(width: int, method: Method, device: torch.device, compiled: bool = False) -> nn.Module:
     """Return the network as fastbat trains it by `method`."""
     precision = pick_precision(device)
-    layout = pick_layout(method, "preactresnet18", precision, device)
-    model = plain(width, device).to(memory_format=layout)
+    model = plain(width, device)
+    layout = pick_layout(method, "preactresnet18", model, precision, device)
+    model = model.to(memory_format=layout)
     if compiled:
         model = Compiled(model)
     return Autocast(model) if precision == "bf16" else model

@@ -14,6 +14,7 @@ from fastbat.data import Batch
 from fastbat.errors import InputError
 from fastbat.methods import METHODS, FastBAT
 from fastbat.methods.fast_at_ga import FastATGA
+from fastbat.models import build_model
 from fastbat.models.preact_resnet import PreActBlock, PreActResNet
 from fastbat.tangent import directional, push
 from fastbat.training import Settings, pace, train
@@ -93,12 +94,24 @@ def test_the_layout_is_the_usual_one_where_a_method_differentiates_twice():
         FastBAT(EPS, ig_mode="hessian-free"),
         FastBAT(EPS),
     )
+    net = build_model("preactresnet18", width=16)
     layouts = [
-        pick_layout(m, "preactresnet18", "bf16", CPU) for m in (fast, cheap, replace(exact, ig_weight=0), ga, exact)
+        pick_layout(m, "preactresnet18", net, "bf16", CPU)
+        for m in (fast, cheap, replace(exact, ig_weight=0), ga, exact)
     ]
     assert layouts == [torch.channels_last] * 3 + [torch.contiguous_format] * 2
-    assert pick_layout(fast, "somebody:net", "bf16", CPU) is torch.contiguous_format
-    assert pick_layout(fast, "cnn", "float32", torch.device("cuda")) is torch.contiguous_format
+    assert pick_layout(fast, "somebody:net", net, "bf16", CPU) is torch.contiguous_format
+    assert pick_layout(fast, "cnn", net, "float32", torch.device("cuda")) is torch.contiguous_format
+
+
+@pytest.mark.parametrize(("width", "layout"), [(8, torch.contiguous_format), (16, torch.channels_last)])
+def test_a_narrow_networks_shortcuts_are_kept_from_the_layout_in_which_they_write_past_their_memory(width, layout):
+    net = build_model("preactresnet18", width=width)
+    for precision in ("float32", "bf16"):
+        assert pick_layout(METHODS["fast-at"](EPS), "preactresnet18", net, precision, CPU) is layout
+    cuda = torch.device("cuda")
+    assert pick_layout(METHODS["fast-at"](EPS), "preactresnet18", net, "bf16", cuda) is torch.channels_last
+    assert pick_layout(METHODS["fast-at"](EPS), "cnn", build_model("cnn", width=4), "bf16", CPU) is torch.channels_last
 
 
 def test_how_steps_run_is_said(tmp_path, capsys):

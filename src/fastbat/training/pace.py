@@ -2,7 +2,8 @@
 
 precision   bf16 where the device multiplies in it; elsewhere it is emulated, and slow
 layout      channels-last: convolutions in bf16 and BatchNorm are fastest there; not where a method differentiates
-            twice, for BatchNorm's second derivative is a chain of elementwise kernels, slowest there
+            twice, for BatchNorm's second derivative is a chain of elementwise kernels, slowest there; nor for narrow
+            networks on a CPU, whose shortcuts write past their memory there (oneDNN issue 6035, torch 2.9 to 2.15)
 compile     on demand; neither a second derivative nor a network that is stopped on the way can be compiled
 """
 
@@ -19,6 +20,7 @@ from fastbat.models import MODELS
 from fastbat.precision import has_bf16
 from fastbat.tangent import Dual, NoRule, compiled, push
 
+ONEDNN_BLOCK = 16  # channels; 8 without AVX512
 TANGENT = ("ig_mode", "penalty")  # settings that can be so, of methods that differentiate twice
 
 
@@ -27,10 +29,18 @@ def pick_precision(device: torch.device) -> str:
     return "bf16" if has_bf16(device) else "float32"
 
 
-def pick_layout(method: Method, model: str, precision: str, device: torch.device) -> torch.memory_format:
+def pick_layout(
+    method: Method, name: str, model: nn.Module, precision: str, device: torch.device
+) -> torch.memory_format:
     """Return the layout of the weights, which the images of the passes follow; others' networks keep the usual one."""
-    pays = model in MODELS and (precision == "bf16" or device.type == "cpu")
-    return torch.channels_last if pays and not twice(method) else torch.contiguous_format
+    pays = not narrow(model) if device.type == "cpu" else precision == "bf16"
+    return torch.channels_last if name in MODELS and pays and not twice(method) else torch.contiguous_format
+
+
+def narrow(model: nn.Module) -> bool:
+    """Say whether a convolution of single pixels skips some and has fewer input channels than oneDNN has in a block."""
+    layers = (layer for layer in model.modules() if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1))
+    return any(max(layer.stride) > 1 and layer.in_channels < ONEDNN_BLOCK for layer in layers)
 
 
 def pace(method: Method, layout: torch.memory_format, precision: str, device: torch.device) -> str:

@@ -108,7 +108,7 @@ class Trainer:
         self.model = build_model(**self.model_args).to(self.device)
         if settings.init_from is not None and not self.run.state.exists():
             load_weights(self.model, Path(settings.init_from), new_head=True)
-        layout = pick_layout(method, name, settings.precision, self.device)
+        layout = pick_layout(method, name, self.model, settings.precision, self.device)
         self.pace = pace(method, layout, settings.precision, self.device)
         self.model = self.model.to(memory_format=layout)
         self.average = None if settings.ema is None else Average(self.model, settings.ema)
