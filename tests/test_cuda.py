@@ -13,7 +13,6 @@ from fastbat.files import read_records
 from fastbat.methods import METHODS, FastBAT
 from fastbat.models import build_model
 from fastbat.precision import has_bf16, ieee_float32
-from fastbat.randomness import seed_torch
 from fastbat.tangent import directional
 from fastbat.training import Run, Settings, train
 from fastbat.training.pace import Compiled, twice
@@ -133,26 +132,13 @@ def test_a_run_trains_is_stopped_and_resumed(compile: bool, tmp_path: Any, capsy
     assert all(0 < record["peak_memory_mib"] < 4000 and record["term"] > 0 for record in records)
     config = describe(method, settings.resolved(method))
     assert config["precision"] == precision
-    on_gpu, on_cpu = (
-        evaluate_target(run.path, attacks=("clean", "pgd", "aa"), limit=60, device=d) for d in ("cuda", "cpu")
-    )
+    on_gpu, on_cpu = (evaluate_target(run.path, attacks=("clean", "pgd"), limit=60, device=d) for d in ("cuda", "cpu"))
     for a, b in zip(on_gpu.accuracies, on_cpu.accuracies, strict=True):
         assert abs(a.percent - b.percent) <= 5
 
 
 def stop(*_: Any) -> str:
     raise KeyboardInterrupt
-
-
-def test_a_training_that_the_gpu_has_no_room_for_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Any) -> None:
-    from fastbat.cli import main
-
-    seed_torch(0)
-    words = "train --dataset digits --model preactresnet18 --width 20000 --device cuda --out"
-    with pytest.raises(SystemExit) as ended:
-        main([*words.split(), str(tmp_path / "run")])
-    assert ended.value.code == 2
-    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_fast_at_trains_as_well_as_on_a_cpu(tmp_path: Any) -> None:

@@ -254,6 +254,13 @@ def test_a_network_without_a_tangent_cannot_be_compiled_and_that_is_said_first(c
     assert not (tmp_path / "run").exists()
 
 
+def test_a_narrow_network_is_not_compiled_on_a_cpu(tmp_path):
+    settings = replace(SMALL, compile=True, model="preactresnet18", width=8)
+    with pytest.raises(InputError, match=r"from fewer than 16 channels write past their memory .*; leave it out, or"):
+        train(FastBAT(EPS), settings, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @compiles
 def test_training_compiles_on_demand(compiler, tmp_path, monkeypatch):
     compile, calls = torch.compile, []

@@ -4,7 +4,8 @@ precision   bf16 where the device multiplies in it; elsewhere it is emulated, an
 layout      channels-last: convolutions in bf16 and BatchNorm are fastest there; not where a method differentiates
             twice, for BatchNorm's second derivative is a chain of elementwise kernels, slowest there; nor for narrow
             networks on a CPU, whose shortcuts write past their memory there (oneDNN issue 6035, torch 2.9 to 2.15)
-compile     on demand; neither a second derivative nor a network that is stopped on the way can be compiled
+compile     on demand; neither a second derivative nor a network that is stopped on the way can be compiled, nor a
+            narrow one on a CPU: compiled, it is channels-last
 """
 
 import logging
@@ -77,11 +78,16 @@ class Compiled(nn.Module):
     """`model`, compiled for batches of as many images as the first; others, such as an epoch's last, run as is.
 
     After `size` is set to 0 the next batch is the first. Tangents stay in the mode of theirs. Raises InputError where
-    nothing can be compiled here, for want of a C++ compiler, say.
+    nothing can be compiled here, for want of a C++ compiler, say, or where what is compiled would crash.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
+        if next(model.parameters()).device.type == "cpu" and narrow(model):
+            raise InputError(
+                f"compile is on, but compiled on a CPU convolutions of single pixels from fewer than {ONEDNN_BLOCK} "
+                "channels write past their memory (oneDNN issue 6035); leave it out, or take a larger width"
+            )
         self.model, self.size = model, 0
         torch._dynamo.config.recompile_limit = 64  # sizes, modes, what takes gradients: torch's 8 are soon used up
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses a GPU where there is none
