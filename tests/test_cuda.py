@@ -22,6 +22,7 @@ from test_methods import CASES, EPS, batch_of, method_of, model_of, update
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode"),  # that it is a prototype
     pytest.mark.filterwarnings("ignore:The .grad attribute"),  # torch.compile hides it, and pytest finds it
 ]
 
