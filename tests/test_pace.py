@@ -262,6 +262,17 @@ def test_a_narrow_network_is_not_compiled_on_a_cpu(tmp_path):
 
 
 @compiles
+def test_a_tangent_that_cannot_be_compiled_is_no_network_without_one(compiler, monkeypatch):
+    def broken(_: Any) -> Any:
+        raise ValueError("no such register")
+
+    monkeypatch.setattr(pace, "compiled", lambda model: broken)
+    net, batch = Compiled(model_of("cnn")), batch_of("cnn")
+    with pytest.raises(InputError, match=r"the tangent does not run compiled \(no such register\); leave it out"):
+        directional(net, batch.x, batch.y, batch.x, cross_entropy)
+
+
+@compiles
 def test_training_compiles_on_demand(compiler, tmp_path, monkeypatch):
     compile, calls = torch.compile, []
 

@@ -18,8 +18,9 @@ class DivergedError(RuntimeError):
 
 def no_memory(error: BaseException) -> bool:
     """Say whether `error` is want of memory; on a CPU torch raises a RuntimeError for that."""
-    kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+        return True
+    return isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 def choose(what: str, name: str, known: Iterable[str]) -> str:

@@ -39,7 +39,7 @@ class Source:
 
     def key(self, contents: bool) -> str:
         """Return a SHA-256 over classes, names and sizes of the files, and `contents`; of the hub, its own key."""
-        made_of = self.classes or "" if self.files else self.dataset._fingerprint
+        made_of = (self.classes or "") if self.files else self.dataset._fingerprint
         digest = hashlib.sha256(f"{self.mixed} {made_of}".encode())
         for file in self.files:
             digest.update(f"\n{file.relative_to(self.root)} {file.stat().st_size}".encode())

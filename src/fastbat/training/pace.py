@@ -3,7 +3,7 @@
 precision   bf16 where the device multiplies in it; elsewhere it is emulated, and slow
 layout      channels-last: convolutions in bf16 and BatchNorm are fastest there; not where a method differentiates
             twice, for BatchNorm's second derivative is a chain of elementwise kernels, slowest there; nor for narrow
-            networks on a CPU, whose shortcuts write past their memory there (oneDNN issue 6035, torch 2.9 to 2.15)
+            networks on a CPU, whose shortcuts write past their memory there (oneDNN issue 6035, torch 2.14, 2.15)
 compile     on demand; neither a second derivative nor a network that is stopped on the way can be compiled, nor a
             narrow one on a CPU: compiled, it is channels-last
 """
@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastbat.errors import InputError
+from fastbat.errors import InputError, no_memory
 from fastbat.methods import Method
 from fastbat.models import MODELS
 from fastbat.precision import has_bf16
 from fastbat.tangent import Dual, NoRule, compiled, push
 
-ONEDNN_BLOCK = 16  # channels; 8 without AVX512
+ONEDNN_BLOCK = 16  # channels; 8 without AVX512, where the fault was seen
 TANGENT = ("ig_mode", "penalty")  # settings that can be so, of methods that differentiate twice
 
 
@@ -115,4 +115,10 @@ class Compiled(nn.Module):
                     "differentiated twice; leave it out"
                 ) from error
             self.fast_tangent = compiled(self.model)
-        return self.fast_tangent(x)
+        try:
+            return self.fast_tangent(x)
+        except Exception as error:  # of the compiler, say: `push` would take it for a network without a tangent
+            if no_memory(error):
+                raise
+            what = " ".join(str(error).split())[:200]
+            raise InputError(f"compile is on, but the tangent does not run compiled ({what}); leave it out") from error

@@ -41,6 +41,7 @@ from fastbat.training.settings import Settings, describe
 from fastbat.training.state import read_state, restore, save_state
 
 
+@ieee_float32()
 def train(method: Method, settings: Settings, out: Path | str, *, resume: bool = False) -> Run:
     """Train with `method` and return the run directory `out`; with `resume` go on after its last finished epoch.
 
@@ -53,7 +54,7 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
     check = run.check_same if resume else run.check_free
     check(config)
     trainer = prepare(method, settings, run)
-    with locked(run.path, "training"), ieee_float32():
+    with locked(run.path, "training"):
         check(config)  # again: another process may have been here while the data were read
         run.write_config(config)
         say(trainer.pace)
