@@ -91,7 +91,7 @@ class Compiled(nn.Module):
         self.model, self.size = model, 0
         torch._dynamo.config.recompile_limit = 64  # sizes, modes, what takes gradients: torch's 8 are soon used up
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses a GPU where there is none
-        self.fast: Callable[[Tensor], Tensor] = torch.compile(model.forward, dynamic=False)
+        self.fast = {takes_gradients: fresh(model) for takes_gradients in (False, True)}
         self.fast_tangent: Callable[[Dual], Dual] | None = None
         try:
             torch.compile(torch.sin, dynamic=False)(next(model.parameters()).detach().flatten()[:1])
@@ -105,7 +105,7 @@ class Compiled(nn.Module):
         if x.shape[0] != self.size:
             return self.model(x)
         if isinstance(x, Tensor):
-            return self.fast(x)
+            return self.fast[any(weight.requires_grad for weight in self.model.parameters())](x)
         if self.fast_tangent is None:
             try:
                 push(self.model, x.a, x.t)
@@ -122,3 +122,17 @@ class Compiled(nn.Module):
                 raise
             what = " ".join(str(error).split())[:200]
             raise InputError(f"compile is on, but the tangent does not run compiled ({what}); leave it out") from error
+
+
+def fresh(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return `model` compiled, with code of its own: torch keeps what it compiled with the code.
+
+    One for weights that are held, one for those that take gradients: torch 2.11 does not see the change (2.14 does), it
+    runs what was compiled for held weights, and they get no gradient.
+    """
+
+    def run(x: Tensor) -> Any:
+        return model(x)
+
+    run.__code__ = run.__code__.replace()
+    return torch.compile(run, dynamic=False)
