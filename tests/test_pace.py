@@ -207,7 +207,7 @@ def test_a_compiled_network_is_the_network_and_runs_other_sizes_as_it_is(compile
     plain, model = model_of("cnn"), model_of("cnn")
     fast = Compiled(model)
     calls = []
-    fast.fast = {held: lambda x, run=run: calls.append(len(x)) or run(x) for held, run in fast.fast.items()}
+    fast.fast = {key: lambda x, run=run: calls.append(len(x)) or run(x) for key, run in fast.fast.items()}
     for size in (6, 5):
         grads = []
         for net in (plain, fast):

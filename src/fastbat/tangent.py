@@ -273,9 +273,14 @@ def compiled(model: nn.Module) -> Callable[[Dual], Dual]:
     def traced(tensors: dict[str, Tensor], a: Tensor, t: Tensor) -> Any:
         return run(tensors, a, t)
 
-    traced.__code__ = traced.__code__.replace()  # torch keeps what it compiled with the code: each network has its own
-    fast = torch.compile(traced, dynamic=False)
+    fast = compiled_apart(traced)
     return lambda x: Dual(*fast({**dict(model.named_parameters()), **dict(model.named_buffers())}, x.a, x.t))
+
+
+def compiled_apart(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function `run` compiled with code of its own, since torch keeps with the code what it compiled."""
+    run.__code__ = run.__code__.replace()
+    return torch.compile(run, dynamic=False)
 
 
 @contextmanager

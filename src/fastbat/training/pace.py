@@ -19,7 +19,7 @@ from fastbat.errors import InputError, no_memory
 from fastbat.methods import Method
 from fastbat.models import MODELS
 from fastbat.precision import has_bf16
-from fastbat.tangent import Dual, NoRule, compiled, push
+from fastbat.tangent import Dual, NoRule, compiled, compiled_apart, push
 
 ONEDNN_BLOCK = 16  # channels; 8 without AVX512, where the fault was seen
 TANGENT = ("ig_mode", "penalty")  # settings that can be so, of methods that differentiate twice
@@ -125,7 +125,7 @@ class Compiled(nn.Module):
 
 
 def fresh(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Return `model` compiled, with code of its own: torch keeps what it compiled with the code.
+    """Return `model`, compiled anew.
 
     One for weights that are held, one for those that take gradients: torch 2.11 does not see the change (2.14 does), it
     runs what was compiled for held weights, and they get no gradient.
@@ -134,5 +134,4 @@ def fresh(model: nn.Module) -> Callable[[Tensor], Tensor]:
     def run(x: Tensor) -> Any:
         return model(x)
 
-    run.__code__ = run.__code__.replace()
-    return torch.compile(run, dynamic=False)
+    return compiled_apart(run)
