@@ -99,13 +99,69 @@ def test_a_stem_is_that_of_the_released_code():
 
 def test_the_blocks_compute_their_formulas():
     x, act = torch.randn(3, 8, 6, 6), torch.relu
-    basic = PreActBlock(8, 16, 2, nn.ReLU)
-    h = act(basic.bn1(x))
-    there = basic.conv2(act(basic.bn2(basic.conv1(h)))) + F.conv2d(h, basic.shortcut.weight, stride=2)
-    assert torch.allclose(basic(x), there, atol=1e-6)
+    for shortcut in ("raw", "preact"):
+        basic = PreActBlock(8, 16, 2, nn.ReLU, shortcut=shortcut)
+        h = act(basic.bn1(x))
+        skip = F.conv2d(x if shortcut == "raw" else h, basic.shortcut.weight, stride=2)
+        there = basic.conv2(act(basic.bn2(basic.conv1(h)))) + skip
+        assert torch.allclose(basic(x), there, atol=1e-6)
     narrow = PreActBottleneck(8, 8, 1, nn.ReLU)
     h = narrow.conv2(act(narrow.bn2(narrow.conv1(act(narrow.bn1(x))))))
     assert torch.allclose(narrow(x), narrow.conv3(act(narrow.bn3(h))) + x, atol=1e-6)
+
+
+def transcribed(weights, x, shortcut):
+    """PreActResNet-18 on x, line by line from its description; `weights` is the state_dict of ours, in train mode."""
+
+    def bn(name, h):
+        mean, variance = h.mean((0, 2, 3), keepdim=True), h.var((0, 2, 3), correction=0, keepdim=True)
+        scale, shift = (weights[f"{name}.{part}"].view(1, -1, 1, 1) for part in ("weight", "bias"))
+        return (h - mean) / (variance + 1e-5).sqrt() * scale + shift
+
+    h = F.conv2d((x - weights["normalize.mean"]) / weights["normalize.std"], weights["network.stem.weight"], padding=1)
+    for stage in range(4):
+        for block in range(2):
+            name, stride = f"network.stages.{stage}.{block}", 2 if stage and not block else 1
+            active = bn(f"{name}.bn1", h).relu()
+            deep = F.conv2d(active, weights[f"{name}.conv1.weight"], stride=stride, padding=1)
+            deep = F.conv2d(bn(f"{name}.bn2", deep).relu(), weights[f"{name}.conv2.weight"], padding=1)
+            if stride == 2:
+                entering = h if shortcut == "raw" else active
+                h = F.conv2d(entering, weights[f"{name}.shortcut.weight"], stride=2)
+            h = deep + h
+    h = bn("network.bn", h).relu().mean((2, 3))
+    return F.linear(h, weights["network.linear.weight"], weights["network.linear.bias"])
+
+
+@pytest.mark.parametrize("shortcut", ["raw", "preact"])
+def test_a_preactresnet18_is_its_transcription_in_outputs_and_input_gradients(shortcut):
+    generator = torch.Generator().manual_seed(0)
+    model = build_model("preactresnet18", width=4, shortcut=shortcut, mean=[0.5] * 3, std=[0.25] * 3).double()
+    x = torch.rand(6, 3, 32, 32, dtype=torch.double, generator=generator).requires_grad_()
+    y = torch.randint(10, (6,), generator=generator)
+    ours, theirs = model(x), transcribed(model.state_dict(), x, shortcut)
+    assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
+    slopes = [torch.autograd.grad(F.cross_entropy(logits, y), x)[0] for logits in (ours, theirs)]
+    assert torch.allclose(*slopes, rtol=1e-9, atol=1e-15)
+
+
+def test_the_two_shortcuts_have_the_same_weights_and_are_other_functions():
+    raw, preact = (build_model("preactresnet18", width=4, shortcut=form) for form in ("raw", "preact"))
+    preact.load_state_dict(raw.state_dict())
+    x = torch.rand(8, 3, 32, 32)
+    assert (raw(x) - preact(x)).norm() > 0.1 * raw(x).norm()
+    default = build_model("preactresnet18", width=4)
+    default.load_state_dict(raw.state_dict())
+    assert torch.equal(default(x), raw(x))
+
+
+def test_the_released_wideresnet_is_a_block_a_stage_deeper_and_has_dropout():
+    released = on_paper("wideresnet-16-8-released")
+    assert [len(stage) for stage in released.network.stages] == [3, 3, 3]
+    assert sum(isinstance(layer, nn.Conv2d) for layer in released.modules()) == 22  # with three shortcuts
+    assert weights(released) == 17_158_106
+    assert {layer.p for layer in released.modules() if isinstance(layer, nn.Dropout)} == {0.1}
+    assert not small("wideresnet-16-8-released").network.linear.weight.any()
 
 
 def test_dropout_is_between_the_convolutions_of_a_wide_block_and_only_in_training():
@@ -113,7 +169,7 @@ def test_dropout_is_between_the_convolutions_of_a_wide_block_and_only_in_trainin
     assert not torch.equal(model(x), model(x))
     model.eval()
     assert torch.equal(model(x), model(x))
-    block = PreActBlock(8, 8, 1, nn.ReLU, dropout=0.5)
+    block = PreActBlock(8, 8, 1, nn.ReLU, shortcut="preact", dropout=0.5)
     seen = []
     block.conv2.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     block(torch.randn(64, 8, 6, 6) + 5)  # half is above 0 behind BatchNorm and ReLU, half of that is dropped

@@ -81,8 +81,8 @@ def test_lists_are_dimensions_and_arms_are_rows(tmp_path):
         )
     )
     names = [trial.name for trial in trials]
-    assert names[:5] == ["fast-at-eps8-seed0", "n-fgsm-eps8-seed0", "fast-at-eps8-seed1", "n-fgsm-eps8-seed1",
-                         "fast-at-eps16-seed0"]  # fmt: skip
+    assert names[:5] == ["fast-at-eps8-seed0", "n-fgsm-eps8-seed0", "fast-at-eps16-seed0", "n-fgsm-eps16-seed0",
+                         "fast-at-eps8-seed1"]  # fmt: skip
     assert names[8:] == ["no_ig-eps8", "no_ig-eps16"]
     assert trials[-1].train == {
         "dataset": "digits", "eps": 16, "seed": 7, "method": "fast-bat", "ig_mode": "none",

@@ -63,7 +63,7 @@ def opened(
 
 def refuse_idle(target: str, origin: Origin, about: Mapping[str, Any]) -> None:
     """Raise InputError where `origin` says of a model what it says itself, which would be obeyed in nothing."""
-    own = ("model", "width", "activation", "stem") if Path(target).suffix not in WEIGHTS or about else ()
+    own = ("model", "width", "activation", "stem", "shortcut") if Path(target).suffix not in WEIGHTS or about else ()
     for name in (*own, *(("mean", "std") if about or target.startswith("timm/") else ())):
         same = name == "model" and about and origin.model == about["model"]["name"]
         if (value := getattr(origin, name)) is not None and not same:

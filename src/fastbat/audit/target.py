@@ -14,14 +14,14 @@ Nothing is unpickled; a file that would run code is refused.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from fastbat.audit.program import open_program
 from fastbat.errors import InputError
 from fastbat.files import read_safetensors
-from fastbat.models import Normalize, build_model, find_model, load_model, load_weights, pretrained
+from fastbat.models import SHAPE, Normalize, build_model, find_model, load_model, load_weights, pretrained
 from fastbat.training import Run
 
 
@@ -45,6 +45,8 @@ class Origin:
     """relu (unless given), softplus (beta 10) or swish."""
     stem: int | None = None
     """Kernel of its first convolution: 3, 7 or 15."""
+    shortcut: Literal["raw", "preact"] | None = None
+    """Where a block of its PreActResNet-18 or -34 changes the shape: raw (unless given), or He's, preact."""
     mean: str | None = None
     """Mean to subtract in front of the model, per channel: 0.491,0.482,0.447; none where it is inside."""
     std: str | None = None
@@ -101,8 +103,7 @@ def of_weights(path: Path, origin: Origin, num_classes: int, channels: int) -> n
     """Return the network that `origin` names, without normalisation, with the weights of a file."""
     if origin.model is None:
         raise InputError(f"{str(path)!r} holds weights alone; say what network they are of: --model preactresnet18")
-    activation = origin.activation or "relu"
-    shape: dict[str, Any] = {"width": origin.width, "activation": activation, "stem": origin.stem}
+    shape: dict[str, Any] = {name: getattr(origin, name) for name in SHAPE if name != "dropout"}
     model = build_model(origin.model, num_classes=num_classes, mean=[0.0] * channels, std=[1.0] * channels, **shape)
     load_weights(model, path)
     return model

@@ -15,7 +15,7 @@ from docstring_parser import parse_from_object
 from fastbat.errors import InputError
 from fastbat.files import read_toml
 from fastbat.methods import METHODS, Method
-from fastbat.models import find_model
+from fastbat.models import SHAPE, find_model
 from fastbat.progress import say
 from fastbat.training import Run, Settings, train
 
@@ -36,7 +36,8 @@ def read_config(tokens: Sequence[str]) -> dict[str, Any]:
     """Return the settings of --config FILE, or of the run that --resume goes on with."""
     file, out = peek(tokens, "--config"), peek(tokens, "--out")
     if file is not None:
-        return read_toml(Path(file))
+        run = Run(Path(file).parent)
+        return run.read_config() if run.config == Path(file) and run.state.exists() else read_toml(Path(file))
     if {"--resume", "--resume=true"} & set(tokens) and out is not None:
         return Run(out).read_config()
     return {}
@@ -61,7 +62,7 @@ def refuse_stale(tokens: Sequence[str], config: dict[str, Any], method: str) -> 
         budgets = any(hasattr(METHODS[each], "budget") for each in (method, before))
         for name in {"max_lr", "epochs"} & config.keys() if budgets else ():
             refuse_unless_given(tokens, config, name, "method", method)
-    shape = ("width", "stem")
+    shape = tuple(name for name in SHAPE if name != "activation")
     if (model := peek(tokens, "--model")) is not None:
         for name in set(shape) - find_model(model).settings.keys():
             config.pop(name, None)

@@ -12,8 +12,8 @@ from fastbat.errors import InputError, choose
 from fastbat.models.cnn import cnn
 from fastbat.models.foreign import FOREIGN, foreign, resnet50
 from fastbat.models.normalize import Normalize
-from fastbat.models.preact_resnet import PreActBlock, PreActBottleneck, preact_resnet
-from fastbat.models.wide_resnet import wide_resnet
+from fastbat.models.preact_resnet import bottleneck_resnet, preact_resnet
+from fastbat.models.wide_resnet import released_wide_resnet, wide_resnet
 
 
 @dataclass(frozen=True)
@@ -27,22 +27,29 @@ class Architecture:
 
 # of the paper's Table 11; the softplus is log(1 + exp(10 x)) / 10
 ACTIVATIONS = {"relu": nn.ReLU, "softplus": partial(nn.Softplus, 10), "swish": nn.SiLU}
+SHAPE = ("width", "activation", "stem", "dropout", "shortcut")  # the settings that a network may take
+SHORTCUTS = ("raw", "preact")
 RELU = {"activation": "relu"}
-PREACT = {"width": 64, "stem": 3, **RELU}
+BOTTLENECK = {"width": 64, "stem": 3, **RELU}
+BASIC = {**BOTTLENECK, "shortcut": "raw"}
 WIDE = {"width": 16, "stem": 3, "dropout": 0.0, **RELU}
-BASIC, BOTTLENECK = partial(preact_resnet, PreActBlock), partial(preact_resnet, PreActBottleneck)
 
 MODELS = {
     "cnn": Architecture("three convolutions and two linear layers, for small images", cnn, {"width": 32, **RELU}),
-    "preactresnet18": Architecture("PreActResNet-18 (He et al., 2016)", partial(BASIC, (2, 2, 2, 2)), PREACT),
-    "preactresnet34": Architecture("PreActResNet-34", partial(BASIC, (3, 4, 6, 3)), PREACT),
-    "preactresnet50": Architecture("PreActResNet-50, bottlenecks", partial(BOTTLENECK, (3, 4, 6, 3)), PREACT),
+    "preactresnet18": Architecture("PreActResNet-18 (He et al., 2016)", partial(preact_resnet, (2, 2, 2, 2)), BASIC),
+    "preactresnet34": Architecture("PreActResNet-34", partial(preact_resnet, (3, 4, 6, 3)), BASIC),
+    "preactresnet50": Architecture(
+        "PreActResNet-50, bottlenecks", partial(bottleneck_resnet, (3, 4, 6, 3)), BOTTLENECK
+    ),
     "wideresnet-16-8": Architecture("WRN-16-8 (Zagoruyko & Komodakis, 2016)", partial(wide_resnet, 16, 8), WIDE),
+    "wideresnet-16-8-released": Architecture(
+        "WRN-16-8 of FAST-BAT's released code: 22 layers", partial(released_wide_resnet, 16, 8), WIDE | {"dropout": 0.1}
+    ),
     "wideresnet-28-10": Architecture("WRN-28-10", partial(wide_resnet, 28, 10), WIDE),
     "wideresnet-34-10": Architecture("WRN-34-10", partial(wide_resnet, 34, 10), WIDE),
     "resnet50": Architecture("ResNet-50 for ImageNet, torchvision's", resnet50, RELU),
 }
-NOT_GIVEN = {"width": None, "stem": None, "dropout": 0.0, "activation": "relu"}
+WITHOUT = {"dropout": 0.0, "activation": "relu"}  # settings that say nothing of a network that does not take them
 
 
 def find_model(name: str) -> Architecture:
@@ -56,9 +63,23 @@ def resolve_model(name: str, **given: Any) -> dict[str, Any]:
     """Return the settings `given`, None replaced by the network's own; InputError for one that it does not take."""
     takes = find_model(name).settings
     for setting, value in given.items():
-        if setting not in takes and value != NOT_GIVEN[setting]:
+        if setting not in takes and value not in (None, WITHOUT.get(setting)):
             raise InputError(f"{setting} is {value}, but {name} has no such setting; leave it out")
-    return {setting: takes.get(setting) if value is None else value for setting, value in given.items()}
+    return {
+        setting: value if setting in takes and value is not None else takes.get(setting)
+        for setting, value in given.items()
+    }
+
+
+def as_of_now(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `saved`, a network's name and settings, as this version writes them.
+
+    Older versions did not write the shortcut, which was He's, and wrote settings that the network does not take.
+    """
+    network = MODELS.get(saved.get("name", saved.get("model")))
+    takes = network.settings if network else {}
+    kept = {name: value for name, value in saved.items() if name not in SHAPE or name in takes}
+    return ({"shortcut": "preact"} if "shortcut" in takes else {}) | kept
 
 
 def build_model(
@@ -66,9 +87,10 @@ def build_model(
     *,
     num_classes: int = 10,
     width: int | None = None,
-    activation: str = "relu",
+    activation: str | None = None,
     stem: int | None = None,
-    dropout: float = 0.0,
+    dropout: float | None = None,
+    shortcut: str | None = None,
     mean: Sequence[float] = (0.0, 0.0, 0.0),
     std: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> nn.Sequential:
@@ -77,16 +99,18 @@ def build_model(
     `name` is one of MODELS, or torchvision/NAME, timm/NAME, or module:function, which runs that code. `width` is the
     number of channels of the first layer (published: 64 for PreActResNets, 16 for WideResNets), `activation` one of
     relu, softplus (beta 10), swish, `stem` the first kernel's size (3, 7, 15: strides 1, 2, 3), `dropout` in [0, 1) a
-    WideResNet's; `mean` and `std` have a number per channel and so fix C. Weights come from torch's global generator.
+    WideResNet's, `shortcut` a PreActResNet-18's or -34's: raw (the released codes') or preact (He's). None is the
+    network's own. `mean` and `std` have a number per channel and so fix C. Weights come from torch's global generator.
     Raises InputError for an unknown name, a setting the network does not take, or one out of its range.
     """
-    settings = resolve_model(name, width=width, activation=activation, stem=stem, dropout=dropout)
+    settings = resolve_model(name, width=width, activation=activation, stem=stem, dropout=dropout, shortcut=shortcut)
     for what, size in {"width": settings["width"], "num_classes": num_classes}.items():
         if size is not None and size < 1:
             raise InputError(f"{what} is {size}; a network needs at least 1")
-    if not 0 <= dropout < 1:
+    if dropout is not None and not 0 <= dropout < 1:
         raise InputError(f"dropout is {dropout:g}; it must lie in [0, 1)")
-    settings["activation"] = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
+    choose("shortcut", shortcut or SHORTCUTS[0], SHORTCUTS)
+    settings["activation"] = ACTIVATIONS[choose("activation", settings["activation"] or "relu", ACTIVATIONS)]
     card = find_model(name)
     network = card.build(
         num_classes=num_classes, channels=len(mean), **{setting: settings[setting] for setting in card.settings}

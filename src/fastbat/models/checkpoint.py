@@ -8,7 +8,7 @@ from torch import nn
 
 from fastbat.errors import InputError
 from fastbat.files import load_tensors, save_tensors
-from fastbat.models.build import build_model
+from fastbat.models.build import as_of_now, build_model
 
 
 def save_model(path: Path, model: nn.Module, about: Mapping[str, Any]) -> None:
@@ -28,7 +28,7 @@ def load_model(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
             f"{str(path)!r} holds a training state, not a model; name best.safetensors or last.safetensors"
         )
     try:
-        model = build_model(**about["model"])
+        model = build_model(**as_of_now(about["model"]))
     except (KeyError, TypeError) as error:
         raise InputError(
             f"{str(path)!r} does not describe a model of this fastbat ({error}); was it written by another?"

@@ -1,12 +1,15 @@
 """Pre-activation residual networks (He et al., 2016b) with a stem for small images, as FAST-AT's and FAST-BAT's.
 
-block:       h = act(bn(x));  x -> conv3x3(act(bn(conv3x3(h)))) + (shortcut(h) where the shape changes, else x)
-bottleneck:  the same with conv1x1, conv3x3, conv1x1; it puts out four times the channels it works in
+block:       h = act(bn(x));  x -> conv3x3(act(bn(conv3x3(h)))) + skip
+             skip = x; where the shape changes, conv1x1(x) ("raw") or conv1x1(h) ("preact")
+bottleneck:  the same with conv1x1, conv3x3, conv1x1, always "preact"; it puts out four times the channels it works in
 
-The basic block of FAST-BAT's released code has shortcut(x) there, without bn and act.
+"preact" is He's block. "raw" is what the released codes of FAST-AT, FAST-AT-GA, N-FGSM, BACKSMOOTH and FAST-BAT run:
+the same weights, another function.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -16,14 +19,22 @@ STEM_STRIDES = {3: 1, 7: 2, 15: 3}  # by kernel size, as conv1_size of FAST-BAT'
 
 
 class PreActBlock(nn.Module):
-    """The basic pre-activation block; a change of shape goes through a 1x1 convolution of the activated input."""
+    """The basic pre-activation block; a change of shape goes through a 1x1 convolution of x or of act(bn(x))."""
 
     expansion = 1
 
     def __init__(
-        self, inputs: int, outputs: int, stride: int, activation: Callable[[], nn.Module], dropout: float = 0.0
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        activation: Callable[[], nn.Module],
+        *,
+        shortcut: str,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.raw = shortcut == "raw"
         self.bn1 = nn.BatchNorm2d(inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
@@ -35,9 +46,9 @@ class PreActBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
         h = self.act(self.bn1(x))
-        shortcut = x if self.shortcut is None else self.shortcut(h)
+        skip = x if self.shortcut is None else self.shortcut(x if self.raw else h)
         h = self.conv2(self.drop(self.act(self.bn2(self.conv1(h)))))
-        return h + shortcut  # type: ignore[no-any-return]
+        return h + skip  # type: ignore[no-any-return]
 
 
 class PreActBottleneck(nn.Module):
@@ -60,9 +71,9 @@ class PreActBottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
         h = self.act(self.bn1(x))
-        shortcut = x if self.shortcut is None else self.shortcut(h)
+        skip = x if self.shortcut is None else self.shortcut(h)
         h = self.conv2(self.act(self.bn2(self.conv1(h))))
-        return self.conv3(self.act(self.bn3(h))) + shortcut  # type: ignore[no-any-return]
+        return self.conv3(self.act(self.bn3(h))) + skip  # type: ignore[no-any-return]
 
 
 def projection(inputs: int, outputs: int, stride: int) -> nn.Module | None:
@@ -111,12 +122,19 @@ class PreActResNet(nn.Module):
         return self.linear(h.mean((2, 3)))  # type: ignore[no-any-return]
 
 
-def preact_resnet(
-    block: type[PreActBlock | PreActBottleneck], depths: Sequence[int], *, width: int, **settings: object
-) -> nn.Module:
-    """Return a PreActResNet of four stages that work in width, 2, 4 and 8 times width channels.
+def preact_resnet(depths: Sequence[int], *, width: int, shortcut: str, **settings: object) -> nn.Module:
+    """Return a PreActResNet of four stages of basic blocks, in width, 2, 4 and 8 times width channels.
 
-    18: basic blocks, two a stage; 34: 3, 4, 6, 3 of them; 50: as many bottlenecks.
+    18: two blocks a stage; 34: 3, 4, 6, 3 of them.
     """
-    sizes = [block.expansion * width * 2**i for i in range(4)]
-    return PreActResNet(block, depths, sizes, width=width, **settings)  # type: ignore[arg-type]
+    block = partial(PreActBlock, shortcut=shortcut)
+    return PreActResNet(block, depths, [width * 2**i for i in range(4)], width=width, **settings)  # type: ignore[arg-type]
+
+
+def bottleneck_resnet(depths: Sequence[int], *, width: int, **settings: object) -> nn.Module:
+    """Return a PreActResNet of four stages of bottlenecks that work in width, 2, 4 and 8 times width channels.
+
+    50: 3, 4, 6, 3 bottlenecks.
+    """
+    sizes = [PreActBottleneck.expansion * width * 2**i for i in range(4)]
+    return PreActResNet(PreActBottleneck, depths, sizes, width=width, **settings)  # type: ignore[arg-type]

@@ -16,7 +16,8 @@
     checkpoint = ["best", "last"]
 
 Several kinds of evaluation are several tables, [[evaluate]]. A trial is one training run and its evaluations; its name
-is its arm or method with the values of the dimensions.
+is its arm or method with the values of the dimensions. They run with the first seed of every arm before the second, so
+that an unfinished suite is a comparison.
 """
 
 import re
@@ -73,7 +74,8 @@ def read_trials(path: Path) -> list[Trial]:
             if name in trials:
                 raise InputError(f"{str(path)!r} has two trials {name!r}; give each arm a name of its own")
             trials[name] = Trial(name, chosen, evaluations)
-    return list(trials.values())
+    seeds = list(dict.fromkeys(repr(trial.train.get("seed")) for trial in trials.values()))
+    return sorted(trials.values(), key=lambda trial: seeds.index(repr(trial.train.get("seed"))))
 
 
 def combinations(settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ import tomli_w
 
 from fastbat.errors import InputError, choose
 from fastbat.files import read_records, read_toml, replacing
+from fastbat.models import as_of_now
 
 Checkpoint = Literal["best", "last", "best-ema", "last-ema"]
 CHECKPOINTS: tuple[str, ...] = get_args(Checkpoint)
@@ -60,10 +61,10 @@ class Run:
             file.write(tomli_w.dumps(config).encode())
 
     def read_config(self) -> dict[str, Any]:
-        """Return the settings; raises InputError where there are none or they are not TOML."""
+        """Return the settings as this version writes them; InputError where there are none or they are not TOML."""
         if not self.config.exists():
             raise InputError(f"no run to go on with: {str(self.config)!r} does not exist; name the run with --out")
-        return read_toml(self.config)
+        return as_of_now(read_toml(self.config))
 
 
 def different(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from fastbat.data import dataset_card
 from fastbat.errors import InputError, check_choices
 from fastbat.methods import METHODS, Method
-from fastbat.models import resolve_model
+from fastbat.models import SHAPE, resolve_model
 from fastbat.training.machine import pick_device
 from fastbat.training.pace import check_pace, pick_precision
 
@@ -48,12 +48,14 @@ class Settings:
     """Network by name (`fastbat list models`); the data set's own unless given. MODULE:FUNCTION runs that code."""
     width: int | None = None
     """Channels of the first layer; the network's own unless given (PreActResNet: 64, WideResNet: 16)."""
-    activation: str = "relu"
-    """relu, softplus (beta 10) or swish."""
+    activation: str | None = None
+    """relu (unless given), softplus (beta 10) or swish."""
     stem: int | None = None
     """Kernel of the first convolution: 3, 7 or 15, with stride 1, 2 or 3; 3 unless given (not for other networks)."""
-    dropout: float = 0.0
-    """Dropout in the blocks of a WideResNet."""
+    dropout: float | None = None
+    """Dropout in the blocks of a WideResNet; the network's own unless given (0; the released WRN-16-8: 0.1)."""
+    shortcut: Literal["raw", "preact"] | None = None
+    """Where a block of PreActResNet-18 or -34 changes the shape: of its input (raw, the released codes), or He's."""
     init_from: Path | None = None
     """Start from these weights: a run directory, a .safetensors file, or a .pt or .pth state_dict."""
     epochs: int | None = None
@@ -129,7 +131,7 @@ class Settings:
         precision = pick_precision(pick_device(self.device)) if self.precision == "auto" else self.precision
         card, budget = dataset_card(self.dataset), getattr(method, "budget", {})
         model = self.model or card.model
-        shape = resolve_model(model, width=self.width, activation=self.activation, stem=self.stem, dropout=self.dropout)
+        shape = resolve_model(model, **{name: getattr(self, name) for name in SHAPE})
         max_lr = card.max_lr * budget.get("lr_scale", 1) if self.max_lr is None else self.max_lr
         epochs = budget.get("epochs", 20) if self.epochs is None else self.epochs
         return replace(self, model=model, **shape, max_lr=max_lr, epochs=epochs, precision=precision)  # type: ignore[arg-type]

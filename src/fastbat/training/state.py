@@ -15,6 +15,7 @@ from torch.optim import SGD
 from fastbat.errors import InputError
 from fastbat.files import load_tensors, save_tensors
 from fastbat.methods import Method
+from fastbat.models import as_of_now
 from fastbat.training.run import different
 
 
@@ -38,6 +39,7 @@ def read_state(path: Path, about: Mapping[str, Any]) -> tuple[dict[str, Tensor],
     Raises InputError where the file is damaged, or belongs to other settings or images than those of `about`.
     """
     tensors, found = load_tensors(path)
+    found |= {part: as_of_now(found[part]) for part in ("config", "model")}
     wanted = json.loads(json.dumps(about))
     for part in ("config", "dataset", "model"):
         if different(found[part], wanted[part]):

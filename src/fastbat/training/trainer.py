@@ -24,7 +24,7 @@ from fastbat.errors import DivergedError, InputError
 from fastbat.evaluation import gradient_alignment
 from fastbat.files import append_record, locked, read_records, write_records
 from fastbat.methods import Method
-from fastbat.models import MODELS, build_model, load_weights, save_model
+from fastbat.models import MODELS, SHAPE, build_model, load_weights, save_model
 from fastbat.precision import Autocast, ieee_float32
 from fastbat.progress import bar, say
 from fastbat.randomness import seed_torch
@@ -97,7 +97,7 @@ class Trainer:
         self.ga_images = splits.test.slice(0, settings.ga_images).to(device).tensors()
         train = splits.train
         self.dataset = {"name": settings.dataset, "fingerprint": train.fingerprint, "classes": train.classes}
-        shape = {name: getattr(settings, name) for name in ("width", "activation", "stem", "dropout")}
+        shape = {name: getattr(settings, name) for name in SHAPE}
         norm = {"mean": self.card.mean, "std": self.card.std}
         self.model_args: dict[str, Any] = {"name": settings.model, "num_classes": len(train.classes), **shape, **norm}
         self.build()

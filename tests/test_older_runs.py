@@ -1,0 +1,54 @@
+"""Runs made by older versions are what they were: tests/data/run-of-COMMIT, made there by
+
+    fastbat train --method fast-bat --dataset digits --model preactresnet18 --width 2 --epochs 2 --eps 26 \
+        --precision float32 --select-steps 3 --ema 0.9 --out run-of-9d26482
+    fastbat evaluate run-of-9d26482 --attacks clean,pgd --pgd-steps 5 --pgd-restarts 2 --precision float32
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastbat.audit import evaluate_target
+from fastbat.cli.main import configure_command, main
+from fastbat.files import read_records
+from fastbat.models import load_model
+from fastbat.training import Run, export_model
+
+HERE = Path(__file__).parent / "data"
+OLDER = HERE / "run-of-9d26482"  # the last commit whose PreActResNets had He's shortcut alone
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(shutil.copytree(OLDER, tmp_path / "run"))
+
+
+def test_its_network_is_the_one_it_was_trained_as(run):
+    model, about = load_model(run.weights("best"))
+    assert "shortcut" not in about["model"]
+    assert not any(getattr(module, "raw", False) for module in model.modules())
+
+
+def test_it_evaluates_to_its_recorded_numbers(run):
+    before = read_records(run.evaluations)[0]
+    result = evaluate_target(run.path, pgd_steps=5, pgd_restarts=2, precision="float32", device="cpu")
+    for accuracy, recorded in zip(result.accuracies, before["accuracies"], strict=True):
+        assert accuracy.n == recorded["n"]
+        assert abs(accuracy.hits - recorded["hits"]) <= 1  # last bits differ from processor to processor
+
+
+def test_it_is_repeated_as_it_was(run):
+    method, settings = configure_command(["train", "--config", str(run.config), "--out", "again"])
+    assert (settings.shortcut, settings.width, type(method).__name__) == ("preact", 2, "FastBAT")
+
+
+def test_it_can_be_exported_and_resumed(run, tmp_path):
+    exported = export_model(run.path, tmp_path / "m.pt2")
+    x = torch.rand(3, 1, 8, 8)
+    there = torch.export.load(exported).module()(x)
+    assert torch.allclose(there, load_model(run.weights("best"))[0](x), atol=1e-5)
+    main(["train", "--out", str(run.path), "--resume"])
+    assert [record["epoch"] for record in read_records(run.metrics)] == [1, 2]
