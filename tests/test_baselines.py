@@ -141,12 +141,15 @@ def check(method: Method, plainly: Callable[[nn.Module, Batch], Tensor], seed: i
         (Pgd7AT(16 / 255, step=4 / 255), 7, 4),  # eps / 4
         (PgdAT(8 / 255), 2, 4),
         (PgdAT(8 / 255, steps=3, step=1 / 255), 3, 1),
+        (PgdAT(8 / 255, init="zero"), 2, 4),
+        (Pgd2AT(16 / 255, init="zero"), 2, 8),
     ],
     ids=repr,
 )
 def test_pgd_at_and_its_presets(method: PgdAT, steps: int, step_255: int) -> None:
     def plainly(model: nn.Module, batch: Batch) -> Tensor:
-        delta = clip(batch.x, uniform(batch.x, method.eps), method.eps)
+        start = uniform(batch.x, method.eps) if method.init == "random" else torch.zeros_like(batch.x)
+        delta = clip(batch.x, start, method.eps)
         for _ in range(steps):
             delta = climb(model, batch, delta, method.eps, step_255 / 255)
         return ce(model(batch.x + delta), batch.y).mean()
@@ -283,7 +286,7 @@ def test_free_at_over_replays_and_minibatches(replays: int) -> None:
             optimizer.step()
 
             other.zero_grad()
-            delta = clip(batch.x, kept[:count], eps).requires_grad_()
+            delta = kept[:count].clone().requires_grad_()  # as it is: the images it was projected for may be others
             loss = ce(plain(batch.x + delta), batch.y).mean()
             loss.backward()  # gives both gradients
             other.step()
@@ -331,7 +334,7 @@ def yopo_plainly(model: nn.Module, batch: Batch, eps: float, k: int, n: int, ste
     def rest(h: Tensor) -> Tensor:
         return net.linear(net.act(net.bn(net.stages(h))).mean((2, 3)))
 
-    delta = clip(x, uniform(x, eps), eps)
+    delta = uniform(x, eps)  # not clipped
     for _ in range(k):
         h = first(x + delta)
         h.retain_grad()
@@ -339,7 +342,8 @@ def yopo_plainly(model: nn.Module, batch: Batch, eps: float, k: int, n: int, ste
         loss.backward()
         p = -h.grad
         for _ in range(n):  # descent on H = <p, f0(x + d)>
-            delta = clip(x, delta - step * slope(lambda d, p=p: p * first(x + d), delta).sign(), eps)
+            down = slope(lambda d, p=p: p * first(x + d), delta).sign()
+            delta = clip(x, torch.where((clip(x, delta, eps) - delta).abs() < 1e-12, delta - step * down, delta), eps)
         hamiltonian = (p * first(x + delta)).sum()
         (-hamiltonian).backward()
         value += loss.item() - hamiltonian.item()
@@ -453,7 +457,7 @@ def test_atta_over_epochs(eps: float, loss: str) -> None:
         noise = 0.001 * torch.randn_like(kept[batch.index])
         if epoch in (1, 3):
             kept[batch.index] = noise
-        start = clip(x, crop(kept[batch.index], batch.view), eps)
+        start = crop(kept[batch.index], batch.view)  # not clipped
         delta = climb(plain.eval(), clean, start, eps, step)
         plain.train()
         assert (delta - start).abs().mean() > 0.1 * eps
@@ -542,7 +546,7 @@ def test_trades(eps: float, settings: dict[str, float]) -> None:
 
     def plainly(model: nn.Module, batch: Batch) -> Tensor:
         x, y = batch.x, batch.y
-        delta = clip(x, 0.001 * torch.randn_like(x), eps)
+        delta = 0.001 * torch.randn_like(x)  # not clipped
         model.eval()
         clean = model(x).detach()
         for _ in range(steps):

@@ -58,13 +58,14 @@ CASES = {
     "pgd-at": Case("pgd-at", 4, {"steps": 3}),
     "pgd-2": Case("pgd-2", 3),
     "pgd-7": Case("pgd-7", 8),
+    "pgd-2, zero": Case("pgd-2", 3, {"init": "zero"}),
     "free-at": Case("free-at", 1, remembers=True),
-    "yopo": Case("yopo", 5),
+    "yopo": Case("yopo", 5, in_image=False),
     "atta": Case("atta", 2, border=0.5, remembers=True),
     "atta, ce": Case("atta", 1, {"loss": "ce"}, border=0.5, remembers=True),
     "backsmooth": Case("backsmooth", 2),
     "n-fgsm": Case("n-fgsm", 2, reach=3.0),
-    "trades": Case("trades", 2),
+    "trades": Case("trades", 2, in_image=False),
     "standard": Case("standard", 1, reach=0.0),
 }
 

@@ -1,4 +1,7 @@
-"""PGD (Madry et al., 2018): d <- P(d + step * sign g(d)), from a given start; where g is not a number d stays."""
+"""PGD (Madry et al., 2018): d <- P(d + step * sign g(d)), from a start that may lie outside the box.
+
+Where g is not a number d stays.
+"""
 
 from torch import Tensor, nn
 
@@ -19,8 +22,7 @@ def pgd(
     objective: Objective = cross_entropy,
 ) -> Tensor:
     """Return the final iterate d (B, C, H, W) of `steps` signed steps of size `step` on the [0, 1] scale."""
-    box = Box(x, eps)
-    delta = box.project(start)
+    box, delta = Box(x, eps), start
     for _ in range(steps):
         g = input_gradient(model, x, y, delta, objective=objective)
         delta = box.project(delta + step * g.nan_to_num(0.0).sign())

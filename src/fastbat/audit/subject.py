@@ -89,7 +89,8 @@ def test_images(
     elif data_dir is None and run is not None and "data_dir" in (settings := run.read_config()):
         data_dir = Path(settings["data_dir"])
     table = {key: getattr(origin, key) or config.get(key) for key in ("image_column", "label_column", "image_size")}
-    test = load_test(name, data_dir, **table, workers=config.get("workers", 0))
+    held = own.get("validation") if name == own.get("name") else None  # what chose the weights is no test
+    test = load_test(name, data_dir, **table, validation=held, workers=config.get("workers", 0))
     if own and list(test.classes) != list(own["classes"])[: len(test.classes)]:
         raise InputError(f"{target!r} was trained on other classes than those of {name} in {data_dir}")
     return test

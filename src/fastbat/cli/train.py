@@ -18,6 +18,7 @@ from fastbat.methods import METHODS, Method
 from fastbat.models import SHAPE, find_model
 from fastbat.progress import say
 from fastbat.training import Run, Settings, train
+from fastbat.training.protocol import PROTOCOLS, Protocol
 
 DEFAULT_METHOD = "fast-bat"
 
@@ -67,7 +68,9 @@ def refuse_stale(tokens: Sequence[str], config: dict[str, Any], method: str) -> 
         for name in set(shape) - find_model(model).settings.keys():
             config.pop(name, None)
     per_eps = tuple(f.name for f in fields(METHODS[method]) if "per_eps" in f.metadata)  # type: ignore[arg-type]
-    depend = {"eps": per_eps, "dataset": ("model", *shape, "max_lr"), "model": shape}
+    by_data = ("model", *shape, "max_lr", "epochs", "weight_decay", "decay_batchnorm", "validation")
+    by_protocol = tuple(f.name for f in fields(Protocol))
+    depend = {"eps": per_eps, "dataset": by_data, "model": shape, "protocol": by_protocol}
     for setting, names in depend.items():
         before, now = str(config.get(setting)).removesuffix(".0"), peek(tokens, f"--{setting}")
         if setting not in config or now is None or now.removesuffix(".0") == before:
@@ -140,5 +143,7 @@ def configure(
 ) -> tuple[Method, Settings]:
     """Return what the parsed flags of `fastbat train` configure; raise InputError where that is not to be had."""
     own = {name: options[name] for name in method_settings(method) & options.keys()}
+    if "lam" in method_settings(method) and own.get("lam") is None:
+        own["lam"] = PROTOCOLS[settings.protocol].lam
     chosen = METHODS[method](eps=eps / 255, **own)
     return chosen, settings.resolved(chosen)

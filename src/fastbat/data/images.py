@@ -28,6 +28,10 @@ class Images:
         """Return images start..stop, in order; the fingerprint stays that of the whole set."""
         return replace(self, pixels=self.pixels[start:stop], labels=self.labels[start:stop])
 
+    def take(self, which: Tensor) -> "Images":
+        """Return the images where `which` (N,) is true, in order; the fingerprint stays that of the whole set."""
+        return replace(self, pixels=self.pixels[which], labels=self.labels[which])
+
     def to(self, device: torch.device) -> "Images":
         """Return the same images on `device`."""
         return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device))

@@ -31,7 +31,10 @@ class DatasetCard:
     pad: int | None = None  # random crop after padding by this much; None: an eighth of the size
     flip: bool = True  # random horizontal flip
     rotation: float = 0.0  # random rotation after crop and flip, by up to this many degrees either way
-    max_lr: float = 0.2  # peak learning rate, unless another is set
+    max_lr: float = 0.2  # peak learning rate, epochs, weight decay, and whether it is BatchNorm's, too: unless set
+    epochs: int = 20
+    weight_decay: float = 5e-4
+    decay_batchnorm: bool | None = None  # None: yes
     tests: tuple[str, ...] = ("test", "val", "valid", "validation")  # names of the test split; the first there is
     mixed: bool = True  # put into one fixed random order, for the one on disk may follow the classes
     rates: tuple[tuple[float, float], ...] = ()  # (share of all epochs, share of max_lr); empty: up and down again
@@ -56,10 +59,12 @@ DATASETS = {
         "hub zh-plus/tiny-imagenet, or --data-dir: 110,000 colour 64x64 images, 200 classes", "zh-plus/tiny-imagenet",
         mean=IMAGENET_MEAN, std=IMAGENET_STD, pad=4, tests=("valid", "val", "validation"),
     ),
-    # FAST-AT's published recipe (Wong et al., 2020): 15 epochs in three phases, with batches of 512, 224 and 128 images
+    # FAST-AT's published recipe (Wong et al., 2020): 15 epochs in three phases, with batches of 512, 224 and 128
+    # images; weight decay of 1e-4, and none on BatchNorm's weights
     "imagenet": DatasetCard(
         "--data-dir, or hub ILSVRC/imagenet-1k: 1,331,167 photographs, 1,000 classes; streamed", "ILSVRC/imagenet-1k",
         mean=IMAGENET_MEAN, std=IMAGENET_STD, pad=0, model="resnet50", tests=("val", "validation"), max_lr=0.4,
+        epochs=15, weight_decay=1e-4, decay_batchnorm=False,
         rates=((0, 0), (1 / 15, 1), (6 / 15, 0.1), (12 / 15, 0.01), (1, 0.001)),
         phases=(Phase(6 / 15, 160, 128, 4), Phase(12 / 15, 352, 224, 1.75), Phase(1, None, 288, 1)),
     ),
@@ -71,7 +76,7 @@ DATASETS = {
 
 @dataclass(frozen=True)
 class Splits:
-    """A data set, cut: the last 10 % of the training images are the validation images."""
+    """A data set, cut: the last 10 % of the training images are the validation images, or half of the test images."""
 
     train: ImageSet
     validation: ImageSet
@@ -94,12 +99,14 @@ def load(
     label_column: str | None = None,
     image_size: int | None = None,
     workers: int = 0,
+    validation: str | None = None,
     **augmentation: Any,
 ) -> Splits:
     """Return the data set `name`, cut into train, validation and test, and its card filled in.
 
     With `data_dir` its files are read and nothing is downloaded. `image_size` resizes the shorter side to so many
-    pixels and cuts out the middle; `augmentation` are pad, flip and rotation, where they are not to be the card's. A
+    pixels and cuts out the middle; with `validation` "test" the first half of each class of the test images is for
+    validation, and no training image; `augmentation` are pad, flip and rotation, where they are not to be the card's. A
     user's own data set without a test split gives up its last tenth for one. Raises InputError where the images are
     not to be had or do not fit each other, with what was looked for.
     """
@@ -116,15 +123,15 @@ def load(
         sources = filter(None, found)
         splits = tuple(_images(source, card, image_column, label_column, image_size, workers) for source in sources)
     train, test = _agreed(name, *(splits if len(splits) == 2 else _tenth_off(*splits)))
-    train, validation = _tenth_off(train)
+    train, held, test = (train, *_halves(name, test)) if validation == "test" else (*_tenth_off(train), test)
     if isinstance(train, Images):
         mean, std = (card.mean, card.std) if card.mean else mean_and_std(train.pixels)
         pad = min(train.pixels.shape[2:]) // 8 if card.pad is None else card.pad
         card = replace(card, mean=mean, std=std, pad=pad)
-    return Splits(train, validation, test, card)
+    return Splits(train, held, test, card)
 
 
-def load_test(name: str, data_dir: Path | None = None, **how: Any) -> ImageSet:
+def load_test(name: str, data_dir: Path | None = None, *, validation: str | None = None, **how: Any) -> ImageSet:
     """Return the test images of the data set `name`, as `load` does with `how`; the training images need not be there.
 
     Without a test split they are the last tenth of the training images.
@@ -132,10 +139,11 @@ def load_test(name: str, data_dir: Path | None = None, **how: Any) -> ImageSet:
     card = dataset_card(name)
     test = None if name == "digits" else _found(name, card, data_dir)[1]
     if test is None:
-        return load(name, data_dir, **how).test
+        return load(name, data_dir, validation=validation, **how).test
     _refuse(name, {"image_size": how.get("image_size")})
     images = _images(test, card, **how)
-    return replace(images, classes=images.classes or tuple(map(str, range(int(images.labels.max()) + 1))))
+    images = replace(images, classes=images.classes or tuple(map(str, range(int(images.labels.max()) + 1))))
+    return _halves(name, images)[1] if validation == "test" else images
 
 
 def _refuse(name: str, settings: Mapping[str, Any]) -> None:
@@ -188,6 +196,16 @@ def _tenth_off(images: ImageSet) -> tuple[ImageSet, ImageSet]:
     if cut == len(images):
         raise InputError(f"{len(images)} images are too few to set a tenth of them aside; give at least 20")
     return images.slice(0, cut), images.slice(cut, None)
+
+
+def _halves(name: str, images: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """Return the first half of each class's images, rounded up, and the rest, both in their order."""
+    if not isinstance(images, Images):
+        raise InputError(f"validation is test, but {name} is streamed; leave it out")
+    same = images.labels[:, None] == images.labels.unique()
+    rank, count = (same.cumsum(0) * same).sum(1), (same.sum(0) * same).sum(1)
+    first = 2 * rank <= count + 1
+    return images.take(first), images.take(~first)
 
 
 def _classes(images: ImageSet) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from fastbat.attacks import PARTS, autoattack_part, pgd, standard_parts
 from fastbat.attacks.ensemble import QUERIES
 from fastbat.attacks.objective import Objective, cross_entropy, margin
+from fastbat.geometry import Box
 from fastbat.randomness import uniform_starts
 
 Round = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]  # (model, x, y, image index) -> x_adv
@@ -89,7 +90,7 @@ class Plan:
         objective: Objective = cross_entropy,
     ) -> Tensor:
         """Return the final iterate of one restart."""
-        start, step = self.start(x, index, "pgd", restart), self.step or self.eps / 4
+        start, step = Box(x, self.eps).project(self.start(x, index, "pgd", restart)), self.step or self.eps / 4
         return x + pgd(model, x, y, start, eps=self.eps, steps=self.steps, step=step, objective=objective)
 
     def highest_loss(self, model: nn.Module, x: Tensor, y: Tensor, index: Tensor) -> Tensor:
@@ -106,7 +107,7 @@ class Plan:
 
     def transfer(self, surrogate: nn.Module, model: nn.Module, x: Tensor, y: Tensor, index: Tensor) -> Tensor:
         """Return what PGD-20 finds on the surrogate."""
-        start = self.start(x, index, "transfer", 0)
+        start = Box(x, self.eps).project(self.start(x, index, "transfer", 0))
         return x + pgd(surrogate, x, y, start, eps=self.eps, steps=TRANSFER_STEPS, step=self.eps / 4)
 
     def start(self, x: Tensor, index: Tensor, attack: str, restart: int) -> Tensor:

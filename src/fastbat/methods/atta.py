@@ -4,8 +4,9 @@
     d = P(d0 + step sign grad_d CE(x + d0)), in eval mode, and is written back to the window
     theta <- theta - alpha grad [ mean CE(x) + 6 mean KL(f(x) || f(x + d)) ]      ("ce": grad mean CE(x + d))
 
-The canvas of the clean image is padded with 0.5. Perturbations start, and start again in epochs 10, 20, ..., at
-0.001 N(0, 1). (The authors keep the adversarial images; image plus perturbation is the same.)
+d0 is not projected before its step. The canvas of the clean image is padded with 0.5. Perturbations start, and start
+again in epochs 10, 20, ..., at 0.001 N(0, 1). (The authors keep the adversarial images; image plus perturbation is the
+same.)
 """
 
 from collections.abc import Iterator

@@ -40,8 +40,8 @@ class FastBAT:
     """
 
     eps: float
-    lam: float | Literal["paper", "released"] = field(default="paper", metadata={"per_eps": True})
-    """lambda of Eq. 7; 1 / lambda is the attack step. "paper" (Sec. 5.1, App. C) or "released" (the authors' code)."""
+    lam: float | Literal["paper", "released"] | None = field(default=None, metadata={"per_eps": True})
+    """lambda of Eq. 7; 1 / lambda is the attack step. "paper" (unless given; Sec. 5.1, App. C) or "released" (code)."""
     ig_weight: float = 0.1
     """c = alpha_2 / (lambda alpha_1) of Eq. 13; the chain rule's own is 1 / lambda; 0 leaves the term out."""
     linearise: Literal["pgd-nosign", "pgd-sign", "uniform", "corner"] = "pgd-nosign"
@@ -61,7 +61,8 @@ class FastBAT:
 
     def __post_init__(self) -> None:
         check_eps(self.eps)
-        lam = resolve_lambda(self.eps, self.lam) if isinstance(self.lam, str) else self.lam
+        named = "paper" if self.lam is None else self.lam
+        lam = resolve_lambda(self.eps, named) if isinstance(named, str) else named
         if not 0 < lam < math.inf:
             raise InputError(f"lam is {lam:g}; lambda must be above 0: 255/5000 = 0.051 is the paper's at eps 8/255")
         check_weight("ig_weight", self.ig_weight)
@@ -73,7 +74,7 @@ class FastBAT:
     @property
     def a(self) -> float:
         """The attack step 1 / lambda of Eq. 8, on the [0, 1] scale per unit of gradient."""
-        return 1 / float(self.lam)
+        return 1 / float(self.lam or math.inf)
 
     @property
     def differentiates_twice(self) -> bool:

@@ -2,6 +2,8 @@
 
 each minibatch is replayed m times; d starts at 0 and lives on from minibatch to minibatch
 theta <- theta - alpha grad_theta mean CE(x + d);  d <- P(d + eps sign grad_d CE(x + d)), both from one backward pass
+
+As in the code of Wong et al. (2020), d comes to the next minibatch as it is: its first x + d may leave [0, 1].
 """
 
 from collections.abc import Iterator
@@ -45,7 +47,7 @@ class FreeAT:
         memory = self.memory.get("delta", torch.zeros_like(x))
         if len(memory) < len(x):  # a larger batch than any before starts its further rows at 0
             memory = torch.cat([memory, torch.zeros_like(x[len(memory) :])])
-        delta = box.project(memory[: len(x)]).requires_grad_()
+        delta = memory[: len(x)].clone().requires_grad_()
         self.stats["active"] = 1 - box.interior(delta.detach()).mean()
         yield training_loss(model(x + delta), batch)
         if delta.grad is None:

@@ -1,16 +1,18 @@
 """PGD-k-AT (Madry et al., 2018): k signed steps from a random start, then one update.
 
-d <- P(d + step sign g(d)), k times from P(U(-eps, eps))
+d <- P(d + step sign g(d)), k times from P(U(-eps, eps)), or from 0
 theta <- theta - alpha grad mean CE(x + d)
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from fastbat.attacks.pgd import pgd
-from fastbat.errors import InputError
+from fastbat.errors import InputError, check_choices
 from fastbat.geometry import Box, check_eps, step_size
 from fastbat.methods.method import LabelledBatch, training_loss
 
@@ -27,12 +29,15 @@ class PgdAT:
     """Number of signed steps, k."""
     step: float | None = field(default=None, metadata={"per_eps": True})
     """Size of a step on the [0, 1] scale; eps / 2 if not given."""
+    init: Literal["random", "zero"] = "random"
+    """Where the steps start: P(U(-eps, eps)), or zero (the authors of FAST-AT-GA)."""
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_eps(self.eps)
         if self.steps < 1:
             raise InputError(f"steps is {self.steps}; PGD-k-AT takes at least one step")
+        check_choices(self)
         object.__setattr__(self, "step", step_size(self.step, self.eps / 2))
 
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
@@ -40,7 +45,8 @@ class PgdAT:
         assert self.step is not None
         x, y = batch.x, batch.y
         box = Box(x, self.eps)
-        delta = pgd(model, x, y, box.uniform(), eps=self.eps, steps=self.steps, step=self.step)
+        start = torch.zeros_like(x) if self.init == "zero" else box.uniform()
+        delta = pgd(model, x, y, start, eps=self.eps, steps=self.steps, step=self.step)
         self.stats["active"] = 1 - box.interior(delta).mean()
         yield training_loss(model(x + delta), batch)
 

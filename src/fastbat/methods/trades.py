@@ -1,6 +1,6 @@
 """TRADES (Zhang et al., 2019): clean accuracy, and predictions that do not move.
 
-d <- P(d + step sign grad_d KL(f(x) || f(x + d))), k times from 0.001 N(0, 1), in eval mode
+d <- P(d + step sign grad_d KL(f(x) || f(x + d))), k times from 0.001 N(0, 1), not projected, in eval mode
 theta <- theta - alpha grad [ mean CE(x) + beta mean KL(f(x) || f(x + d)) ]
 """
 

@@ -1,9 +1,10 @@
 """YOPO-K-n (Zhang et al., 2019): full passes through the network K times, many steps through its first layer f0.
 
-d = P(U(-eps, eps)); K times:
+d = U(-eps, eps), not cut to the images' box; K times:
     backward of mean CE(x + d)                          the weights' gradients add up
     p = -grad of that loss with respect to f0's output, held constant
-    d <- P(d - step sign grad_d <p, f0(x + d)>), n times          descent on the Hamiltonian H
+    d <- P(d - step sign grad_d <p, f0(x + d)>), n times          descent on the Hamiltonian H; where x + d is
+                                                                   outside [0, 1], d is projected alone
     backward of -H(d)                                    f0's gradients add up: 2K in all, the other layers K
 """
 
@@ -18,6 +19,7 @@ from fastbat.attacks.first_layer import run_and_keep, run_until
 from fastbat.errors import InputError
 from fastbat.geometry import Box, check_eps, step_size
 from fastbat.methods.method import LabelledBatch, training_loss
+from fastbat.randomness import uniform_like
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Yopo:
         assert self.step is not None
         x = batch.x
         box = Box(x, self.eps)
-        delta = box.uniform()
+        delta = self.eps * uniform_like(x)
         values = []
         for _ in range(self.outer):
             logits, first, h = run_and_keep(model, x + delta)
@@ -68,7 +70,8 @@ class Yopo:
             for _ in range(self.inner):
                 delta = delta.detach().requires_grad_()
                 slope = torch.autograd.grad((p * run_until(first, model, x + delta)).sum(), delta)[0]
-                delta = box.project(delta.detach() - self.step * slope.sign())
+                inside = box.project(delta.detach()) == delta
+                delta = box.project(delta.detach() - self.step * slope.sign() * inside)
             yield -(p * run_until(first, model, x + delta)).sum()
         self.stats["loss"] = torch.stack(values).mean()  # of CE: -H is no loss of the network
         self.stats["active"] = 1 - box.interior(delta).mean()

@@ -71,7 +71,7 @@ def measure(trial: Trial, method: Method, settings: Settings) -> Cost:
             seconds.append(time.perf_counter() - start)
         one = pass_seconds(trainer)
     steps = trainer.loader.steps(trainer.epochs) * trainer.replays
-    n, passes = len(trainer.validation[1]), settings.select_steps * settings.select_restarts
+    n, passes = len(trainer.validation[1]), (settings.select_steps or 1) * (settings.select_restarts or 1)
     selection = n * one * (passes if method.eps else 1)  # SA alone where there is no budget
     evaluation = one * sum(evaluation_passes(each, trainer.tests) for each in trial.evaluations)
     return Cost(trial.name, steps, median(seconds[1:] or seconds), selection, trainer.epochs, evaluation)

@@ -10,6 +10,7 @@ RUN/
   evaluation.jsonl   one record an evaluation
 """
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,7 +18,9 @@ import tomli_w
 
 from fastbat.errors import InputError, choose
 from fastbat.files import read_records, read_toml, replacing
+from fastbat.methods import METHODS
 from fastbat.models import as_of_now
+from fastbat.training.settings import Settings
 
 Checkpoint = Literal["best", "last", "best-ema", "last-ema"]
 CHECKPOINTS: tuple[str, ...] = get_args(Checkpoint)
@@ -44,7 +47,7 @@ class Run:
     def check_same(self, config: dict[str, Any]) -> None:
         """Raise InputError where the run was started with other settings than `config`."""
         before = self.read_config()
-        if names := different(before, config):
+        if names := changed(before, config):
             was, now = before.get(names[0]), config.get(names[0])
             raise InputError(
                 f"{str(self.path)!r} was started with {names[0]} = {was}, not {now}; "
@@ -65,6 +68,17 @@ class Run:
         if not self.config.exists():
             raise InputError(f"no run to go on with: {str(self.config)!r} does not exist; name the run with --out")
         return as_of_now(read_toml(self.config))
+
+
+def changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return the names of the settings of a run that are not the same in both.
+
+    One that `before` lacks, such as one that an older version did not have, counts as its default.
+    """
+    parts = (METHODS.get(now["method"]), Settings)
+    known = {f.name: f.default for part in parts if part for f in fields(part)}  # type: ignore[arg-type]
+    follows = {name for name in known.keys() - before.keys() if known[name] is None}  # from others, which are compared
+    return [name for name in different(known | before, now) if name in {*before, *now} - follows]
 
 
 def different(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

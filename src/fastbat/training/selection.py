@@ -40,7 +40,9 @@ def judge(net: nn.Module, x: Tensor, y: Tensor, eps: float, settings: Settings) 
         clean = correct(net, x, y, size)
         masks = {"sa": clean}
         if eps:
-            plan = Plan(eps, 0, settings.seed, settings.select_steps, settings.select_restarts)
+            steps, restarts = settings.select_steps, settings.select_restarts
+            assert steps is not None and restarts is not None  # noqa: PT018 (resolved)
+            plan = Plan(eps, 0, settings.seed, steps, restarts)
             masks["ra"] = robust(net, x, y, clean, plan.rounds("pgd"), eps, size, show)
             one = replace(plan, steps=1, restarts=1, step=STEP_RATIO * eps)
             masks["one_step"] = robust(net, x, y, clean, one.rounds("pgd"), eps, size)

@@ -11,10 +11,11 @@ from fastbat.methods import METHODS, Method
 from fastbat.models import SHAPE, resolve_model
 from fastbat.training.machine import pick_device
 from fastbat.training.pace import check_pace, pick_precision
+from fastbat.training.protocol import PROTOCOLS
 
-FROM_0 = ("pad", "workers", "ga_images", "seed")  # whole numbers
+FROM_0 = ("pad", "workers", "ga_images", "seed", "select_limit")  # whole numbers
 FROM_1 = ("image_size", "train_limit", "epochs", "batch_size", "accumulate",
-          "select_steps", "select_restarts", "select_limit")  # fmt: skip
+          "select_steps", "select_restarts")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Settings:
     `resolved(method)` fills in what depends on the data set, the network and the method.
     """
 
+    protocol: Literal["paper", "released"] = "paper"
+    """What fills in the settings that paper and released code have differently (docs/protocol.md)."""
     dataset: str = "digits"
     """Data set by name (`fastbat list datasets`), or OWNER/NAME of the Hugging Face hub."""
     data_dir: Path | None = None
@@ -44,6 +47,8 @@ class Settings:
     """Processes that decode the images of a streamed data set; their number changes no image."""
     train_limit: int | None = None
     """Train on the first N images of the training split."""
+    validation: Literal["train", "test"] | None = None
+    """Images that choose the best epoch: a tenth of the training split (unless given), or half of the test split."""
     model: str | None = None
     """Network by name (`fastbat list models`); the data set's own unless given. MODULE:FUNCTION runs that code."""
     width: int | None = None
@@ -59,7 +64,7 @@ class Settings:
     init_from: Path | None = None
     """Start from these weights: a run directory, a .safetensors file, or a .pt or .pth state_dict."""
     epochs: int | None = None
-    """Passes over the training images; 20 unless given (FREE-AT: 10, each of 8 replays)."""
+    """Passes over the training images; 20 unless given (FREE-AT: 10, each of 8 replays; ImageNet: 15)."""
     batch_size: int = 128
     """Images a step; on imagenet in the last of its phases."""
     max_lr: float | None = None
@@ -67,9 +72,11 @@ class Settings:
     momentum: float = 0.9
     """Momentum of SGD."""
     momentum_at_peak: float | None = None
-    """Momentum at the peak learning rate, cycled against it (the released codes: 0.8); constant unless given."""
-    weight_decay: float = 5e-4
-    """Weight decay of SGD."""
+    """Momentum at the peak learning rate, cycled against it; constant unless given (protocol released: 0.8)."""
+    weight_decay: float | None = None
+    """Weight decay of SGD; the data set's own unless given (5e-4; ImageNet: 1e-4)."""
+    decay_batchnorm: bool | None = None
+    """Weight decay on BatchNorm's weights, too; the data set's own unless given (yes; ImageNet: no)."""
     label_smoothing: float = 0.0
     """Share of each label spread over all classes, in the training loss alone."""
     ema: float | None = None
@@ -80,12 +87,12 @@ class Settings:
     """Run each batch in so many parts, one after another, where it does not fit into memory whole."""
     compile: bool = False
     """Compile the network (torch.compile) in the first step; not for a method that differentiates twice, or YOPO."""
-    select_steps: int = 10
-    """Steps, of eps / 4, of the PGD that chooses the best epoch."""
-    select_restarts: int = 1
-    """Random starts of that PGD (the released code: 50 steps, 10 restarts)."""
-    select_limit: int = 1000
-    """Validation images that it attacks: the first N, the same every epoch."""
+    select_steps: int | None = None
+    """Steps, of eps / 4, of the PGD that chooses the best epoch; 10 unless given (protocol released: 50)."""
+    select_restarts: int | None = None
+    """Random starts of that PGD; 1 unless given (protocol released: 10)."""
+    select_limit: int | None = None
+    """Validation images that it attacks: the first N, 0 for all; 1,000 unless given (protocol released: all)."""
     on_collapse: Literal["warn", "stop", "rollback"] = "warn"
     """After catastrophic overfitting: warn and go on, stop, or return to the last sound epoch and go on with PGD-AT."""
     ga_images: int = 0
@@ -128,13 +135,26 @@ class Settings:
         Raises InputError where they do not go together.
         """
         check_pace(method, self.accumulate, self.compile)
+        protocol = PROTOCOLS[self.protocol]
+        of_protocol: dict[str, Any] = {
+            name: getattr(protocol if getattr(self, name) is None else self, name)
+            for name in ("momentum_at_peak", "select_steps", "select_restarts", "select_limit")
+        }
+        if of_protocol["momentum_at_peak"] is not None:
+            of_protocol["momentum_at_peak"] = min(of_protocol["momentum_at_peak"], self.momentum)
         precision = pick_precision(pick_device(self.device)) if self.precision == "auto" else self.precision
         card, budget = dataset_card(self.dataset), getattr(method, "budget", {})
         model = self.model or card.model
         shape = resolve_model(model, **{name: getattr(self, name) for name in SHAPE})
         max_lr = card.max_lr * budget.get("lr_scale", 1) if self.max_lr is None else self.max_lr
-        epochs = budget.get("epochs", 20) if self.epochs is None else self.epochs
-        return replace(self, model=model, **shape, max_lr=max_lr, epochs=epochs, precision=precision)  # type: ignore[arg-type]
+        epochs = budget.get("epochs", card.epochs) if self.epochs is None else self.epochs
+        own = {
+            "validation": self.validation or protocol.validation.get(self.dataset),
+            "weight_decay": card.weight_decay if self.weight_decay is None else self.weight_decay,
+            "decay_batchnorm": card.decay_batchnorm if self.decay_batchnorm is None else self.decay_batchnorm,
+        }
+        filled = {**of_protocol, **own, **shape}
+        return replace(self, model=model, **filled, max_lr=max_lr, epochs=epochs, precision=precision)  # type: ignore[arg-type]
 
 
 def describe(method: Method, settings: Settings) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from fastbat.errors import InputError
 from fastbat.files import load_tensors, save_tensors
 from fastbat.methods import Method
 from fastbat.models import as_of_now
-from fastbat.training.run import different
+from fastbat.training.run import changed, different
 
 
 def save_state(
@@ -41,8 +41,8 @@ def read_state(path: Path, about: Mapping[str, Any]) -> tuple[dict[str, Tensor],
     tensors, found = load_tensors(path)
     found |= {part: as_of_now(found[part]) for part in ("config", "model")}
     wanted = json.loads(json.dumps(about))
-    for part in ("config", "dataset", "model"):
-        if different(found[part], wanted[part]):
+    for part, same in (("config", changed), ("dataset", different), ("model", different)):
+        if same(found[part], wanted[part]):
             raise InputError(f"{str(path)!r} was written with another {part}; train anew into another --out")
     return tensors, found
 

@@ -64,7 +64,7 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
 
 def prepare(method: Method, settings: Settings, run: Run) -> "Trainer":
     """Return a trainer with model and data for `run`, where nothing is written yet; `settings` are resolved."""
-    how = ("image_column", "label_column", "image_size", "pad", "flip", "rotation", "workers")
+    how = ("image_column", "label_column", "image_size", "validation", "pad", "flip", "rotation", "workers")
     device = pick_device(settings.device)
     splits = load(settings.dataset, settings.data_dir, **{name: getattr(settings, name) for name in how})
     if settings.train_limit is not None:
@@ -92,11 +92,13 @@ class Trainer:
         for need, reason in getattr(method, "needs", {}).items():
             if need not in self.loader.keeps:
                 raise InputError(reason)
-        self.validation = splits.validation.slice(0, settings.select_limit).to(device).tensors()
+        self.validation = splits.validation.slice(0, settings.select_limit or None).to(device).tensors()
         self.tests = len(splits.test)
         self.ga_images = splits.test.slice(0, settings.ga_images).to(device).tensors()
         train = splits.train
         self.dataset = {"name": settings.dataset, "fingerprint": train.fingerprint, "classes": train.classes}
+        if settings.validation == "test":
+            self.dataset["validation"] = "test"
         shape = {name: getattr(settings, name) for name in SHAPE}
         norm = {"mean": self.card.mean, "std": self.card.std}
         self.model_args: dict[str, Any] = {"name": settings.model, "num_classes": len(train.classes), **shape, **norm}
@@ -126,7 +128,8 @@ class Trainer:
         self.net = self.runs(self.compiled or self.model)  # what the method's passes run
         fused = True if name in MODELS else None  # it has no room for a weight that gets its first gradient later
         how = {"momentum": settings.momentum, "weight_decay": settings.weight_decay, "fused": fused}
-        self.optimizer = SGD(self.model.parameters(), 0.0, **how)  # type: ignore[arg-type]
+        groups = decayed(self.model, settings.decay_batchnorm is not False)
+        self.optimizer = SGD(groups, 0.0, **how)  # type: ignore[arg-type]
 
     def runs(self, model: nn.Module) -> nn.Module:
         """Return `model` in the precision of the training."""
@@ -204,12 +207,13 @@ class Trainer:
 
     def schedule(self, step: int) -> None:
         """Set learning rate and momentum of update `step`."""
-        group, momentum, low = self.optimizer.param_groups[0], self.settings.momentum, self.settings.momentum_at_peak
+        momentum, low = self.settings.momentum, self.settings.momentum_at_peak
         knots = [(self.loader.steps(round(when * self.epochs)) * self.replays, rate) for when, rate in self.card.rates]
         height = piecewise(step, knots) if knots else triangular(step, self.loader.steps(self.epochs) * self.replays)
         ours = 1 if self.method is self.given else getattr(self.given, "budget", {}).get("lr_scale", 1)
-        group["lr"] = self.max_lr / ours * height  # a remedy is given the rate that is its own
-        group["momentum"] = momentum if low is None else momentum + (low - momentum) * height
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.max_lr / ours * height  # a remedy is given the rate that is its own
+            group["momentum"] = momentum if low is None else momentum + (low - momentum) * height
 
     def select(self) -> dict[str, Any]:
         """Return what the validation images say of each model: val_sa, val_ra, ..., of the average val_ema_sa, ..."""
@@ -289,6 +293,14 @@ class Trainer:
             "fastbat": version("fastbat"),
         }
         return about if self.method is self.given else {**about, "remedy_steps": getattr(self.method, "steps", None)}
+
+
+def decayed(model: nn.Module, batchnorm: bool) -> list[dict[str, Any]]:
+    """Return the optimizer's groups of weights; without `batchnorm` BatchNorm's weights are one without decay."""
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm) and not batchnorm]
+    free = [weight for layer in norms for weight in layer.parameters()]
+    rest = [weight for weight in model.parameters() if not any(weight is other for other in free)]
+    return [{"params": rest}, *([{"params": free, "weight_decay": 0.0}] if free else [])]
 
 
 def epoch_line(record: dict[str, Any], epochs: int) -> str:
