@@ -18,6 +18,12 @@ TENSORS = {
 }
 
 
+def test_equal_tensors_make_equal_files(tmp_path):
+    for name in "12345678":
+        save_tensors(tmp_path / name, TENSORS, {"z": 1, "fastbat": "ü"})
+    assert len({(tmp_path / name).read_bytes() for name in "12345678"}) == 1
+
+
 def test_tensors_and_their_description_come_back(tmp_path):
     strided = {**TENSORS, "transposed": torch.rand(2, 3).T, "shared": TENSORS["b"]}
     save_tensors(tmp_path / "f", strided, {"epoch": 3, "name": "ü"})

@@ -166,6 +166,17 @@ def test_a_finished_evaluation_is_not_made_again(tmp_path):
     assert len(read_records(out / "fast-at" / "evaluation.jsonl")) == 4
 
 
+def test_weights_that_are_the_same_are_measured_once(tmp_path):
+    out = tmp_path / "out"
+    text = TINY.replace("epochs = 2", "epochs = 1")
+    text += '\n[evaluate]\nattacks = "clean,fgsm"\nlimit = 20\ncheckpoint = ["best", "last"]\n'
+    main(["suite", "run", str(table(tmp_path, text)), "--out", str(out)])
+    results = read_records(out / "results.jsonl")[-1]["results"]
+    assert [result["settings"]["target"] for result in results] == ["best.safetensors", "last.safetensors"]
+    assert results[0]["accuracies"] == results[1]["accuracies"]
+    assert len(read_records(out / "fast-at" / "evaluation.jsonl")) == 1
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

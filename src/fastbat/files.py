@@ -41,7 +41,15 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
     stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(about, sort_keys=True)
     with replacing(path) as file:
-        file.write(save(stored, {"fastbat": text, "sha256": checksum(stored, text)}))
+        file.write(in_order(save(stored, {"fastbat": text, "sha256": checksum(stored, text)})))
+
+
+def in_order(data: bytes) -> bytes:
+    """Return the safetensors file `data` with its header sorted by name: equal weights make equal files."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[end:]
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

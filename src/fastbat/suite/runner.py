@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from fastbat.errors import InputError
-from fastbat.files import append_record, locked, read_records, write_records
+from fastbat.files import append_record, locked, read_records, read_safetensors, write_records
 from fastbat.progress import say
 from fastbat.suite.trials import Trial, flags, read_trials
 from fastbat.training import Run
@@ -150,8 +150,10 @@ def run_trial(trial: Trial, out: Path, extra: Mapping[str, Any], children: Child
         children.execute(["train", *flags({**trial.train, **extra}), f"--out={run.path}", *resume], log)
         for evaluation in trial.evaluations:
             if result(kept, evaluation) is None:
-                printed = children.execute(evaluate_command(trial, out, evaluation, extra), log)
-                append_record(kept, {"evaluate": evaluation, "result": json.loads(printed)})
+                found = made_before(run, kept, evaluation)
+                if found is None:
+                    found = json.loads(children.execute(evaluate_command(trial, out, evaluation, extra), log))
+                append_record(kept, {"evaluate": evaluation, "result": found})
         record["results"] = [result(kept, evaluation) for evaluation in trial.evaluations]
         record["epochs"] = read_records(run.metrics)
     except (ChildError, OSError, ValueError) as error:
@@ -172,6 +174,19 @@ def begin(trial: Trial, kept: Path, run: Run) -> None:
 def result(kept: Path, evaluation: Record) -> Record | None:
     """Return the record of an evaluation of a trial, None where it is not finished."""
     return next((each["result"] for each in read_records(kept)[1:] if each["evaluate"] == evaluation), None)
+
+
+def made_before(run: Run, kept: Path, evaluation: Record) -> Record | None:
+    """Return the record of the same evaluation of the same weights, as where the last epoch is the best; else None."""
+    name = evaluation.get("checkpoint", "best")
+    for each in read_records(kept)[1:]:
+        other = each["evaluate"].get("checkpoint", "best")
+        if {**evaluation, "checkpoint": other} == {**each["evaluate"], "checkpoint": other} and (
+            read_safetensors(run.weights(name))[1] == read_safetensors(run.weights(other))[1]
+        ):
+            target = f"{name}.safetensors"
+            return {**each["result"], "settings": {**each["result"]["settings"], "target": target}}
+    return None
 
 
 def outcome(record: Record) -> str:
