@@ -16,6 +16,7 @@ from torch.nn import functional as F
 import fastbat
 from conftest import trained, trained_cnn
 from fastbat.attacks.ensemble import without_ties
+from fastbat.attacks.inside import inside
 from fastbat.attacks.pgd import pgd
 from fastbat.data.images import Images
 from fastbat.errors import InputError
@@ -24,8 +25,8 @@ from fastbat.evaluation.blocks import Work
 from fastbat.evaluation.check import check_request, gather
 from fastbat.evaluation.measures import adversarial, attack, correct, robust
 from fastbat.evaluation.rounds import Plan
-from fastbat.evaluation.search import Search
 from fastbat.models import build_model
+from fastbat.precision import Autocast
 from fastbat.randomness import generator
 
 EPS = 0.1
@@ -266,7 +267,7 @@ def test_an_example_that_fails_its_check_is_rejected(monkeypatch):
     x, y = x[:6], model(x[:6]).argmax(1)
     result = fastbat.evaluate(model, (x, y), eps=EPS, attacks=["apgd-ce"])
     assert result["apgd-ce"].hits == 6
-    assert result["apgd-ce"].rejected == int((model(x + 8 * EPS).argmax(1) != y).sum()) > 0
+    assert result["apgd-ce"].rejected == int((model((x + 8 * EPS).clamp(0, 1)).argmax(1) != y).sum()) > 0
 
 
 def test_a_loader_and_tensors_give_the_same():
@@ -458,6 +459,83 @@ def test_the_result_is_handed_on_before_its_blocks_are_forgotten(tmp_path):
     assert not list(tmp_path.glob(".evaluation-*"))
 
 
+CLAMPS = {
+    "clamp": lambda x: x.clamp(0, 1),
+    "relu": torch.relu,
+    "of normalised pixels": lambda x: ((x - 0.3) / 0.4).clamp(-0.3 / 0.4, 0.7 / 0.4) * 0.4 + 0.3,
+}
+
+
+@pytest.mark.parametrize("clamp", CLAMPS)
+def test_a_clamp_in_front_of_a_model_changes_nothing_that_signed_steps_find(clamp):
+    model, x, y = trained_cnn()
+    x, y = x[:40], y[:40]
+    assert ((x == 0) | (x == 1)).float().mean() > 0.3
+    bare, clamped = (
+        each_attack(each, x, y, ("fgsm", "pgd", "transfer")) for each in (model, Before(CLAMPS[clamp], model))
+    )
+    assert max(abs(bare[name] - clamped[name]) for name in bare) <= 1
+    assert bare["clean"] - bare["pgd"] > 5
+
+
+def test_a_clamp_in_front_of_a_model_changes_nothing_that_autoattack_finds(short_autoattack):
+    model, x, y = trained_cnn(classes=4)
+    x, y = x[:20], y[:20]
+    parts = ("apgd-ce", "apgd-t", "fab-t", "square")
+    bare, clamped = (each_attack(each, x, y, parts) for each in (model, Before(CLAMPS["clamp"], model)))
+    assert max(abs(bare[name] - clamped[name]) for name in bare) <= 1
+    assert bare["clean"] > bare["apgd-t"]
+
+
+def each_attack(model, x, y, attacks):
+    """The images that each of these attacks leaves."""
+    how = {"eps": EPS / 2, "pgd_steps": 10, "pgd_restarts": 1, "precision": "float32"}
+    surrogates = {"same": model} if "transfer" in attacks else {}
+    result = fastbat.evaluate(model, (x, y), attacks=("clean", *attacks), surrogates=surrogates, **how)
+    return {accuracy.attack: accuracy.hits for accuracy in result.accuracies}
+
+
+class Before(nn.Module):
+    """`model` behind a function of its images."""
+
+    def __init__(self, function, model):
+        super().__init__()
+        self.function, self.model = function, model
+
+    def forward(self, x):
+        return self.model(self.function(x))
+
+
+def test_pixels_at_the_border_are_a_hair_inside_with_their_gradient_and_others_stay():
+    x = torch.tensor([0.0, 1e-4, 0.3, 1.0], requires_grad=True)
+    moved = inside(x)
+    assert torch.equal(moved[1:3], x[1:3])
+    assert 0 < moved[0] < 1e-5
+    assert 0 < 1 - moved[3] < 1e-5
+    moved.clamp(0, 1).sum().backward()
+    assert x.grad.tolist() == [1, 1, 1, 1]
+
+
+class Strict(nn.Module):
+    """A model that refuses what is no image."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        if x.min() < 0 or x.max() > 1:
+            raise ValueError(f"images in [{x.min():.9g}, {x.max():.9g}]")
+        return self.model(x)
+
+
+def test_no_model_is_given_a_pixel_outside_0_and_1():
+    model, x, y = trained_cnn()
+    attacks = ("clean", "noise", "fgsm", "pgd")
+    result = fastbat.evaluate(Strict(model), (x[:100], y[:100]), eps=0.3, attacks=attacks, pgd_restarts=2)
+    assert result.n == 100
+
+
 def test_square_goes_on_where_two_logits_tie():
     margin = torch.tensor([-1.0, 0.0, 2.0])
     found, _ = without_ties(lambda x, y: (margin, margin), margin, margin)
@@ -497,7 +575,7 @@ def test_a_model_that_bf16_does_not_fit_is_searched_in_its_own_precision(monkeyp
 def test_square_compares_losses_in_the_models_own_precision(monkeypatch):
     model, x, y = trained_cnn()
     monkeypatch.setattr("fastbat.evaluation.search.check_fit", lambda *_: (10, True))
-    monkeypatch.setattr(Search, "forward", lambda *_: pytest.fail("a pass in bf16"))
+    monkeypatch.setattr(Autocast, "forward", lambda *_: pytest.fail("a pass in bf16"))
     how = {"eps": EPS, "attacks": ["square"], "limit": 40}  # too few for the red flags' own attacks
     own, low = (fastbat.evaluate(model, (x, y), precision=p, **how) for p in ("float32", "bf16"))
     assert own["square"].hits == low["square"].hits < own["clean"].hits

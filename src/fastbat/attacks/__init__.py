@@ -2,6 +2,7 @@
 
 from fastbat.attacks.ensemble import PARTS, autoattack_part, standard_parts
 from fastbat.attacks.gradient import input_gradient
+from fastbat.attacks.inside import Inside, inside
 from fastbat.attacks.pgd import pgd
 
-__all__ = ["PARTS", "autoattack_part", "input_gradient", "pgd", "standard_parts"]
+__all__ = ["PARTS", "Inside", "autoattack_part", "input_gradient", "inside", "pgd", "standard_parts"]

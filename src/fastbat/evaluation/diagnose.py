@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastbat.attacks import input_gradient
+from fastbat.attacks import Inside, input_gradient
 from fastbat.data import unit
 from fastbat.errors import InputError
 from fastbat.evaluation.alignment import gradient_alignment
@@ -73,14 +73,14 @@ def levels(eps: float) -> list[float]:
 
 def smallest_budgets(model: nn.Module, x: Tensor, y: Tensor, right: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
     """Return for each image the least budget at which PGD breaks it, and the example."""
-    smallest, x_adv = torch.where(right, torch.inf, 0.0), x.clone()
+    smallest, x_adv, search = torch.where(right, torch.inf, 0.0), x.clone(), Inside(model)
     with bar("smallest budgets") as show:
         for i, level in enumerate(levels(plan.eps)):
             left = smallest.isinf().nonzero().flatten()
             show(i / LEVELS, f"eps {255 * level:g}/255: {len(left)} of {len(y)} robust")
             for index in left.split(AT_ONCE):
                 rounds = replace(plan, eps=level).rounds("pgd")
-                found = attack(model, model, model, x[index], y[index], index.cpu(), rounds, level)
+                found = attack(model, search, search, x[index], y[index], index.cpu(), rounds, level)
                 smallest[index[found.broken]] = level
                 x_adv[index[found.broken]] = found.x_adv[found.broken]
     return smallest, x_adv

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fastbat.attacks import Inside
 from fastbat.data import unit
 from fastbat.evaluation.check import first_device
 from fastbat.evaluation.rounds import Round
@@ -72,13 +73,13 @@ def attack(
         if not len(left):
             break
         show(i / len(rounds), f"round {i + 1} of {len(rounds)} on {len(left)} images")
-        found = find(search, x[left], y[left], index[left.cpu()])
+        found = find(search, x[left], y[left], index[left.cpu()]).clamp(0, 1)
         real = adversarial(model, x[left], found, y[left], eps)
         false = ~real & ~correct(search, found, y[left])
         rejected += int(false.sum())
         if search is not sure and false.any():
             again = left[false]
-            found[false] = find(sure, x[again], y[again], index[again.cpu()])
+            found[false] = find(sure, x[again], y[again], index[again.cpu()]).clamp(0, 1)
             real[false] = adversarial(model, x[again], found[false], y[again], eps)
         broken[left[real]] = True
         x_adv[left[real]] = found[real]
@@ -96,10 +97,10 @@ def robust(
     show: Show = lambda share, text: None,
 ) -> Tensor:
     """Return a mask (N,): candidates that withstand all rounds."""
-    found, device = candidates.clone(), first_device(model, x)
+    found, device, search = candidates.clone(), first_device(model, x), Inside(model)
     batches = candidates.nonzero().flatten().split(batch_size)
     for i, index in enumerate(batches):
         show(i / len(batches), f"{int(found.sum())} of {len(y)} robust")
-        outcome = attack(model, model, model, unit(x[index].to(device)), y[index].to(device), index, rounds, eps)
+        outcome = attack(model, search, search, unit(x[index].to(device)), y[index].to(device), index, rounds, eps)
         found[index[outcome.broken.to(index.device)]] = False
     return found
