@@ -95,7 +95,7 @@ def evaluate(
             wrong = work.run(clean)
             work = replace(work, clean=~wrong.broken)
             found = [work.run(job) for job in (*asked, *(added if enough(~wrong.broken) else ()))]
-            flags, not_judged = judge(work, found, budgets, white_box) if asked else ((), ())
+            flags, not_judged = judge(work, wrong, found, budgets, white_box)
             if save_adversarial is not None and rank() == 0:
                 save_adversarial.parent.mkdir(parents=True, exist_ok=True)
                 save_tensors(save_adversarial, journal.examples(), {"settings": settings})

@@ -19,10 +19,10 @@ from fastbat.progress import Show
 SLACK = 1e-6
 
 
-@torch.no_grad()
 def correct(model: nn.Module, x: Tensor, y: Tensor, batch_size: int = 250) -> Tensor:
     """Return a mask (N,): classified correctly. Logits that are not finite count as wrong."""
-    return torch.cat([_right(model, *batch) for batch in zip(x.split(batch_size), y.split(batch_size), strict=True)])
+    batches = zip(x.split(batch_size), y.split(batch_size), strict=True)
+    return torch.cat([answered(model, *batch)[0] for batch in batches])
 
 
 @torch.no_grad()
@@ -32,10 +32,12 @@ def adversarial(model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor, eps: floa
     return inside.flatten(1).all(1) & ~correct(model, x_adv, y)
 
 
-def _right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+@torch.no_grad()
+def answered(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two masks (B,): classified correctly, by logits that are all finite, and whether they are finite."""
     logits = model(unit(x.to(first_device(model, x))))
-    right: Tensor = (logits.argmax(1) == y.to(logits.device)) & logits.isfinite().all(1)
-    return right.to(y.device)
+    finite = logits.isfinite().all(1).to(y.device)
+    return (logits.argmax(1).to(y.device) == y) & finite, finite
 
 
 def by_class(right: Tensor, y: Tensor, classes: int) -> tuple[float | None, ...]:
