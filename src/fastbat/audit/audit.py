@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from fastbat.audit.origin import Origin
 from fastbat.audit.subject import opened
-from fastbat.audit.target import Origin
 from fastbat.errors import InputError
 from fastbat.evaluation import Evaluation, diagnose, evaluate, loss_landscape
 from fastbat.files import append_record, check_writable, replacing
@@ -42,9 +42,8 @@ def evaluate_target(
     """
     subject = opened(str(target), origin, checkpoint, data_dir)
     place, named = pick_device(device), dict(surrogates or {})
-    networks = {
-        name: opened(each, origin, "best", data_dir, subject.test).model.to(place) for name, each in named.items()
-    }
+    others = {name: opened(each, origin, "best", data_dir, subject.test) for name, each in named.items()}
+    networks = {name: each.model.to(place) for name, each in others.items()}
     folder = Path(out) if out else subject.run and subject.run.path
     if folder:
         check_writable(folder)

@@ -2,134 +2,67 @@
 
     a run directory, or a .safetensors file of one      says itself what it is, and what it was trained on (a file
                                                         that names code runs it only with --model module:function)
-    FILE.safetensors, FILE.pt, FILE.pth                 a state_dict of --model NAME
-    FILE.pt2                                            a torch.export program
-    FILE.onnx                                           an ONNX model, as a black box
+    a file of weights, safetensors or torch.save's      a state_dict of --model NAME
+    a torch.export program                              runs nothing but operations on tensors
+    an ONNX model                                       as a black box
     timm/NAME                                           with timm's own weights and normalisation
     module:function                                     runs that code
 
-Nothing is unpickled; a file that would run code is refused.
+Files are told apart by their content. Nothing is unpickled; a file that would run code is refused.
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
+from fastbat.audit.normalisation import normalisation
+from fastbat.audit.origin import WEIGHTS, Form, Origin
 from fastbat.audit.program import open_program
+from fastbat.audit.readings import NO_NORMALISATION
+from fastbat.audit.weights import of_weights
 from fastbat.errors import InputError
 from fastbat.files import read_safetensors
-from fastbat.models import SHAPE, Normalize, build_model, find_model, load_model, load_weights, pretrained
+from fastbat.models import find_model, load_model, pretrained
 from fastbat.training import Run
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What a model that was not trained here does not say of itself."""
-
-    dataset: str | None = None
-    """Data set to measure on (`fastbat list datasets`, or OWNER/NAME); a run says its own."""
-    image_column: str | None = None
-    """Column of a table that holds the images; the first with images unless given."""
-    label_column: str | None = None
-    """Column of a table that holds the labels; label, labels or fine_label unless given."""
-    image_size: int | None = None
-    """Resize the shorter side to so many pixels and cut out the middle."""
-    model: str | None = None
-    """Network that a plain file of weights belongs to (`fastbat list models`)."""
-    width: int | None = None
-    """Channels of its first layer."""
-    activation: str | None = None
-    """relu (unless given), softplus (beta 10) or swish."""
-    stem: int | None = None
-    """Kernel of its first convolution: 3, 7 or 15."""
-    shortcut: Literal["raw", "preact"] | None = None
-    """Where a block of its PreActResNet-18 or -34 changes the shape: raw (unless given), or He's, preact."""
-    mean: str | None = None
-    """Mean to subtract in front of the model, per channel: 0.491,0.482,0.447; none where it is inside."""
-    std: str | None = None
-    """Standard deviation to divide by then."""
-
-
-FORMS = "a run directory, a .safetensors, .pt, .pth, .pt2 or .onnx file, timm/NAME or module:function"
-WEIGHTS, PROGRAMS = (".safetensors", ".pt", ".pth"), (".pt2", ".onnx")
-
-
-def check_form(target: str) -> None:
-    """Raise InputError unless `target` is a folder or a file that is there, or the name of a network."""
-    path = Path(target)
-    if target.startswith("timm/") or path.is_dir() or (path.is_file() and path.suffix in WEIGHTS + PROGRAMS):
-        return
-    if path.suffix in WEIGHTS + PROGRAMS or ":" not in target:
-        raise InputError(f"no model {target!r}; name {FORMS}")
-
-
-def described(target: Path, origin: Origin, checkpoint: str) -> tuple[Path, nn.Module, dict[str, Any]] | None:
+def described(
+    target: Path, form: Form, origin: Origin, checkpoint: str
+) -> tuple[Path, nn.Module, dict[str, Any]] | None:
     """Return file, model and metadata (config, dataset, epoch) of a run directory or a file of one; None of others.
 
     Raises InputError for a file that names code to run, unless `origin` names the same. A run directory is one's own.
     """
-    if target.is_dir():
+    if form == "run":
         target = Run(target).weights(checkpoint)
-    elif target.suffix != ".safetensors" or "fastbat" not in (meta := read_safetensors(target)[1]):
+    elif form != "safetensors" or "fastbat" not in (meta := read_safetensors(target)[1]):
         return None
     elif ":" in (name := json.loads(meta["fastbat"]).get("model", {}).get("name", "")) and name != origin.model:
         raise InputError(f"{str(target)!r} would run {name}; where that is code you trust, say so: --model {name}")
     return target, *load_model(target)
 
 
-def undescribed(target: str, origin: Origin, num_classes: int, channels: int) -> nn.Module:
-    """Return a model of others; `num_classes` and `channels` are those of the images it is to be measured on."""
+def undescribed(
+    target: str, form: Form, origin: Origin, num_classes: int, channels: int
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Return a model of others and what a record says of how it was read.
+
+    `num_classes` and `channels` are those of the images it is to be measured on.
+    """
     path, scale = Path(target), normalisation(origin, channels)
     model: nn.Module
-    if path.suffix in WEIGHTS:
-        model = of_weights(path, origin, num_classes, channels)
-    elif path.suffix == ".pt2":
+    if form in WEIGHTS:
+        return of_weights(path, origin, num_classes, channels, scale)
+    if form == "program":
         model = open_program(path)
-    elif path.suffix == ".onnx":
+    elif form == "onnx":
         from fastbat.audit.onnx import Onnx  # here, for its library is an extra
 
         model = Onnx(path)
-    elif target.startswith("timm/"):
+    elif form == "timm":
         model, scale = pretrained(target)
     else:
         model = find_model(target).build(num_classes=num_classes, channels=channels)
-    return nn.Sequential(scale, model) if scale else model
-
-
-def of_weights(path: Path, origin: Origin, num_classes: int, channels: int) -> nn.Module:
-    """Return the network that `origin` names, without normalisation, with the weights of a file."""
-    if origin.model is None:
-        raise InputError(f"{str(path)!r} holds weights alone; say what network they are of: --model preactresnet18")
-    shape: dict[str, Any] = {name: getattr(origin, name) for name in SHAPE if name != "dropout"}
-    model = build_model(origin.model, num_classes=num_classes, mean=[0.0] * channels, std=[1.0] * channels, **shape)
-    load_weights(model, path)
-    return model
-
-
-def normalisation(origin: Origin, channels: int) -> Normalize | None:
-    """Return the normalisation asked for, None where there is none; InputError unless it has a number a channel."""
-    if (origin.mean is None) != (origin.std is None):
-        raise InputError("one of --mean and --std is given without the other; give both, or none where it is inside")
-    if origin.mean is None or origin.std is None:
-        return None
-    mean, std = numbers("mean", origin.mean), numbers("std", origin.std)
-    for what, values in (("mean", mean), ("std", std)):
-        if len(values) != channels:
-            raise InputError(f"{what} has {len(values)} numbers for images of {channels} channels; give one a channel")
-    if min(std) <= 0:
-        raise InputError(f"std is {origin.std}; every number must be above 0")
-    return Normalize(mean, std)
-
-
-def numbers(what: str, text: str) -> list[float]:
-    """Return the finite numbers of a comma-separated list; InputError where it is none."""
-    try:
-        found = [float(word) for word in text.split(",")]
-        if not all(abs(number) < float("inf") for number in found):
-            raise ValueError(text)
-        return found
-    except ValueError:
-        raise InputError(f"{what} is {text!r}; it must be numbers with commas between them, such as 0.5,0.5") from None
+    return (nn.Sequential(scale, model) if scale else model), {} if scale else {"assumed": [NO_NORMALISATION]}

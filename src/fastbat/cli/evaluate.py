@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fastbat.audit import Origin, diagnose_target, evaluate_target
-from fastbat.audit.target import numbers
+from fastbat.audit.origin import numbers
 from fastbat.cli.listing import print_json
 from fastbat.errors import InputError, choose
 from fastbat.evaluation import ATTACKS, Evaluation
