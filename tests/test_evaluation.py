@@ -24,7 +24,8 @@ from fastbat.evaluation import frozen, gradient_alignment, paired, wilson
 from fastbat.evaluation.blocks import Work
 from fastbat.evaluation.check import check_request, gather
 from fastbat.evaluation.measures import adversarial, attack, correct, robust
-from fastbat.evaluation.rounds import Plan
+from fastbat.evaluation.rounds import Plan, label
+from fastbat.geometry import tiny
 from fastbat.models import build_model
 from fastbat.precision import Autocast
 from fastbat.randomness import generator
@@ -286,8 +287,10 @@ def test_the_record_is_json_with_n_intervals_and_seconds():
     result = fastbat.evaluate(model, (x[:20], y[:20]), eps=EPS, pgd_steps=2, pgd_restarts=1)
     record = json.loads(json.dumps(result.record()))
     clean, pgd = record["accuracies"]
-    assert (record["schema"], record["n"], clean["attack"], pgd["attack"]) == (2, 20, "clean", "pgd")
-    assert pgd["eps_255"] == pytest.approx(25.5)
+    assert (record["schema"], record["n"], clean["attack"], pgd["attack"]) == (3, 20, "clean", "pgd")
+    assert record["eps_255"] == pgd["eps_255"] == pytest.approx(25.5)
+    assert (record["sa"], record["ra_pgd"]) == (clean["percent"], pgd["percent"])
+    assert "ra_aa" not in record
     assert clean["percent"] == 5 * clean["hits"] == 5 * result.sa.hits
     assert pgd["interval"][0] <= pgd["percent"] <= pgd["interval"][1]
     assert pgd["seconds"] > 0
@@ -426,6 +429,52 @@ def test_bad_input_is_one_line_before_any_attack(case, monkeypatch):
     with pytest.raises(InputError, match=message) as caught:
         fastbat.evaluate(make(), data, **call)
     assert "\n" not in str(caught.value)
+
+
+def test_clean_accuracy_needs_no_budget_and_has_none_in_its_record():
+    model, x, y = trained_cnn()
+    record = fastbat.evaluate(model, (x[:20], y[:20]), attacks=["clean"]).record()
+    assert record["sa"] == record["accuracies"][0]["percent"]
+    assert not {"eps_255", "ra_pgd", "ra_aa"} & record.keys()
+    with pytest.raises(InputError, match="no eps is given; name at least one budget"):
+        fastbat.evaluate(model, (x[:20], y[:20]), attacks=["clean", "pgd"])
+
+
+def test_the_headlines_of_a_record_are_those_of_the_first_budget():
+    model, x, y = trained_cnn()
+    result = fastbat.evaluate(model, (x[:30], y[:30]), eps=[0.02, 0.1], pgd_steps=2, pgd_restarts=1)
+    record = result.record()
+    assert (record["eps_255"], record["ra_pgd"]) == (5.1, record["accuracies"][1]["percent"])
+
+
+def test_a_sentence_says_what_was_measured_on_what_and_by_what():
+    model, x, y = trained_cnn()
+    result = fastbat.evaluate(
+        model, (x[:60], y[:60]), eps=EPS, pgd_steps=20, pgd_restarts=1, precision="float32", seed=3
+    )
+    said = result.said_of(target="w.pt", sha256="0123456789abcdef", dataset="digits", test_images=397).sentence()
+    for accuracy in result.accuracies:
+        low, high = accuracy.interval
+        assert f"{accuracy.label} {accuracy.percent:.1f} % [{low:.1f}, {high:.1f}]" in said
+    for part in (
+        "w.pt (SHA-256 0123456789ab): ", " at Linf eps 25.5/255, on the first 60 of 397 test images of digits",
+        "; no red flags; seed 3, in float32; fastbat ", f", torch {torch.__version__}"[:11],
+    ):  # fmt: skip
+        assert part in said
+    assert result.settings["images"][:12] in said
+    assert "on all 60 images" in result.sentence()
+
+
+def test_a_budget_of_less_than_half_a_grey_level_is_doubted(capsys):
+    model, x, y = trained_cnn()
+    result = fastbat.evaluate(model, (x[:60], y[:60]), eps=0.031 / 255, pgd_steps=1, pgd_restarts=1)
+    doubt = "eps is 0.031/255, less than half a grey level; was 8/255 meant?"
+    assert capsys.readouterr().err == f"{doubt}\n"
+    assert result.remarks()[0] == doubt
+    assert tiny(0.5 / 255) is None
+    assert [tiny(eps / 255).split("was ")[1] for eps in (0.03, 0.016, 0.1, 0.3)] == [
+        "8/255 meant?", "4/255 meant?", "25.5/255 meant?", "76.5/255 meant?",
+    ]  # fmt: skip
 
 
 def test_an_evaluation_without_attacks_is_refused():
@@ -618,3 +667,8 @@ def test_images_are_taken_or_refused_in_one_line(value, shape, label):
     sound = len(shape) == 4 and math.prod(shape) > 0 and 0 <= value <= 1
     with nullcontext() if sound else pytest.raises(InputError, match=r"\A.+\Z"):
         gather((x, y), None)
+
+
+def test_the_name_of_autoattack_says_its_parts_where_they_are_not_all():
+    names = [label("aa", 50, 10, classes) for classes in (3, 4)]
+    assert names == ["RA-AA (apgd-ce, square)", "RA-AA"]

@@ -1,6 +1,7 @@
 """fastbat evaluate, diagnose and export: what a run left behind, measured, looked at, written for other programs."""
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ from rich.table import Table
 
 from fastbat.audit import Origin, diagnose_target, evaluate_target
 from fastbat.audit.origin import numbers
+from fastbat.audit.subject import run_of
 from fastbat.cli.listing import print_json
 from fastbat.errors import InputError, choose
 from fastbat.evaluation import ATTACKS, Evaluation
 from fastbat.evaluation.check import check_request
 from fastbat.evaluation.search import Precision
+from fastbat.files import check_writable
 from fastbat.processes import rank, start_processes
 from fastbat.progress import say
 from fastbat.training import Checkpoint, export_model
@@ -84,9 +87,40 @@ def evaluate_command(
         Print one JSON object instead of a table.
     """
     start_processes()
-    result = evaluate_target(target, checkpoint, origin=origin, **request.arguments())
+    how = request.arguments() | {
+        "out": folder(target, request),
+        "command": command(target, checkpoint, request, origin),
+    }
+    result = evaluate_target(target, checkpoint, origin=origin, **how)
     if rank() == 0:
         print_json(result.record()) if json else show(result)
+        say(
+            "no record is kept: this folder cannot be written; name one: --out DIR"
+            if how["out"] is None
+            else f"kept in {how['out'] / 'evaluation.jsonl'}"
+        )
+
+
+def folder(target: str, request: Request) -> Path | None:
+    """Return where the record goes: --out, the run directory, or a folder of the target's name in evaluations."""
+    run = run_of(Path(target))
+    chosen = request.out or (run.path if run else Path("evaluations") / last_name(target))
+    try:
+        check_writable(chosen)
+    except InputError:
+        if request.out or run:
+            raise
+        return None
+    return chosen
+
+
+def command(target: str, checkpoint: str, request: Request, origin: Origin) -> str:
+    """Return the command that asks for the same: what is not as it is by default."""
+    given = {"checkpoint": checkpoint} if checkpoint != "best" else {}
+    for part, default in ((request, Request()), (origin, Origin())):
+        given |= {name: value for name, value in vars(part).items() if value != getattr(default, name)}
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    return shlex.join(["fastbat", "evaluate", target, *words])
 
 
 def check_evaluation(*, request: Request = Request(), **others: Any) -> None:
@@ -120,7 +154,15 @@ def show(result: Evaluation) -> None:
         table.add_row(*map(escape, row))
     console = Console(highlight=False)
     console.print(table)
-    for line in ["[low, high]: 95 % interval over the draw of the images", *result.remarks()]:
+    lines = ["[low, high]: 95 % interval over the draw of the images", *result.remarks()]
+    lines += [about["hint"]] if "hint" in about else []
+    if says := about.get("says"):
+        figures = ", ".join(
+            f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}" for name, value in says.items()
+        )
+        lines.append(f"{about['target']} says of itself: {figures}")
+    lines += [f"To quote: {result.sentence()}", f"Command: {about['command']}"]
+    for line in lines:
         console.print(line, soft_wrap=True, markup=False)
 
 

@@ -27,7 +27,7 @@ from fastbat.training import Run, Settings
 
 def main(tokens: Sequence[str] | None = None) -> None:
     """Run the command line `tokens` (sys.argv's unless given) and exit with its status."""
-    tokens = list(sys.argv[1:] if tokens is None else tokens)
+    tokens = in_grey_levels(sys.argv[1:] if tokens is None else tokens)
     try:
         build_app(tokens)(tokens, exit_on_error=False, print_error=False)
     except (InputError, DivergedError, CycloptsError) as error:
@@ -41,6 +41,13 @@ def main(tokens: Sequence[str] | None = None) -> None:
         fail("not enough memory; lower --batch-size or --width, or give fewer or smaller images", 2)
     except KeyboardInterrupt:
         fail(f"stopped{how_to_go_on(tokens)}", 130)
+
+
+def in_grey_levels(tokens: Sequence[str]) -> list[str]:
+    """Return the command line with budgets written as 8/255 written as 8."""
+    plain = [token.replace("/255", "") if token.startswith("--eps=") else token for token in tokens]
+    after = ["", *plain][: len(plain)]
+    return [token.replace("/255", "") if flag == "--eps" else token for flag, token in zip(after, plain, strict=True)]
 
 
 def how_to_go_on(tokens: Sequence[str]) -> str:
@@ -106,6 +113,7 @@ def configure_command(tokens: Sequence[str]) -> tuple[Method, Settings]:
 def parse(tokens: Sequence[str]) -> dict[str, Any]:
     """Return the arguments of the command line `tokens`; InputError where it is refused."""
     try:
+        tokens = in_grey_levels(tokens)
         _, bound, _ = build_app(tokens).parse_args(tokens, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         raise InputError(" ".join(str(error).split())) from error

@@ -14,6 +14,7 @@ from docstring_parser import parse_from_object
 
 from fastbat.errors import InputError
 from fastbat.files import read_toml
+from fastbat.geometry import tiny
 from fastbat.methods import METHODS, Method
 from fastbat.models import SHAPE, find_model
 from fastbat.progress import say
@@ -111,6 +112,8 @@ def train_command(name: str) -> Callable[..., None]:
     ) -> None:
         target = out or Path("runs") / f"{settings.dataset}-{method}-eps{eps:g}-seed{settings.seed}"
         chosen, settings = configure(method=method, eps=eps, settings=settings, **options)
+        if chosen.eps and (doubt := tiny(chosen.eps)):
+            say(doubt)
         run = train(chosen, settings, target, resume=resume)
         say(f"finished; measure it with: fastbat evaluate {shlex.quote(str(run.path))} --attacks clean,pgd,aa")
 

@@ -26,7 +26,7 @@ def check_request(
     surrogates: Iterable[str],
 ) -> None:
     """Raise InputError unless 0 < eps <= 1, every attack is known, every count is at least 1, and 0 <= seed < 2^63."""
-    if not budgets:
+    if not budgets and set(attacks) != {"clean"}:
         raise InputError("no eps is given; name at least one budget on the [0, 1] scale, such as 8/255")
     for eps in budgets:
         if not isinstance(eps, Real):  # numpy's, too

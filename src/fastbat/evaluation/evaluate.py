@@ -3,7 +3,6 @@
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +24,18 @@ from fastbat.evaluation.record import Accuracy, Evaluation
 from fastbat.evaluation.rounds import TRANSFER_STEPS, Plan, expanded, label
 from fastbat.evaluation.search import Precision, climbed
 from fastbat.files import checksum, save_tensors
+from fastbat.geometry import tiny
 from fastbat.processes import rank
+from fastbat.progress import say
 from fastbat.randomness import seed_torch
+from fastbat.version import versions as package_versions
 
 
 def evaluate(
     model: nn.Module,
     data: tuple[Tensor, Tensor] | ImageSet | Iterable[Any],
     *,
-    eps: float | Sequence[float],
+    eps: float | Sequence[float] | None = None,
     attacks: Sequence[str] = ("clean", "pgd"),
     pgd_steps: int = 50,
     pgd_restarts: int = 10,
@@ -45,9 +47,12 @@ def evaluate(
     seed: int = 0,
     resume_in: Path | str | None = None,
     save_adversarial: Path | str | None = None,
+    begin: Callable[[], object] = lambda: None,
     done: Callable[[Evaluation], object] = lambda result: None,
 ) -> Evaluation:
     """Measure the accuracies of `model` under `attacks` within the Linf budget `eps` (on the [0, 1] scale).
+
+    `clean` alone needs no budget.
 
     `model` maps images (B, C, H, W) in [0, 1] to logits (B, K), its normalisation inside; it is evaluated where its
     weights are, in eval mode, and put back as it was. `data` is (x, y), or a loader of (x, y) or of objects with x and
@@ -58,14 +63,15 @@ def evaluate(
     `precision` is that of the search: bf16 where the device multiplies in bf16 (auto), or float32 throughout. `eot`
     climbs the mean logits of so many passes, for a model that is random. `resume_in` is a folder in which finished
     blocks are kept until the evaluation is complete, so that the same call goes on after an interruption;
-    `save_adversarial` a .safetensors file for the verified examples: ATTACK@EPS/BLOCK/x, /y and /index. `done` is
-    called with the result before the finished blocks are forgotten, to keep it.
+    `save_adversarial` a .safetensors file for the verified examples: ATTACK@EPS/BLOCK/x, /y and /index. `begin` is
+    called when all is checked, `done` with the result before the finished blocks are forgotten, to keep it.
 
     Raises InputError before any attack: images not finite or outside [0, 1], labels outside the classes, a model that
     does not take the images, eps outside (0, 1], an unknown attack, counts below 1.
     """
     attacks = (attacks,) if isinstance(attacks, str) else tuple(dict.fromkeys(attacks))
-    budgets: tuple[float, ...] = tuple(eps) if isinstance(eps, list | tuple) else (eps,)  # type: ignore[assignment]
+    several = eps if isinstance(eps, list | tuple) else () if eps is None else (eps,)
+    budgets: tuple[float, ...] = tuple(several)
     surrogates = dict(surrogates or {})
     counts = {"pgd_steps": pgd_steps, "pgd_restarts": pgd_restarts, "batch_size": batch_size, "eot": eot}
     if not isinstance(model, nn.Module):
@@ -92,6 +98,9 @@ def evaluate(
         journal = Journal(folder, {**settings, "jobs": jobs, "examples": keep})
         work = Work(model, search, sure, x, y, batch_size, journal, keep)
         with journal.held():
+            begin()
+            for line in filter(None, map(tiny, budgets if rank() == 0 else ())):
+                say(line)
             wrong = work.run(clean)
             work = replace(work, clean=~wrong.broken)
             found = [work.run(job) for job in (*asked, *(added if enough(~wrong.broken) else ()))]
@@ -140,18 +149,17 @@ def weights_of(model: nn.Module) -> str:
 
 def versions(num_classes: int) -> dict[str, Any]:
     """Return what the numbers depend on beside the settings: AutoAttack's parts, versions."""
-    packages = {name: version(name) for name in ("fastbat", "torch", "pyautoattack", "numpy")}
     return {
         "aa_parts": list(standard_parts(num_classes)),
         "steps": {"pgd": "eps / 4", "square_queries": QUERIES, "transfer": TRANSFER_STEPS},
-        "versions": {"python": platform.python_version(), **packages},
+        "versions": {"python": platform.python_version(), **package_versions("torch", "pyautoattack", "numpy")},
     }
 
 
 def accuracy(found: Found, clean: Tensor, y: Tensor, white_box: bool) -> Accuracy:
     """Return what a job leaves of the images classified correctly, in all and by class."""
     job, plan, right = found.job, found.job.plan, clean & ~found.broken
-    name = label(job.attack, plan.steps, plan.restarts)
+    name = label(job.attack, plan.steps, plan.restarts, plan.num_classes)
     bound = not white_box and job.attack != "clean"
     shares = by_class(right, y, plan.num_classes)
     mask = np.packbits(right.numpy()).tobytes().hex()

@@ -10,8 +10,10 @@ from typing import Any
 
 from fastbat.evaluation.flags import RedFlag
 from fastbat.evaluation.interval import wilson
+from fastbat.geometry import tiny
 
-SCHEMA = 2
+SCHEMA = 3
+HEADLINES = {"sa": "clean", "ra_pgd": "pgd", "ra_aa": "aa"}  # in a record, and whose percentage each is
 
 
 @dataclass(frozen=True)
@@ -122,13 +124,50 @@ class Evaluation:
         flags = [f"RED FLAG {flag.name}: {flag.text}" for flag in self.red_flags]
         unjudged = [f"Red flags not judged, {reason}" for reason in self.not_judged]
         judged = any(a.eps for a in self.accuracies)
-        return flags + unjudged + ([] if flags or unjudged or not judged else ["No red flags."])
+        doubts = [line for a in self.accuracies if a.eps and (line := tiny(a.eps))]
+        return [
+            *dict.fromkeys(doubts),
+            *flags,
+            *unjudged,
+            *([] if flags or unjudged or not judged else ["No red flags."]),
+        ]
+
+    def sentence(self) -> str:
+        """Return what to write where these numbers are quoted: of what, on what, by what, and how sure."""
+        about, used = self.settings, self.settings["versions"]
+        numbers = [
+            f"{a.label} {a.percent:.1f} % [{a.interval[0]:.1f}, {a.interval[1]:.1f}]"
+            + (f" at Linf eps {255 * a.eps:g}/255" if a.eps else "")
+            for a in self.accuracies
+        ]
+        whole = about.get("test_images", self.n) == self.n
+        images = f"{'all' if whole else 'the first'} {self.n:,}"
+        images += "" if whole else f" of {about['test_images']:,}"
+        images += f" test images of {about['dataset']}" if "dataset" in about else " images"
+        names = dict.fromkeys(flag.name for flag in self.red_flags)
+        flags = (
+            f"red flags: {', '.join(names)}" if names else "red flags not judged" if self.not_judged else "no red flags"
+        )
+        how = (
+            "in float32" if about["precision"] == "float32" else f"search in {about['precision']}, verified in float32"
+        )
+        commit = f" ({used['commit']})" if used.get("commit") else ""
+        return (
+            f"{about.get('target', 'The model')} (SHA-256 {about.get('sha256', about['weights'])[:12]}): "
+            f"{', '.join(numbers)}, on {images} (SHA-256 {about['images'][:12]}); Wilson's 95 % intervals; {flags}; "
+            f"seed {about['seed']}, {how}; fastbat {used['fastbat']}{commit}, torch {used['torch']}, "
+            f"pyautoattack {used['pyautoattack']}."
+        )
 
     def record(self) -> dict[str, Any]:
-        """Return everything as one JSON-ready object."""
+        """Return everything as one JSON-ready object; at its head n, the first budget, and the accuracies there."""
+        measured = {accuracy.attack for accuracy in self.accuracies}
+        budgets = [round(255 * accuracy.eps, 6) for accuracy in self.accuracies if accuracy.eps]
         return {
             "schema": SCHEMA,
             "n": self.n,
+            **({"eps_255": budgets[0]} if budgets else {}),
+            **{key: round(self[attack].percent, 4) for key, attack in HEADLINES.items() if attack in measured},
             "accuracies": [accuracy.record() for accuracy in self.accuracies],
             "red_flags": [asdict(flag) for flag in self.red_flags],
             "not_judged": list(self.not_judged),

@@ -121,8 +121,9 @@ def expanded(attacks: Sequence[str], surrogates: Iterable[str]) -> list[str]:
     return [attack for names in each for attack in names if attack != "clean"]
 
 
-def label(attack: str, steps: int, restarts: int) -> str:
-    """Return the field's name of the accuracy under `attack`."""
-    pgd = f"PGD-{steps}-{restarts}"
+def label(attack: str, steps: int, restarts: int, num_classes: int) -> str:
+    """Return the field's name of the accuracy under `attack`; of AutoAttack, its parts where they are not all."""
+    pgd, parts = f"PGD-{steps}-{restarts}", standard_parts(num_classes)
+    aa = "RA-AA" if parts == PARTS else f"RA-AA ({', '.join(parts)})"
     names = {"clean": "SA", "fgsm": "RA-FGSM", "pgd": f"RA-{pgd}", "pgd-highest-loss": f"RA-{pgd}-highest-loss"}
-    return (names | {"aa": "RA-AA"}).get(attack, f"RA-{attack}")
+    return (names | {"aa": aa}).get(attack, f"RA-{attack}")
