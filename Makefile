@@ -12,11 +12,12 @@ demo: $(INSTALLED)  ## train and evaluate FAST-BAT beside FAST-AT and an undefen
 test: $(INSTALLED)  ## the whole test suite
 	$(BIN)/python -m pytest
 
-check: $(INSTALLED)  ## format, lint, types, import layers
+check: $(INSTALLED)  ## format, lint, types, import layers, the style of the pages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest tests/test_style.py
 
 install: $(INSTALLED)  ## the set-up alone
 

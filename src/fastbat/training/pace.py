@@ -1,4 +1,4 @@
-"""How a training step runs on its device: chosen by what was measured on a CPU (LOG.md), and said in one line.
+"""How a training step runs on its device: chosen by what was measured on a CPU (docs/log), and said in one line.
 
 precision   bf16 where the device multiplies in it; elsewhere it is emulated, and slow
 layout      channels-last: convolutions in bf16 and BatchNorm are fastest there; not where a method differentiates
