@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python tests/golden.py FILE.json      # record, or compare with what FILE.json holds
 
-The SHA-256 of the weights after two epochs of every case of the contract test on both of its networks (digits, float32,
-one thread), of an evaluation's accuracies, flags and masks, and of a diagnosis. They depend on the processor and on torch.
+It takes the SHA-256 of the weights after two epochs of every case of the contract test, on both of its networks (digits,
+float32, one thread). It takes those of an evaluation and of a diagnosis, too. They depend on the processor and on torch.
 """
 
 import hashlib
@@ -14,12 +14,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from test_methods import CASES
 
 from fastbat.audit import diagnose_target, evaluate_target
 from fastbat.files import checksum, load_tensors
 from fastbat.methods import METHODS
 from fastbat.training import Settings, train
+from test_methods import CASES
 
 SMALL: dict[str, Any] = {
     "epochs": 2,
