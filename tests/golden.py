@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python tests/golden.py FILE.json      # record, or compare with what FILE.json holds
 
-It takes the SHA-256 of the weights after two epochs of every case of the contract test, on both of its networks (digits,
-float32, one thread). It takes those of an evaluation and of a diagnosis, too. They depend on the processor and on torch.
+It takes the SHA-256 of the weights after two epochs of every case of the contract test on both of its networks: digits,
+float32, one thread. An evaluation and a diagnosis are taken, too. All of it depends on the processor and on torch.
 """
 
 import hashlib
