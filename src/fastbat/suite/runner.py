@@ -20,10 +20,9 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any
 
-import torch
-
 from fastbat.errors import InputError
 from fastbat.files import append_record, locked, read_records, read_safetensors, write_records
+from fastbat.lazy import torch
 from fastbat.progress import say
 from fastbat.suite.trials import Trial, flags, read_trials
 from fastbat.training import Run
