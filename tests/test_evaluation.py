@@ -144,6 +144,8 @@ def test_autoattack_takes_few_classes(classes, short_autoattack):
     measured = fastbat.evaluate(model, (x[:8], y[:8]), eps=2 * EPS, attacks=["clean", "aa"])
     assert measured.settings["aa_parts"][0] == "apgd-ce"
     assert ("apgd-t" in measured.settings["aa_parts"]) == (classes >= 4)
+    few = "RA-AA: apgd-ce, square; apgd-t, fab-t need at least 4 classes"
+    assert [remark for remark in measured.remarks() if remark.startswith("RA-AA")] == ([few] if classes < 4 else [])
     assert 0 <= measured.ra_aa.hits <= measured.sa.hits
 
 

@@ -81,7 +81,7 @@ def refuse_another(tokens: Sequence[str], config: Mapping[str, Any], run: Run) -
     """Raise InputError where a flag changes what the other settings of a run that is to go on follow from."""
     for name in CAUSES:
         given, before = peek(tokens, f"--{name}"), config.get(name)
-        if given is not None and before is not None and plain(given) != plain(before):
+        if given is not None and before and plain(given) != plain(before):  # eps 0: the method takes none
             raise run.refusal(name, before, given)
 
 
