@@ -6,10 +6,11 @@ from fastbat.lazy import export_lazily
 
 if TYPE_CHECKING:
     from fastbat.data.batch import Batch, View
-    from fastbat.data.cards import DATASETS, DatasetCard, Phase, check_source, dataset_card
+    from fastbat.data.cards import DATASETS, DatasetCard, Phase, dataset_card
     from fastbat.data.images import Images, fingerprint, unit
     from fastbat.data.loader import Loader
     from fastbat.data.registry import Splits, load, load_test
+    from fastbat.data.source import check_source
     from fastbat.data.stream import ImageSet, Stream
 
 __all__ = [

@@ -1,10 +1,8 @@
 """The data sets by name. `digits` is embedded; the others are on the hub, or in a folder."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
-from fastbat.errors import InputError, choose
+from fastbat.errors import choose
 
 ANY_HUB = "owner/name"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -80,19 +78,3 @@ def dataset_card(name: str) -> DatasetCard:
     if "/" in name:
         return replace(DATASETS[ANY_HUB], hub=name)
     return DATASETS[choose("data set", name, DATASETS)]
-
-
-def check_source(name: str, data_dir: Path | str | None, **given: Any) -> None:
-    """Raise InputError where the data set `name` does not take a setting `given`, or its folder is not there."""
-    card = dataset_card(name)
-    ours = ("data_dir", "image_column", "label_column", "image_size")
-    idle = ours if name == "digits" else ("image_size", "pad", "rotation") if card.phases else ()
-    for what, value in {"data_dir": data_dir, **given}.items():
-        if value and what in idle:
-            how = "streamed" if card.phases else "embedded"
-            raise InputError(f"{what} is {str(value)!r}, but {name} is {how}; leave it out")
-    if data_dir is None and card.hub is None and name != "digits":
-        raise InputError(f"{name} is read from a folder of yours; name it with --data-dir")
-    if data_dir is not None and not Path(data_dir).is_dir():
-        holds = f"{name}-train.parquet" if card.mean else "train/CLASS/*.jpg or train.parquet"
-        raise InputError(f"data_dir {str(data_dir)!r} is not a folder; it should hold {holds}")

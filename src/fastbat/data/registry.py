@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from fastbat.data.cache import cached
-from fastbat.data.cards import DatasetCard, check_source, dataset_card
-from fastbat.data.digits import load_digits
+from fastbat.data.cards import DatasetCard, dataset_card
 from fastbat.data.encoded import Encoded, Source, on_disk, on_hub
 from fastbat.data.images import Images, mean_and_std
+from fastbat.data.source import check_source
 from fastbat.data.stream import ImageSet, Stream
 from fastbat.errors import InputError
 
@@ -52,6 +52,8 @@ def load(
     )
     card = replace(card, **{what: value for what, value in augmentation.items() if value is not None})
     if name == "digits":
+        from fastbat.data.digits import load_digits  # here, for scikit-learn takes as long to import as torch
+
         splits: tuple[ImageSet, ...] = load_digits()
     else:
         found = _found(name, card, data_dir)
