@@ -15,24 +15,23 @@ MODEL = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 10))
 DATA = torch.rand(4, 1, 4, 4), torch.arange(4)
 
 
-@pytest.mark.parametrize(
-    "eps",
-    [
-        EIGHT,
-        np.float64(EIGHT),
-        np.array(EIGHT),
-        np.array([EIGHT]),
-        torch.tensor(EIGHT, dtype=torch.float64),
-        [EIGHT],
-        (EIGHT,),
-        {EIGHT},
-        (each / 255 for each in (8,)),
-        range(1, 2),
-        1,
-        np.int64(1),
-    ],
-    ids=repr,
-)
+BUDGETS = {
+    "a float": EIGHT,
+    "NumPy's float": np.float64(EIGHT),
+    "an array of no dimension": np.array(EIGHT),
+    "an array": np.array([EIGHT]),
+    "a tensor": torch.tensor(EIGHT, dtype=torch.float64),
+    "a list": [EIGHT],
+    "a set": {EIGHT},
+    "a generator": (each / 255 for each in (8,)),
+    "a range": range(1, 2),
+    "a whole number": 1,
+    "NumPy's whole number": np.int64(1),
+}
+WHOLE = {"int": 5, "int64": np.int64(5), "uint8": np.uint8(5), "a tensor": torch.tensor(5), "an array": np.array(5)}
+
+
+@pytest.mark.parametrize("eps", BUDGETS.values(), ids=BUDGETS)
 def test_budgets_of_any_library_are_taken(eps):
     (budget,) = budgets_of(eps)
     assert type(budget) is float
@@ -44,13 +43,13 @@ def test_budgets_keep_their_order():
 
 
 @pytest.mark.parametrize(
-    "attacks", ["clean,pgd", "clean, pgd", ["clean", "pgd"], ("clean", "pgd", "clean"), iter(["clean", "pgd"])]
+    "attacks", ["clean,pgd", "clean, pgd", ["clean", "pgd"], ("clean", "pgd", "clean"), {"clean": 1, "pgd": 2}.keys()]
 )
 def test_attacks_are_names_in_their_order_each_once(attacks):
     assert attacks_of(attacks) == ("clean", "pgd")
 
 
-@pytest.mark.parametrize("number", [5, np.int64(5), np.uint8(5), torch.tensor(5), np.array(5)], ids=repr)
+@pytest.mark.parametrize("number", WHOLE.values(), ids=WHOLE)
 def test_whole_numbers_of_any_library_are_taken(number):
     assert (whole("pgd_steps", number), check_seed(number)) == (5, 5)
     assert type(whole("pgd_steps", number)) is type(check_seed(number)) is int

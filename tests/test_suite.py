@@ -3,10 +3,13 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stdout
+from io import StringIO
 
 import pytest
 import torch
@@ -17,6 +20,7 @@ from fastbat.errors import InputError
 from fastbat.files import load_tensors, locked, read_records
 from fastbat.suite import read_trials, run_suite
 from fastbat.suite.estimate import evaluation_passes
+from fastbat.suite.runner import ChildError, Children
 from fastbat.suite.trials import flags
 from fastbat.training import Run
 
@@ -41,9 +45,20 @@ checkpoint = ["best", "last"]
 """
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+@pytest.fixture
+def in_process(monkeypatch):
+    """Run the commands of trials here: a process of its own is what other tests are about, and imports torch again."""
+
+    def execute(children, arguments, log):
+        with log.open("a") as file, redirect_stdout(StringIO()) as out:
+            file.write(f"$ fastbat {shlex.join(arguments)}\n")
+            try:
+                main(list(arguments))
+            except SystemExit as stop:
+                raise ChildError(f"exit status {stop.code}") from stop
+        return out.getvalue()
+
+    monkeypatch.setattr(Children, "execute", execute)
 
 
 def table(tmp_path, text):
@@ -148,7 +163,7 @@ def test_a_suite_runs_each_trial_once_and_reports_a_failure_without_stopping(tmp
     assert "fast-at-seed0" in capsys.readouterr().out
 
 
-def test_a_trial_whose_settings_were_edited_is_not_taken_for_the_old_one(tmp_path, capsys):
+def test_a_trial_whose_settings_were_edited_is_not_taken_for_the_old_one(in_process, tmp_path, capsys):
     out = tmp_path / "out"
     main(["suite", "run", str(table(tmp_path, TINY + "step_ratio = 0.5\n")), "--out", str(out)])
     assert fastbat("suite", "run", table(tmp_path, TINY), "--out", out) == 1
@@ -156,7 +171,7 @@ def test_a_trial_whose_settings_were_edited_is_not_taken_for_the_old_one(tmp_pat
     assert read_records(out / "results.jsonl")[-1]["status"] == "failed"
 
 
-def test_a_finished_evaluation_is_not_made_again(tmp_path):
+def test_a_finished_evaluation_is_not_made_again(in_process, tmp_path):
     out, text = tmp_path / "out", TINY + '\n[evaluate]\nattacks = "clean,fgsm"\nlimit = 20\n'
     for more in ("", "eps = [8, 16]\n"):
         main(["suite", "run", str(table(tmp_path, text + more)), "--out", str(out)])
@@ -166,7 +181,7 @@ def test_a_finished_evaluation_is_not_made_again(tmp_path):
     assert len(read_records(out / "fast-at" / "evaluation.jsonl")) == 4
 
 
-def test_weights_that_are_the_same_are_measured_once(tmp_path):
+def test_weights_that_are_the_same_are_measured_once(in_process, tmp_path):
     out = tmp_path / "out"
     text = TINY.replace("epochs = 2", "epochs = 1")
     text += '\n[evaluate]\nattacks = "clean,fgsm"\nlimit = 20\ncheckpoint = ["best", "last"]\n'
@@ -205,10 +220,11 @@ def test_an_attack_needs_a_budget_of_the_training_or_of_the_table(tmp_path, caps
 
 
 def test_a_killed_suite_goes_on_where_it_was(tmp_path):
-    text = TINY.replace("epochs = 2", "epochs = 40") + "seed = [0, 1]\n"
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "fastbat.cli", "suite", "run", str(table(tmp_path, text)), "--out", str(out)]
-    child = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    text, out = TINY.replace("epochs = 2", "epochs = 40").replace("300", "50") + "seed = [0, 1]\n", tmp_path / "out"
+    command = ["suite", "run", str(table(tmp_path, text)), "--out", str(out)]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "fastbat", *command], start_new_session=True, stderr=subprocess.DEVNULL
+    )
     first = Run(out / "fast-at-seed0")
     while len(read_records(first.metrics)) < 3:
         assert child.poll() is None
@@ -216,14 +232,10 @@ def test_a_killed_suite_goes_on_where_it_was(tmp_path):
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
     assert not read_records(out / "results.jsonl")
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    main(command)
     assert "--resume" in (out / "fast-at-seed0.log").read_text().split("$ fastbat")[-1]
     assert [record["status"] for record in read_records(out / "results.jsonl")] == ["finished"] * 2
-    whole = subprocess.run(
-        [*command[:3], "train", *flags(read_trials(out / "suite.toml")[0].train), f"--out={tmp_path / 'whole'}"],
-        check=True, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert whole.returncode == 0
+    main(["train", *flags(read_trials(out / "suite.toml")[0].train), f"--out={tmp_path / 'whole'}"])
     once, resumed = (load_tensors(run.weights("last"))[0] for run in (Run(tmp_path / "whole"), first))
     assert all(torch.equal(once[name], resumed[name]) for name in once)
 

@@ -75,7 +75,8 @@ def export_lazily(package: str) -> None:
     """Let `package` export what its `if TYPE_CHECKING:` block imports, each when it is asked for."""
     module = sys.modules[package]
     assert module.__file__ is not None
-    (block,) = [each for each in ast.parse(Path(module.__file__).read_text()).body if isinstance(each, ast.If)]
+    source = Path(module.__file__).read_text(encoding="utf-8")
+    (block,) = [each for each in ast.parse(source).body if isinstance(each, ast.If)]
     imports = [each for each in block.body if isinstance(each, ast.ImportFrom)]
     exports = {alias.name: str(each.module) for each in imports for alias in each.names}
     module.__dict__["_exports"] = exports

@@ -14,16 +14,17 @@ from fastbat.training import CAUSES, Run
 from fastbat.training.protocol import Protocol
 from fastbat.training.settings import method_settings
 
-SUITE = ("arm", "evaluate")  # tables that a suite has beside [train]
+SUITE = ("arm", "evaluate")  # tables of a suite, next to [train]
+YES = ("true", "yes", "y", "t", "1")
 
 
 def resumes(tokens: Sequence[str]) -> bool:
-    """Say whether `tokens` ask to go on with a run."""
-    return bool({"--resume", "--resume=true"} & set(tokens))
+    """Say whether `tokens` ask to resume a run."""
+    return any(token == "--resume" or token.lower() in (f"--resume={word}" for word in YES) for token in tokens)
 
 
 def source(tokens: Sequence[str]) -> Path | None:
-    """Return the file of settings: of --config, or of the run that --resume goes on with."""
+    """Return the file of settings: of --config, or of the run that --resume names by its --out."""
     file, out = peek(tokens, "--config"), peek(tokens, "--out")
     if file is not None:
         return Path(file)
@@ -58,9 +59,9 @@ def flat(table: Mapping[str, Any], file: Path) -> dict[str, Any]:
                     f"{str(file)!r} holds a table of trials ({key}); run it with: fastbat suite run {file} --out DIR"
                 )
             if isinstance(value, dict):
-                raise InputError(f"{str(file)!r} has a table [{key}]; settings stand at the top or in [train]")
+                raise InputError(f"{str(file)!r} has a table [{key}]; settings are at the top or in [train]")
             if name in config:
-                raise InputError(f"{name} stands in {str(file)!r} twice; leave one out")
+                raise InputError(f"{name} is in {str(file)!r} twice; leave one out")
             config[name] = value
     for name in {"config", "resume"} & config.keys():
         raise InputError(f"{name} in {str(file)!r} is no setting of a run; give it as a flag: --{name}")
@@ -78,7 +79,7 @@ def refuse_unknown(config: Mapping[str, Any], known: Sequence[str], file: Path |
 
 
 def refuse_another(tokens: Sequence[str], config: Mapping[str, Any], run: Run) -> None:
-    """Raise InputError where a flag changes what the other settings of a run that is to go on follow from."""
+    """Raise InputError where a flag changes what other settings of a run that is to resume follow from."""
     for name in CAUSES:
         given, before = peek(tokens, f"--{name}"), config.get(name)
         if given is not None and before and plain(given) != plain(before):  # eps 0: the method takes none
@@ -124,9 +125,9 @@ def adapted(tokens: Sequence[str], config: Mapping[str, Any], method: str) -> di
 
 
 def left_out(tokens: Sequence[str], given: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """Return in a line, if there is one, what of the settings `given` is not in `config` and is not given anew."""
+    """Return in a line, if there is one, what of the settings `given` is neither in `config` nor a flag."""
     names = [name for name in given if name not in config and peek(tokens, f"--{name.replace('_', '-')}") is None]
-    return [f"left out of {source(tokens)}, for they belong to what was replaced: {', '.join(names)}"] if names else []
+    return [f"not taken over from {source(tokens)}, as method or model is another: {', '.join(names)}"] if names else []
 
 
 def refuse_unless_given(tokens: Sequence[str], config: Mapping[str, Any], name: str, setting: str, now: str) -> None:

@@ -64,7 +64,7 @@ def one_line(error: Exception) -> str:
         return f"{error.unused_tokens[0]!r} belongs to no flag; put a value with blanks in quotes"
     if not isinstance(error, UnknownOptionError) or error.token.source != "cli":
         return " ".join(str(error).split())
-    unknown = error.token.keyword or error.token.value
+    unknown = (error.token.keyword or error.token.value).partition("=")[0]
     near = nearest(unknown.lstrip("-"), [name.lstrip("-") for name in flags_of(error.argument_collection)])
     return f"Unknown option: {unknown}." + (f" Did you mean --{near}?" if near else "")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastbat.errors import InputError
 
-TRUTH = ("true", "false", "yes", "no", "on", "off", "1", "0")
+TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
 def peek(tokens: Sequence[str], flag: str) -> str | None:
@@ -33,13 +33,12 @@ def refuse_repeated(tokens: Sequence[str]) -> None:
 
 
 def refuse_switches(tokens: Sequence[str], arguments: Iterable[Any]) -> None:
-    """Raise InputError where a switch has its value behind a space, or --no- in front."""
+    """Raise InputError where a switch has its value after a space, or --no- in front."""
     switches = flags_of(each for each in arguments if each.hint in (bool, bool | None))
     for token, following in pairwise([*tokens, ""]):
-        if token in switches and following.lower() in TRUTH:
-            raise InputError(
-                f"{token} is a switch, which takes no value behind a space; write {token}={following.lower()}"
-            )
+        if token in switches and following.lower() in TRUE + FALSE:
+            value = "true" if following.lower() in TRUE else "false"
+            raise InputError(f"{token} is a switch, which takes no value after a space; write {token}={value}")
         if token.startswith("--no-") and f"--{token[5:]}" in switches:
             raise InputError(f"{token} is not a flag; write --{token[5:]}=false")
 
