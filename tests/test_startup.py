@@ -52,6 +52,7 @@ REFUSED = [
     "train --config nowhere.toml",
     "train --config suite.toml",
     "train --out .",
+    "train --init-from nowhere.pt",
     "train --out nowhere --resume",
     "evaluate",
     "evaluate nowhere",

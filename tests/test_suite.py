@@ -132,13 +132,30 @@ def test_a_bad_table_is_one_line_and_nothing_is_started(text, message, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
-def test_a_suite_runs_each_trial_once_and_reports_a_failure_without_stopping(tmp_path, capsys):
+WILD = "[[arm]]\nname = 'wild'\nmax_lr = 1e6\nmethod = 'standard'\n"
+
+
+def test_trials_run_at_a_time_in_processes_of_their_own_and_a_failure_stops_no_other(tmp_path, capsys):
     out = tmp_path / "a suite"
-    text = TINY + "[[arm]]\nname = 'wild'\nmax_lr = 1e6\nmethod = 'standard'\n[[arm]]\nseed = [0, 1]\n" + EVALUATE
+    text = TINY + WILD + "[[arm]]\n[evaluate]\nattacks = 'clean,pgd'\npgd_steps = 2\npgd_restarts = 1\nlimit = 20\n"
     assert fastbat("suite", "run", table(tmp_path, text), "--out", out, "--jobs", 2) == 1
     said = capsys.readouterr().err
     assert "wild: running, with its output in wild.log" in said
     assert "wild: failed: training diverged in epoch" in said
+    records = {record["trial"]: record for record in read_records(out / "results.jsonl")}
+    assert (records["wild"]["status"], records["fast-at"]["status"]) == ("failed", "finished")
+    assert records["wild"]["error"].startswith("training diverged")
+    assert records["wild"]["error"].endswith("(exit status 2; wild.log)")
+    assert records["fast-at"]["results"][0]["n"] == 20
+    assert "$ fastbat evaluate " in (out / "fast-at.log").read_text()
+    main(["suite", "status", str(out), "--json"])
+    wild, _ = json.loads(capsys.readouterr().out)["trials"]
+    assert (wild["state"], wild["error"]) == ("failed", records["wild"]["error"])
+
+
+def test_a_suite_runs_each_trial_once(in_process, tmp_path, capsys):
+    out, text = tmp_path / "a suite", TINY + WILD + "[[arm]]\nseed = [0, 1]\n" + EVALUATE
+    assert fastbat("suite", "run", table(tmp_path, text), "--out", out) == 1
     records = {record["trial"]: record for record in read_records(out / "results.jsonl")}
     assert {name: record["status"] for name, record in records.items()} == {
         "wild": "failed", "fast-at-seed0": "finished", "fast-at-seed1": "finished",
@@ -157,7 +174,7 @@ def test_a_suite_runs_each_trial_once_and_reports_a_failure_without_stopping(tmp
     rows = json.loads(capsys.readouterr().out)["trials"]
     assert [row["trial"] for row in rows] == ["wild", *["fast-at-seed0"] * 2, *["fast-at-seed1"] * 2]
     assert rows[0]["state"] == "failed"
-    assert rows[0]["error"].startswith("training diverged")
+    assert rows[0]["error"] == "exit status 2"
     assert rows[1]["sa"] == percent(records["fast-at-seed0"]["results"][0], "clean")
     main(["suite", "status", str(out)])
     assert "fast-at-seed0" in capsys.readouterr().out

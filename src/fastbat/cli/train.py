@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_type_hints
 from cyclopts import Parameter
 from docstring_parser import parse_from_object
 
+from fastbat.files import check_file
 from fastbat.methods import METHODS, Method
 from fastbat.progress import say
 from fastbat.training import Run, Settings
@@ -37,6 +38,8 @@ def train_command(name: str, notes: Sequence[str] = ()) -> Callable[..., None]:
         run = Run(out or Path("runs") / f"{settings.dataset}-{method}-eps{eps:g}-seed{settings.seed}")
         chosen, settings = configure(method=method, eps=eps, settings=settings, **options)
         (run.check_same if resume else run.check_free)(describe(chosen, settings))
+        if settings.init_from is not None and not (resume or settings.init_from.is_dir()):
+            check_file(settings.init_from)
         for note in notes:
             say(note)
         from fastbat.training import train
@@ -54,7 +57,13 @@ def train_command(name: str, notes: Sequence[str] = ()) -> Callable[..., None]:
         flag("eps", float, EPS, "Run", "Linf budget trained against, on the 0-255 scale."),
         flag("out", Path | None, None, "Run", "Run directory; runs/DATASET-METHOD-epsE-seedS unless given."),
         flag("resume", bool, False, "Run", "Go on after the last finished epoch of --out, with its own settings."),
-        flag("config", Path | None, None, "Run", "TOML file of settings, under flags; RUN/config.toml repeats a run."),
+        flag(
+            "config",
+            Path | None,
+            None,
+            "Run",
+            "TOML file of settings (or of a table [train]), under flags. RUN/config.toml repeats it.",
+        ),
         *(flag(f.name, hints[f.name], f.default, f"Settings of {name}", docs.get(f.name)) for f in own),
         Argument("settings", Argument.KEYWORD_ONLY, default=Settings(), annotation=training),
     ]
