@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import pickle
 import re
 import shlex
@@ -13,6 +12,7 @@ import time
 import warnings
 import zipfile
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from conftest import percent, trained, trained_cnn
 from fastbat import METHODS, Settings, build_model, train
 from fastbat.audit import Origin, diagnose_target, evaluate_target
 from fastbat.audit.program import open_program
-from fastbat.audit.readings import better_reading, other_shortcut
+from fastbat.audit.readings import find_hint, other_shortcut
 from fastbat.audit.target import undescribed
 from fastbat.cli import main
 from fastbat.data import load
@@ -227,7 +227,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
 CALL = "__import__('pathlib').Path('/tmp/fastbat-was-here').touch()"
 REFUSED = {
     "example inputs": "data/sample_inputs/model.pt holds more than tensors",
-    "an operation": "it calls torch.hub.load; where you trust it, load it yourself",
+    "an operation": "it calls torch.hub.load; have the network exported without that",
     "a library": "it calls torch.ops.load_library",
     "a pickled weight": "data/weights/model_weights_config.json names an object, 'weight_0'",
     "an opaque object": "data/constants/model_constants_config.json names an object, 'opaque_obj_0'",
@@ -482,22 +482,25 @@ def test_what_was_finished_under_other_settings_is_not_taken(digits_net, tmp_pat
     assert calls == []
 
 
-def test_processes_share_the_images_with_the_same_result(digits_net, tmp_path):
+def test_processes_share_the_images_with_the_same_result(digits_net, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     save_model(tmp_path / "net.safetensors", digits_net, about(digits_net))
     how = "--attacks clean,pgd,apgd-ce --pgd-steps 3 --pgd-restarts 2 --limit 100 --batch-size 20 --json"
     how = [*how.split(), "--save-adversarial", "FILE.safetensors", "--out", "OUT"]
     results = {}
     for processes in (1, 2):
-        launch = [sys.executable, "-m", "fastbat.cli"]
-        if processes > 1:
-            torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-            launch = [sys.executable, *torchrun, "-m", "fastbat.cli"]
         words = [word.replace("FILE", f"adv{processes}").replace("OUT", f"out{processes}") for word in how]
-        command = [*launch, "evaluate", "net.safetensors", *words]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        (results[processes],) = (json.loads(line) for line in done.stdout.splitlines())
+        command = ["evaluate", "net.safetensors", *words]
+        if processes == 1:
+            capsys.readouterr()
+            main(command)
+            printed = capsys.readouterr().out
+        else:
+            torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+            done = subprocess.run([*torchrun, "-m", "fastbat", *command], capture_output=True, text=True, timeout=300)
+            assert done.returncode == 0, done.stderr
+            printed = done.stdout
+        (results[processes],) = (json.loads(line) for line in printed.splitlines())
     keys = ("attack", "hits", "rejected", "per_class")
     one, two = ([[a[key] for key in keys] for a in results[n]["accuracies"]] for n in (1, 2))
     assert one == two
@@ -507,11 +510,13 @@ def test_processes_share_the_images_with_the_same_result(digits_net, tmp_path):
     assert len(read_records(tmp_path / "out2" / "evaluation.jsonl")) == 1
 
 
-def test_an_evaluation_that_is_killed_goes_on(digits_net, tmp_path):
+def test_an_evaluation_that_is_killed_goes_on(digits_net, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     save_model(tmp_path / "net.safetensors", digits_net, about(digits_net))
-    how = "--attacks clean,pgd --pgd-steps 300 --pgd-restarts 2 --limit 150 --batch-size 10 --json --out out"
-    command = [sys.executable, "-m", "fastbat.cli", "evaluate", "net.safetensors", *how.split()]
-    child = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    how = "--attacks clean,pgd --pgd-steps 100 --pgd-restarts 2 --limit 80 --batch-size 10 --json --out out"
+    command = ["evaluate", "net.safetensors", *how.split()]
+    process = [sys.executable, "-m", "fastbat", *command]
+    child = subprocess.Popen(process, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while not [f for f in tmp_path.glob("out/.evaluation-*.jsonl") if len(read_records(f)) > 2]:
         assert child.poll() is None
@@ -521,10 +526,10 @@ def test_an_evaluation_that_is_killed_goes_on(digits_net, tmp_path):
     child.communicate()
     (journal,) = tmp_path.glob("out/.evaluation-*.jsonl")
     finished = journal.read_text()
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    capsys.readouterr()
+    main(command)
     seconds = sum(json.loads(line)["seconds"] for line in finished.splitlines() if line.endswith("}"))
-    pgd = json.loads(done.stdout)["accuracies"][1]
+    pgd = json.loads(capsys.readouterr().out)["accuracies"][1]
     assert pgd["seconds"] >= round(seconds, 3)  # those of the first process are counted
     assert not journal.exists()
 
@@ -594,7 +599,10 @@ def test_the_restart_of_highest_loss_is_an_attack_no_stronger(digits_net):
     assert result["pgd-highest-loss"].label == "RA-PGD-3-2-highest-loss"
 
 
-def test_grey_colour_and_any_size():
+def test_grey_colour_and_any_size(monkeypatch):
+    real = fastbat.evaluation.rounds.autoattack_part
+    few = {"queries": 50}  # of Square: as many as it takes to run all of it
+    monkeypatch.setattr("fastbat.evaluation.rounds.autoattack_part", lambda *args, **how: real(*args, **how | few))
     for channels, size, classes in ((1, 9, 3), (3, 20, 5), (4, 7, 2)):
         model = build_model("cnn", width=4, num_classes=classes, mean=[0.5] * channels, std=[1.0] * channels)
         data = torch.rand(6, channels, size, size), torch.arange(6) % classes
@@ -663,27 +671,42 @@ def test_a_forgotten_normalisation_is_found_and_named(digits_net, tmp_path, caps
     result = evaluate_target(tmp_path / "net.pt", origin=bare, attacks=["clean"])
     assert "assumed: no normalisation (else --mean and --std)" in capsys.readouterr().err
     assert result.settings["assumed"] == ["no normalisation"]
-    found = better_reading(shifted(digits_net), load("digits").test, "digits", ["no normalisation"])
+    found = find_hint(shifted(digits_net), load("digits").test, "digits", ["no normalisation"])
     assert re.fullmatch(
         r"SA is [\d.]+ % on the first 200 images, and [\d.]+ % with --mean 0.305 --std 0.376: try these, if .*", found
     )
-    assert better_reading(shifted(digits_net), load("digits").test, "digits", []) is None
-    assert better_reading(digits_net, load("digits").test, "digits", ["no normalisation"]) is None
+    assert find_hint(shifted(digits_net), load("digits").test, "digits", []) is None
+    assert find_hint(digits_net, load("digits").test, "digits", ["no normalisation"]) is None
 
 
-def shifted(model):
-    """`model` for images that were normalised as the digits are."""
-    return nn.Sequential(Normalize([-0.305 / 0.376], [1 / 0.376]), model)
+def shifted(model, mean=0.305, std=0.376):
+    """`model` for images that were normalised like this, as the digits are."""
+    return nn.Sequential(Normalize([-mean / std], [1 / std]), model)
+
+
+def test_images_from_minus_1_to_1_are_found_and_named(digits_net):
+    test = load("digits").test
+    dark = replace(test, pixels=test.pixels // 8)  # so that their own normalisation is another
+    bright = nn.Sequential(Normalize([0.0], [1 / 8]), digits_net)
+    found = find_hint(shifted(bright, 0.5, 0.5), dark, "folder", ["no normalisation"])
+    assert "% with --mean 0.5 --std 0.5: try these" in found
+
+
+def test_a_model_that_is_no_better_than_one_class_is_doubted(digits_net):
+    renamed = nn.Sequential(digits_net, nn.Linear(10, 10, bias=False)).eval()
+    renamed[1].weight.data = torch.eye(10).roll(1, 0)  # the classes in another order
+    found = find_hint(renamed, load("digits").test, "digits", [])
+    assert re.fullmatch(r"SA is [\d.]+ % on the first 200 images, no better than one class for all; check .*", found)
 
 
 def test_the_other_shortcut_is_found_and_named(tmp_path):
     model, _, _ = trained(build_model("preactresnet18", width=4, mean=[0.305], std=[0.376], shortcut="preact"), 10, 25)
     test = load("digits").test
     raw = other_shortcut(model)
-    assert better_reading(model, test, "digits", ["shortcut preact"]) is None
-    assert "% with --shortcut preact: try these" in better_reading(raw, test, "digits", ["shortcut raw"])
+    assert find_hint(model, test, "digits", ["shortcut preact"]) is None
+    assert "% with --shortcut preact: try these" in find_hint(raw, test, "digits", ["shortcut raw"])
     assumed = ["shortcut raw", "no normalisation"]
-    both = better_reading(raw.network, test, "digits", assumed)
+    both = find_hint(raw.network, test, "digits", assumed)
     assert "% with --mean 0.305 --std 0.376 --shortcut preact: try these" in both
 
 
@@ -743,7 +766,7 @@ def test_a_function_gets_the_number_of_classes_only_if_it_takes_it(tmp_path, mon
     for name in ("plain", "any", "named"):
         target = f"ways_to_build:{name}"
         assert evaluate_target(target, origin=Origin(dataset="digits"), attacks=["clean"], limit=20).n == 20
-    with pytest.raises(InputError, match=r"model ways_to_build:other .*missing 1 required positional argument: 'size'"):
+    with pytest.raises(InputError, match=r"ways_to_build:other for 10 classes: .*missing 1 required positional arg"):
         evaluate_target("ways_to_build:other", origin=Origin(dataset="digits"), attacks=["clean"])
 
 
@@ -764,7 +787,7 @@ BAD = {
     "no ONNX file": ("text.onnx --dataset digits", "is no ONNX model that onnxruntime runs"),
     "no such module": (
         "gone:net --dataset digits",
-        "model gone:net with num_classes=10: ModuleNotFoundError: No module named 'gone'",
+        "model gone:net for 10 classes: ModuleNotFoundError: No module named 'gone'",
     ),
     "an unknown timm network": ("timm/resnet1 --dataset digits", "unknown timm model 'resnet1'; did you mean"),
     "mean without std": (NET := "net.pt --dataset digits --model cnn --width 8 --mean 0.3", "one of --mean and --std"),
@@ -777,9 +800,12 @@ BAD = {
     ),
     "a mean of 0-255": (
         f"{NET[:-3]}125.3 --std 63",
-        "mean is 125.3, but images lie in [0, 1]; if it is on the 0-255 scale",
+        "mean is 125.3 and std is 63, but images lie in [0, 1]; if that is on the 0-255 scale, write --mean 0.4914",
     ),
-    "a std of 0-255": (f"{NET} --std 63", "--mean 0.001176 --std 0.2471"),
+    "a std of 0-255": (
+        f"{NET} --std 63",
+        "std is 63, but images lie in [0, 1]; if that is on the 0-255 scale, write --std 0.2471",
+    ),
     "a negative mean": (f"{NET[:-3]}-0.5 --std 1", "mean is -0.5; images lie in [0, 1], and so does their mean"),
     "another denominator": (f"{NET} --std 0.4 --eps 8/256", "eps is '8/256'; it must be numbers"),
     "eps as a word": (f"{NET} --std 0.4 --eps big", "eps is 'big'; it must be numbers"),

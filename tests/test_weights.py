@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
@@ -25,6 +25,7 @@ from fastbat.errors import InputError
 from fastbat.models import load_weights
 
 WIDTH, CLASSES = 4, 10
+often = settings(derandomize=True, database=None, deadline=None, max_examples=60)
 
 # Transcriptions of public networks, as narrow as here
 
@@ -291,6 +292,7 @@ ENDINGS = st.sampled_from(
 )
 
 
+@often
 @given(PREFIXES, st.lists(NAMES, max_size=2, unique=True), ENDINGS, st.booleans(), st.booleans())
 def test_wrapped_weights_are_found(tmp_path_factory, prefixes, keys, ending, half, leftovers):
     state = prefixed(*prefixes)
@@ -448,6 +450,7 @@ def test_a_file_is_called_what_it_is(case, ending, tmp_path):
     assert "load" not in said.replace("download", "")
 
 
+@often
 @given(st.binary(max_size=600))
 def test_any_bytes_are_answered_in_one_line(tmp_path_factory, content):
     path = Path(tmp_path_factory.mktemp("any")) / "w.pt"

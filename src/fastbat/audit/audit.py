@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from fastbat.audit.origin import Origin
-from fastbat.audit.readings import better_reading
+from fastbat.audit.readings import find_hint
 from fastbat.audit.subject import Subject, opened
 from fastbat.errors import InputError
 from fastbat.evaluation import Evaluation, diagnose, evaluate, loss_landscape
+from fastbat.evaluation.request import attacks_of
 from fastbat.files import append_record, check_writable, replacing
 from fastbat.processes import rank
 from fastbat.progress import say
@@ -50,7 +51,7 @@ def evaluate_target(
     folder = Path(out) if out else subject.run and subject.run.path
     if folder:
         check_writable(folder)
-    clean = how.get("attacks") in ("clean", ["clean"], ("clean",))
+    clean = "attacks" in how and attacks_of(how["attacks"]) == ("clean",)
     budgets = subject.trained_eps() if eps is None and not clean else eps
     about = subject.source() | {"origin": {name: value for name, value in asdict(origin).items() if value is not None}}
     about |= {"command": command} if command else {}
@@ -60,7 +61,7 @@ def evaluate_target(
         if rank() == 0:
             say_how_read(subject, *others.values())
             images, assumed = subject.test.slice(0, how.get("limit")), subject.read.get("assumed", ())
-            if hint := better_reading(model, images, subject.dataset, assumed):
+            if not subject.about and (hint := find_hint(model, images, subject.dataset, assumed)):
                 about["hint"] = hint
                 say(hint)
 

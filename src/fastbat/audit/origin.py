@@ -7,6 +7,7 @@ from typing import Literal
 
 from fastbat.errors import InputError
 from fastbat.models.content import kind_of
+from fastbat.training import Run
 
 Form = Literal["run", "safetensors", "torch", "program", "onnx", "timm", "code"]
 FORMS = "a run directory, a file of weights, a .pt2 or .onnx file, timm/NAME or module:function"
@@ -55,12 +56,20 @@ def form_of(target: str) -> Form:
     raise InputError(f"no model {target!r}; name {FORMS}")
 
 
-def numbers(what: str, text: str) -> list[float]:
-    """Return the finite numbers of a comma-separated list; InputError where it is none."""
+def run_of(target: Path) -> Run | None:
+    """Return the run directory that `target` is or lies in, if it is one."""
+    run = Run(target if target.is_dir() else target.parent)
+    return run if run.config.exists() else None
+
+
+def numbers(what: str, text: str, example: str) -> list[float]:
+    """Return the finite numbers of a comma-separated list such as `example`; InputError where it is none."""
     try:
         found = [float(word) for word in text.split(",")]
         if not all(abs(number) < float("inf") for number in found):
             raise ValueError(text)
         return found
     except ValueError:
-        raise InputError(f"{what} is {text!r}; it must be numbers with commas between them, such as 0.5,0.5") from None
+        raise InputError(
+            f"{what} is {text!r}; it must be numbers with commas between them, such as {example}"
+        ) from None

@@ -1,4 +1,4 @@
-"""What was assumed of a model of others, tried: the normalisation of the data set in front, the other shortcut.
+"""What was assumed of a model of others, tried: a normalisation in front, the other shortcut.
 
 A state_dict says neither, and the wrong one costs accuracy without a word.
 """
@@ -12,48 +12,57 @@ from torch import Tensor, nn
 from fastbat.audit.normalisation import listed
 from fastbat.data import ImageSet, dataset_card
 from fastbat.data.images import mean_and_std
-from fastbat.evaluation import correct, frozen
+from fastbat.evaluation import correct, frozen, wilson
 from fastbat.evaluation.check import first_device
 from fastbat.evaluation.interval import difference
 from fastbat.models import Normalize
 from fastbat.models.preact_resnet import PreActBlock
 
 IMAGES = 200
+FEWEST = 50  # images of which something is said
 LEAST_GAIN = 2  # points
+HALF = 0.5  # mean and standard deviation that take images to [-1, 1]
 NO_NORMALISATION, SHORTCUT = "no normalisation", "shortcut "
 
 
-def better_reading(model: nn.Module, test: ImageSet, dataset: str, assumed: Sequence[str]) -> str | None:
-    """Return what to try where another reading of `model` classifies more of the first test images, beyond doubt.
+def find_hint(model: nn.Module, test: ImageSet, dataset: str, assumed: Sequence[str]) -> str | None:
+    """Return what to try where `model` classifies few of the first test images, or more if it is read otherwise.
 
-    `assumed` is what nobody said of it: no normalisation, shortcut raw or preact.
+    `assumed` is what nobody said of it: no normalisation, shortcut raw or preact. None where nothing is to be said.
     """
-    if not assumed:
-        return None
     x, y = test.slice(0, IMAGES).tensors()
     readings = other_readings(model, x, dataset, assumed)
     with frozen(model, *readings.values()):
-        as_read, right = correct(model, x, y), {flags: correct(each, x, y) for flags, each in readings.items()}
-    best = max(right, key=lambda flags: int(right[flags].sum()), default="")
-    if not best:
-        return None
-    gain, low, _ = difference(int((right[best] & ~as_read).sum()), int((as_read & ~right[best]).sum()), len(y))
-    if low <= 0 or gain < LEAST_GAIN:
-        return None
-    before, after = (f"{100 * mask.float().mean().item():.1f} %" for mask in (as_read, right[best]))
-    return f"SA is {before} on the first {len(y)} images, and {after} with {best}: try these, if it was trained so"
+        right, others = correct(model, x, y), {flags: correct(each, x, y) for flags, each in readings.items()}
+    sa = f"SA is {100 * right.float().mean().item():.1f} % on the first {len(y)} images"
+    best = max(others, key=lambda flags: int(others[flags].sum()), default="")
+    if best and better(others[best], right):
+        return (
+            f"{sa}, and {100 * others[best].float().mean().item():.1f} % with {best}: try these, if it was trained so"
+        )
+    if len(y) >= FEWEST and wilson(int(right.sum()), len(y))[0] <= int(y.bincount().max()) / len(y):
+        return (
+            f"{sa}, no better than one class for all; check its normalisation, its shortcut, the order of its classes"
+        )
+    return None
+
+
+def better(other: Tensor, right: Tensor) -> bool:
+    """Return whether of the same images more are in `other` than in `right`, beyond doubt."""
+    gain, low, _ = difference(int((other & ~right).sum()), int((right & ~other).sum()), len(right))
+    return low > 0 and gain >= LEAST_GAIN
 
 
 def other_readings(model: nn.Module, x: Tensor, dataset: str, assumed: Sequence[str]) -> dict[str, nn.Module]:
     """Return the other readings of a model of images x, by the flags that ask for them."""
-    readings, place = {"": model}, first_device(model, x)
+    readings = {"": model}
     for word in assumed:
         if word.startswith(SHORTCUT):
             readings[f"--shortcut {'preact' if word.endswith('raw') else 'raw'}"] = other_shortcut(model)
-    if NO_NORMALISATION in assumed:
-        mean, std = normalisation_of(dataset, x)
-        flags, front = f"--mean {listed(mean)} --std {listed(std)}", Normalize(mean, std).to(place)
-        readings |= {f"{flags} {more}".strip(): nn.Sequential(front, each) for more, each in readings.items()}
+    for mean, std in normalisations(dataset, x) if NO_NORMALISATION in assumed else ():
+        flags, front = f"--mean {listed(mean)} --std {listed(std)}", Normalize(mean, std).to(first_device(model, x))
+        bare = {more: each for more, each in readings.items() if "--mean" not in more}
+        readings |= {f"{flags} {more}".strip(): nn.Sequential(front, each) for more, each in bare.items()}
     return {flags: each for flags, each in readings.items() if flags}
 
 
@@ -66,9 +75,9 @@ def other_shortcut(model: nn.Module) -> nn.Module:
     return copy
 
 
-def normalisation_of(dataset: str, x: Tensor) -> tuple[Sequence[float], Sequence[float]]:
-    """Return mean and standard deviation of a data set, those of the images x where it is not a known one."""
-    card = dataset_card(dataset)
-    if card.mean and card.std and len(card.mean) == x.shape[1]:
-        return card.mean, card.std
-    return mean_and_std((255 * x).round().to(torch.uint8))
+def normalisations(dataset: str, x: Tensor) -> list[tuple[Sequence[float], Sequence[float]]]:
+    """Return means and standard deviations that may stand in front: the data set's, or of the images x, and halves."""
+    card, half = dataset_card(dataset), x.shape[1] * (HALF,)
+    known = card.mean and card.std and len(card.mean) == x.shape[1]
+    own = (card.mean, card.std) if known else mean_and_std((255 * x).round().to(torch.uint8))
+    return [own, (half, half)]  # type: ignore[list-item]

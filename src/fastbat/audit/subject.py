@@ -8,10 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from fastbat.audit.origin import WEIGHTS, Form, Origin, form_of
-from fastbat.audit.target import described, undescribed
+from fastbat.audit.check import Named, check_target, find_target
+from fastbat.audit.origin import Origin, run_of
+from fastbat.audit.target import undescribed
 from fastbat.data import ImageSet, load_test
 from fastbat.errors import InputError
+from fastbat.models import load_model
 from fastbat.training import Run
 
 
@@ -64,39 +66,23 @@ def opened(
 
     Raises InputError where either is not to be had, or the model was trained on other classes.
     """
-    form, path = form_of(target), Path(target)
-    found = described(path, form, origin, checkpoint)
-    file, about, run = (found[0], found[2], run_of(path)) if found else (path, {}, None)
-    if test is None:
-        refuse_idle(target, form, origin, about)
-        test = test_images(target, about, origin, data_dir, run)
-    model, read = (found[1], {}) if found else undescribed(target, form, origin, len(test.classes), test.channels)
-    return Subject(model, test, target, file, origin, about, run, read)
+    named = (
+        check_target(target, checkpoint, origin, data_dir) if test is None else find_target(target, checkpoint, origin)
+    )
+    ours = load_model(named.file) if named.about or named.form == "run" else None
+    test = test_images(named, origin, data_dir) if test is None else test
+    if ours is not None:
+        model, about = ours
+        return Subject(model, test, target, named.file, origin, about, run_of(Path(target)), {})
+    model, read = undescribed(target, named.form, origin, len(test.classes), test.channels)
+    return Subject(model, test, target, named.file, origin, {}, None, read)
 
 
-def refuse_idle(target: str, form: Form, origin: Origin, about: Mapping[str, Any]) -> None:
-    """Raise InputError where `origin` says of a model what it says itself, which would be obeyed in nothing."""
-    own = ("model", "width", "activation", "stem", "shortcut") if form not in WEIGHTS or about else ()
-    for name in (*own, *(("mean", "std") if about or form == "timm" else ())):
-        same = name == "model" and about and origin.model == about["model"]["name"]
-        if (value := getattr(origin, name)) is not None and not same:
-            raise InputError(f"{name} is {value}, but {target!r} brings its own; leave it out")
-
-
-def run_of(target: Path) -> Run | None:
-    """Return the run directory that `target` is or lies in, if it is one."""
-    run = Run(target if target.is_dir() else target.parent)
-    return run if run.config.exists() else None
-
-
-def test_images(
-    target: str, about: Mapping[str, Any], origin: Origin, data_dir: Path | None, run: Run | None
-) -> ImageSet:
+def test_images(named: Named, origin: Origin, data_dir: Path | None) -> ImageSet:
     """Return the test images of the data set that `origin` or else the model itself names."""
-    own, config = about.get("dataset", {}), about.get("config", {})
-    name = origin.dataset or own.get("name")
-    if name is None:
-        raise InputError(f"{target!r} does not say what images it is for; name them: --dataset cifar10 --data-dir DIR")
+    own, config = named.about.get("dataset", {}), named.about.get("config", {})
+    run = run_of(Path(named.target)) if named.about else None
+    name = origin.dataset or own["name"]
     if origin.dataset is not None:
         config = {}
     elif data_dir is None and run is not None and "data_dir" in (settings := run.read_config()):
@@ -105,5 +91,5 @@ def test_images(
     held = own.get("validation") if name == own.get("name") else None  # what chose the weights is no test
     test = load_test(name, data_dir, **table, validation=held, workers=config.get("workers", 0))
     if own and list(test.classes) != list(own["classes"])[: len(test.classes)]:
-        raise InputError(f"{target!r} was trained on other classes than those of {name} in {data_dir}")
+        raise InputError(f"{named.target!r} was trained on other classes than those of {name} in {data_dir}")
     return test

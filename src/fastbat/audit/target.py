@@ -11,37 +11,17 @@
 Files are told apart by their content. Nothing is unpickled; a file that would run code is refused.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from fastbat.audit.normalisation import normalisation
+from fastbat.audit.normalisation import given_scale, normalize
 from fastbat.audit.origin import WEIGHTS, Form, Origin
 from fastbat.audit.program import open_program
 from fastbat.audit.readings import NO_NORMALISATION
 from fastbat.audit.weights import of_weights
-from fastbat.errors import InputError
-from fastbat.files import read_safetensors
-from fastbat.models import find_model, load_model, pretrained
-from fastbat.training import Run
-
-
-def described(
-    target: Path, form: Form, origin: Origin, checkpoint: str
-) -> tuple[Path, nn.Module, dict[str, Any]] | None:
-    """Return file, model and metadata (config, dataset, epoch) of a run directory or a file of one; None of others.
-
-    Raises InputError for a file that names code to run, unless `origin` names the same. A run directory is one's own.
-    """
-    if form == "run":
-        target = Run(target).weights(checkpoint)
-    elif form != "safetensors" or "fastbat" not in (meta := read_safetensors(target)[1]):
-        return None
-    elif ":" in (name := json.loads(meta["fastbat"]).get("model", {}).get("name", "")) and name != origin.model:
-        raise InputError(f"{str(target)!r} would run {name}; where that is code you trust, say so: --model {name}")
-    return target, *load_model(target)
+from fastbat.models import find_model, pretrained
 
 
 def undescribed(
@@ -51,7 +31,8 @@ def undescribed(
 
     `num_classes` and `channels` are those of the images it is to be measured on.
     """
-    path, scale = Path(target), normalisation(origin, channels)
+    path, given = Path(target), given_scale(origin)
+    scale = normalize(*given, channels) if given else None
     model: nn.Module
     if form in WEIGHTS:
         return of_weights(path, origin, num_classes, channels, scale)

@@ -8,7 +8,6 @@ from torch import nn
 from fastbat.audit.normalisation import listed, normalize
 from fastbat.audit.origin import Origin
 from fastbat.audit.readings import NO_NORMALISATION, SHORTCUT
-from fastbat.errors import InputError
 from fastbat.models import SHAPE, Normalize, build_model, find_model
 from fastbat.models.fit import Fitted, check_shapes, fit
 from fastbat.models.layouts import OWN
@@ -23,8 +22,7 @@ def of_weights(
     In front stands `scale`, what was asked for; else the normalisation that the file itself has, if any. Raises
     InputError where the file holds no weights, or not those of this network.
     """
-    if origin.model is None:
-        raise InputError(f"{str(path)!r} holds weights alone; say what network they are of: --model preactresnet18")
+    assert origin.model is not None
     stored = read_weights(path)
     network = build(origin, origin.shortcut, num_classes, channels)
     fitted = fit(network, stored, path)

@@ -11,12 +11,14 @@ from fastbat.attacks import Inside, input_gradient
 from fastbat.data import unit
 from fastbat.errors import InputError
 from fastbat.evaluation.alignment import gradient_alignment
-from fastbat.evaluation.check import check_fit, check_request, first_device
+from fastbat.evaluation.check import check_fit, first_device
 from fastbat.evaluation.frozen import frozen
 from fastbat.evaluation.measures import attack, by_class, correct
 from fastbat.evaluation.probe import gradient_sizes
+from fastbat.evaluation.request import budgets_of, check_seed
 from fastbat.evaluation.rounds import Plan
-from fastbat.progress import bar
+from fastbat.geometry import tiny
+from fastbat.progress import bar, say
 
 AT_ONCE = 250  # images
 LEVELS = 16  # budgets tried: eps / 8, 2 eps / 8, ..., 2 eps
@@ -40,7 +42,9 @@ def diagnose(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, seed: int = 
 
     Raises InputError where model, images and budget do not fit, or the model has no gradient.
     """
-    check_request((eps,), ("clean",), {}, seed, {})
+    (eps,), seed = budgets_of(eps), check_seed(seed)
+    if doubt := tiny(eps):
+        say(doubt)
     x, y = unit(x).to(first_device(model, x)), y.to(first_device(model, x))
     with frozen(model):
         classes, white_box = check_fit(model, x, y)

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from html import escape
 from typing import Any
 
+from fastbat.attacks.ensemble import MIN_CLASSES_TARGETED, PARTS
 from fastbat.evaluation.flags import RedFlag
 from fastbat.evaluation.interval import wilson
+from fastbat.evaluation.sentence import sentence_of
 from fastbat.geometry import tiny
 
 SCHEMA = 3
@@ -125,39 +127,20 @@ class Evaluation:
         unjudged = [f"Red flags not judged, {reason}" for reason in self.not_judged]
         judged = any(a.eps for a in self.accuracies)
         doubts = [line for a in self.accuracies if a.eps and (line := tiny(a.eps))]
-        return [
-            *dict.fromkeys(doubts),
-            *flags,
-            *unjudged,
-            *([] if flags or unjudged or not judged else ["No red flags."]),
-        ]
+        none = [] if flags or unjudged or not judged else ["No red flags."]
+        return [*self.parts(), *dict.fromkeys(doubts), *flags, *unjudged, *none]
+
+    def parts(self) -> list[str]:
+        """Return in a line, if there is one, which parts of AutoAttack were run where some do not work."""
+        ran = self.settings["aa_parts"]
+        left = [part for part in PARTS if part not in ran]
+        if not left or all(accuracy.attack != "aa" for accuracy in self.accuracies):
+            return []
+        return [f"RA-AA: {', '.join(ran)}; {', '.join(left)} need at least {MIN_CLASSES_TARGETED} classes"]
 
     def sentence(self) -> str:
-        """Return what to write where these numbers are quoted: of what, on what, by what, and how sure."""
-        about, used = self.settings, self.settings["versions"]
-        numbers = [
-            f"{a.label} {a.percent:.1f} % [{a.interval[0]:.1f}, {a.interval[1]:.1f}]"
-            + (f" at Linf eps {255 * a.eps:g}/255" if a.eps else "")
-            for a in self.accuracies
-        ]
-        whole = about.get("test_images", self.n) == self.n
-        images = f"{'all' if whole else 'the first'} {self.n:,}"
-        images += "" if whole else f" of {about['test_images']:,}"
-        images += f" test images of {about['dataset']}" if "dataset" in about else " images"
-        names = dict.fromkeys(flag.name for flag in self.red_flags)
-        flags = (
-            f"red flags: {', '.join(names)}" if names else "red flags not judged" if self.not_judged else "no red flags"
-        )
-        how = (
-            "in float32" if about["precision"] == "float32" else f"search in {about['precision']}, verified in float32"
-        )
-        commit = f" ({used['commit']})" if used.get("commit") else ""
-        return (
-            f"{about.get('target', 'The model')} (SHA-256 {about.get('sha256', about['weights'])[:12]}): "
-            f"{', '.join(numbers)}, on {images} (SHA-256 {about['images'][:12]}); Wilson's 95 % intervals; {flags}; "
-            f"seed {about['seed']}, {how}; fastbat {used['fastbat']}{commit}, torch {used['torch']}, "
-            f"pyautoattack {used['pyautoattack']}."
-        )
+        """Return what to write where these numbers are quoted."""
+        return sentence_of(self)
 
     def record(self) -> dict[str, Any]:
         """Return everything as one JSON-ready object; at its head n, the first budget, and the accuracies there."""

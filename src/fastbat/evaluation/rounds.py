@@ -27,20 +27,6 @@ from fastbat.randomness import uniform_starts
 Round = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]  # (model, x, y, image index) -> x_adv
 
 TRANSFER_STEPS = 20  # of PGD on a surrogate
-ATTACKS = {
-    "clean": "SA: accuracy on the images as they are",
-    "noise": "RA-noise: uniform noise of eps",
-    "fgsm": "RA-FGSM: one signed step of eps",
-    "pgd": "RA-PGD-K-R: K signed steps of eps / 4 from uniform starts, R restarts",
-    "pgd-highest-loss": "the same, judged by the restart of highest loss alone, as the released code does; slower",
-    "aa": "RA-AA: AutoAttack standard (apgd-ce, apgd-t, fab-t, square)",
-    "apgd-ce": "AutoAttack's APGD on cross-entropy",
-    "apgd-t": "AutoAttack's targeted APGD",
-    "fab-t": "AutoAttack's targeted FAB",
-    "square": "AutoAttack's Square: black-box, 5,000 queries",
-    "transfer": "RA-transfer: PGD-20 made on each of --surrogates; black-box",
-}
-BLACK_BOX = ("clean", "noise", "square", "transfer")  # need no gradient of the model
 
 
 @dataclass(frozen=True)
@@ -121,9 +107,8 @@ def expanded(attacks: Sequence[str], surrogates: Iterable[str]) -> list[str]:
     return [attack for names in each for attack in names if attack != "clean"]
 
 
-def label(attack: str, steps: int, restarts: int, num_classes: int) -> str:
-    """Return the field's name of the accuracy under `attack`; of AutoAttack, its parts where they are not all."""
-    pgd, parts = f"PGD-{steps}-{restarts}", standard_parts(num_classes)
-    aa = "RA-AA" if parts == PARTS else f"RA-AA ({', '.join(parts)})"
+def label(attack: str, steps: int, restarts: int) -> str:
+    """Return the field's name of the accuracy under `attack`."""
+    pgd = f"PGD-{steps}-{restarts}"
     names = {"clean": "SA", "fgsm": "RA-FGSM", "pgd": f"RA-{pgd}", "pgd-highest-loss": f"RA-{pgd}-highest-loss"}
-    return (names | {"aa": aa}).get(attack, f"RA-{attack}")
+    return (names | {"aa": "RA-AA"}).get(attack, f"RA-{attack}")

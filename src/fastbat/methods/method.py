@@ -1,11 +1,11 @@
 """What a training method is: an object that yields losses."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from fastbat.lazy import F, Tensor, nn, torch
 
 
 class LabelledBatch(Protocol):

@@ -1,18 +1,21 @@
 """Networks of others, with random weights: torchvision's and timm's classifiers by name, the user's own code."""
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from inspect import signature
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from fastbat.errors import InputError, choose
-from fastbat.models.normalize import Normalize
+from fastbat.lazy import nn
 from fastbat.progress import say
+
+if TYPE_CHECKING:
+    from fastbat.models.normalize import Normalize
 
 FOREIGN = {
     "torchvision/NAME": "any classifier of torchvision, such as torchvision/resnet18; random weights",
@@ -47,6 +50,8 @@ def timm(name: str) -> Any:
 
 def pretrained(name: str) -> tuple[nn.Module, Normalize]:
     """Return the network timm/NAME with timm's own weights, which are downloaded, and its normalisation."""
+    from fastbat.models.normalize import Normalize
+
     library = timm(name)
     chosen = choose("timm model", name.partition("/")[2].partition(".")[0], library.list_models())
     try:
@@ -81,7 +86,7 @@ def from_code(module: str, function: str, *, num_classes: int, channels: int) ->
         network: Any = build(num_classes=num_classes) if takes_classes(build) else build()
     except Exception as error:  # whatever it raises
         why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise InputError(f"model {module}:{function} with num_classes={num_classes}: {why}") from error
+        raise InputError(f"model {module}:{function} for {num_classes} classes: {why}") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"model {module}:{function} returned {type(network).__name__}, not a torch.nn.Module")
     return network
