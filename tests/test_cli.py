@@ -49,10 +49,13 @@ def test_train_then_evaluate_prints_one_json_object(capsys, tmp_path):
     assert read_records(run / "evaluation.jsonl")[0]["accuracies"] == record["accuracies"]
 
 
-def test_a_budget_may_be_written_as_a_fraction_of_255():
+def test_a_budget_may_be_written_as_a_fraction_of_255(tmp_path):
     for words in (["--eps", "8/255"], ["--eps=8/255"], ["--eps", "8"]):
         method, _ = configure_command(["train", "--method", "fast-at", *words])
         assert method.eps == pytest.approx(8 / 255)
+    (tmp_path / "c.toml").write_text('eps = "8/255"')
+    method, settings = configure_command(["train", "--method", "fast-at", "--config", str(tmp_path / "c.toml")])
+    assert describe(method, settings)["eps"] == 8
     check_command(["evaluate", "theirs.pt", "--eps", "2/255,8/255"])
     with pytest.raises(InputError, match="eps is '8/256'; it must be numbers"):
         check_command(["evaluate", "theirs.pt", "--eps", "8/256"])

@@ -1,6 +1,7 @@
 """Weights that people have: public names, what scripts wrap around them, and files that hold something else."""
 
 import io
+import json
 import re
 import tarfile
 import warnings
@@ -23,6 +24,7 @@ from fastbat.audit.origin import Origin, form_of
 from fastbat.audit.target import undescribed
 from fastbat.errors import InputError
 from fastbat.models import load_weights
+from fastbat.models.plain import FORMATS, Kind, number
 
 WIDTH, CLASSES = 4, 10
 often = settings(derandomize=True, database=None, deadline=None, max_examples=60)
@@ -344,6 +346,32 @@ def test_an_average_beside_the_weights_is_named_and_the_figures_of_a_file_are_ke
     assert about["says"] == {"epoch": 9, "test_acc": 0.91, "arch": "cnn", "loss": 0.5}
 
 
+def test_plain_data_beside_the_weights_is_no_obstacle(tmp_path):
+    numbers = {
+        "best_acc": np.float64(91.25),
+        "lr": np.float32(0.5),
+        "epoch": np.int64(7),
+        "big": np.dtype(">i2").type(3),
+    }
+    other = {"args": Namespace(lr=1, out=Path("runs")), "when": np.datetime64("2026-01-01"), "losses": np.ones(3)}
+    for legacy in (True, False):
+        content = {"state_dict": network().state_dict(), **numbers, **other}
+        torch.save(content, tmp_path / "w.pt", _use_new_zipfile_serialization=not legacy)
+        model, about = undescribed(str(tmp_path / "w.pt"), "torch", Origin(model="cnn", width=2), CLASSES, 1)
+        assert torch.equal(model[0].weight, network()[0].weight)
+        assert about["says"] == {"best_acc": 91.25, "lr": 0.5, "epoch": 7, "big": 3}
+        json.dumps(about)
+
+
+@pytest.mark.parametrize("code", FORMATS)
+def test_numbers_of_numpy_are_read_as_numpy_writes_them(code):
+    for order in "<>":
+        value = np.array([-3 if code[0] in "if" else 1], dtype=f"{order}{code}")
+        kind = Kind(code)
+        kind.__setstate__((3, order))
+        assert number(kind, value.tobytes()) == value.item()
+
+
 # Files that hold something else
 
 
@@ -418,9 +446,9 @@ CONTENTS = {
     "TorchScript": (script, "is a TorchScript program; export the network with torch.export.save"),
     "a pickle": (np.float64(3).dumps(), "is a pickle that torch.save did not write; only running code opens it"),
     "a model": (network, f"holds torch.nn.modules.container.Sequential {HOLDS}"),
-    "arguments": (
-        lambda: {"state_dict": network().state_dict(), "args": Namespace(lr=1)},
-        f"holds argparse.Namespace {HOLDS}",
+    "settings": (
+        lambda: {"state_dict": network().state_dict(), "schedule": slice(1)},
+        f"holds slice {HOLDS}",
     ),
     "a list": (lambda: [torch.ones(2)], "holds a list: no state_dict"),
     "no tensors": (lambda: {"epoch": 3, "config": {"lr": 1}}, "holds the keys 'epoch', 'config': no state_dict"),

@@ -23,7 +23,7 @@ NORMALISATIONS = (("mean", "std"), ("mu", "sigma"), ("mu", "std"), ("new_mean", 
 UNLIKE = {  # by what their names hold: networks of another function
     "batchnorm_0.": "it is DeepMind's WideResNet, which pads its strided convolutions on one side",
     "shortcut.1.": "it has BatchNorm in its shortcuts, as a ResNet without pre-activation",
-    "downsample.1.": "it has BatchNorm in its shortcuts, as a ResNet without pre-activation",
+    "downsample.1.": "its names are those of torchvision's ResNets, such as --model torchvision/resnet18",
 }
 ITS_CODE = "its own code runs it: --model MODULE:FUNCTION"
 

@@ -1,4 +1,4 @@
-"""The weights within a file, whatever a training script wrapped them in. Nothing is unpickled but tensors.
+"""The weights within a file, whatever a training script wrapped them in; only tensors and plain data are unpickled.
 
 A state_dict lies in a file as a whole or under a key, `state_dict`, `net`, `model`, ..., within others where need be.
 What lies beside it, `epoch`, `test_acc`, ..., is what the file says of itself.
@@ -13,10 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.serialization import safe_globals
 
 from fastbat.errors import InputError, no_memory
 from fastbat.files import read_safetensors
 from fastbat.models.content import ANEW, kind_of
+from fastbat.models.plain import PLAIN
 
 KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params", "module")
 LONGEST = 60  # characters of a text that is kept of what a file says of itself
@@ -50,9 +52,9 @@ def read_weights(path: Path) -> Stored:
 
 
 def unpickled(path: Path) -> Any:
-    """Return what torch.save wrote, tensors, containers and numbers; InputError where it is more, or damaged."""
+    """Return what torch.save wrote, tensors, containers and plain data; InputError where it is more, or damaged."""
     try:
-        with path.open("rb") as file:  # of a path, torch goes by the ending
+        with path.open("rb") as file, safe_globals(PLAIN):  # of a path, torch goes by the ending
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # what it raises is not documented
         if no_memory(error):
