@@ -742,7 +742,7 @@ def test_a_folder_that_cannot_be_written_is_said_and_stops_nothing(digits_net, t
     Path("evaluations").touch()
     main(["evaluate", "mine.safetensors", "--attacks", "clean"])
     said = capsys.readouterr()
-    assert said.err.endswith("no record is kept: this folder cannot be written; name one: --out DIR\n")
+    assert said.err.endswith("no record is kept: the working folder cannot be written; name another: --out DIR\n")
     assert "SA" in said.out
     with pytest.raises(SystemExit):
         main(["evaluate", "mine.safetensors", "--attacks", "clean", "--out", "evaluations/here"])

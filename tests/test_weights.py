@@ -318,6 +318,14 @@ def test_wrapped_weights_are_found(tmp_path_factory, prefixes, keys, ending, hal
     assert about["says"] == ({"epoch": 3} if keys else {})
 
 
+@pytest.mark.parametrize("wrapper", ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."])
+def test_what_torch_puts_around_a_layer_is_no_part_of_its_name(wrapper, tmp_path):
+    state = network().state_dict()
+    torch.save({f"model.{name.replace('.', f'.{wrapper}', 1)}": state[name] for name in state}, tmp_path / "w.pt")
+    model, _ = undescribed(str(tmp_path / "w.pt"), "torch", Origin(model="cnn", width=2), CLASSES, 1)
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in state.items())
+
+
 def test_what_a_file_has_of_its_own_normalisation_stands_in_front(tmp_path):
     for names in ("0.mean", "0.std"), ("normalizer.new_mean", "normalizer.new_std"), ("mu", "sigma"):
         values = dict(zip(names, (torch.full((1, 1, 1), 0.3), torch.full((1, 1, 1), 0.4)), strict=True))
@@ -338,6 +346,8 @@ def test_an_average_beside_the_weights_is_named_and_the_figures_of_a_file_are_ke
         "loss": torch.tensor(0.5),
         "args": ["long"],
         "note": "x" * 99,
+        "title": "\x1b[2J",
+        "a\nb": 1,
     }
     torch.save({"net": state, "ema": {k: 0 * v for k, v in state.items()}, **beside}, tmp_path / "w.pt")
     model, about = undescribed(str(tmp_path / "w.pt"), "torch", Origin(model="cnn", width=2), CLASSES, 1)
@@ -418,6 +428,11 @@ def tar(path):
         packed.addfile(tarfile.TarInfo("w.pt"), io.BytesIO())
 
 
+def npz():
+    np.savez(buffer := io.BytesIO(), a=np.ones(2), b=np.zeros(3))
+    return buffer.getvalue()
+
+
 HOLDS = "beside tensors, which only running code opens; have the weights saved alone, with torch.save("
 CONTENTS = {
     "a page": (
@@ -442,6 +457,7 @@ CONTENTS = {
     "a flipped bit": (flipped, "is damaged: its part "),
     "cut short, legacy": (cut_legacy, "is damaged ("),
     "cut short, safetensors": (cut_safetensors, "is not a whole safetensors file"),
+    "arrays": (lambda path: path.write_bytes(npz()), "holds 2 arrays of NumPy; have them saved as a state_dict"),
     "a zip": (archive(a__b="1", c="2"), "is a zip archive of 2 files (a/b), not of weights; unpack it first"),
     "TorchScript": (script, "is a TorchScript program; export the network with torch.export.save"),
     "a pickle": (np.float64(3).dumps(), "is a pickle that torch.save did not write; only running code opens it"),

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from fastbat.models.content import ANEW, kind_of
 from fastbat.models.plain import PLAIN
 
 KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params", "module")
-LONGEST = 60  # characters of a text that is kept of what a file says of itself
+LONGEST, MOST = 60, 20  # characters of a text, and how many figures, that are kept of what a file says of itself
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,17 @@ def state_dicts(content: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tuple
 
 
 def figures(table: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the numbers and short texts of a table."""
+    """Return the first numbers and short texts of a table."""
     found = {}
     for name, value in table.items():
         value = value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
         if isinstance(value, float) and not math.isfinite(value):
             value = str(value)  # which JSON has no number for
-        if isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= LONGEST):
+        if short(str(name)) and (isinstance(value, bool | int | float) or (isinstance(value, str) and short(value))):
             found[str(name)] = value
-    return found
+    return dict(islice(found.items(), MOST))
+
+
+def short(text: str) -> bool:
+    """Return whether a text of a file can be shown in a line."""
+    return len(text) <= LONGEST and text.isprintable()
