@@ -25,6 +25,7 @@ from fastbat.evaluation.record import Accuracy, Evaluation
 from fastbat.evaluation.rounds import TRANSFER_STEPS, Plan, expanded, label
 from fastbat.evaluation.search import Precision, climbed
 from fastbat.files import checksum, save_tensors
+from fastbat.plain import plain
 from fastbat.processes import rank
 from fastbat.randomness import seed_torch
 
@@ -64,8 +65,11 @@ def evaluate(
     Raises InputError before any attack: images not finite or outside [0, 1], labels outside the classes, a model that
     does not take the images, eps outside (0, 1], an unknown attack, counts below 1.
     """
+    eps, pgd_steps, pgd_restarts, eot, limit, batch_size, seed = map(
+        plain, (eps, pgd_steps, pgd_restarts, eot, limit, batch_size, seed)
+    )
     attacks = (attacks,) if isinstance(attacks, str) else tuple(dict.fromkeys(attacks))
-    budgets: tuple[float, ...] = tuple(eps) if isinstance(eps, list | tuple) else (eps,)  # type: ignore[assignment]
+    budgets = tuple(map(plain, eps)) if isinstance(eps, list | tuple | np.ndarray | Tensor) else (eps,)
     surrogates = dict(surrogates or {})
     counts = {"pgd_steps": pgd_steps, "pgd_restarts": pgd_restarts, "batch_size": batch_size, "eot": eot}
     if not isinstance(model, nn.Module):

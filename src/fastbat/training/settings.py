@@ -9,6 +9,7 @@ from fastbat.data import dataset_card
 from fastbat.errors import InputError, check_choices
 from fastbat.methods import METHODS, Method
 from fastbat.models import SHAPE, resolve_model
+from fastbat.plain import plain
 from fastbat.training.machine import pick_device
 from fastbat.training.pace import check_pace, pick_precision
 from fastbat.training.protocol import PROTOCOLS
@@ -103,6 +104,8 @@ class Settings:
     """cpu, cuda, or auto: cuda where there is one."""
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         dataset_card(self.dataset)
         for least, names in enumerate((FROM_0, FROM_1)):
             for name in names:
@@ -162,8 +165,8 @@ def describe(method: Method, settings: Settings) -> dict[str, Any]:
     names = {cls: name for name, cls in METHODS.items()}
     table: dict[str, Any] = {"method": names.get(type(method), type(method).__qualname__)}
     for part in (method, settings):
-        table |= {f.name: getattr(part, f.name) for f in fields(part) if f.init}  # type: ignore[arg-type]
-    table["eps"] = round(method.eps * 255, 9)
+        table |= {f.name: plain(getattr(part, f.name)) for f in fields(part) if f.init}  # type: ignore[arg-type]
+    table["eps"] = round(float(method.eps) * 255, 9)
     for name in {"data_dir", "init_from"}:
         if table[name] is not None:
             table[name] = str(Path(table[name]).resolve())
