@@ -38,6 +38,8 @@ class Settings:
     """Column of a table that holds the labels; label, labels or fine_label unless given."""
     image_size: int | None = None
     """Resize the shorter side to so many pixels and cut out the middle; needed where images differ in size."""
+    channels: Literal[1, 3] | None = None
+    """3: RGB, unless given; 1: grey. For folders of images and tables; the mean and std follow."""
     pad: int | None = None
     """Random crops after padding by so many pixels; the data set's own unless given (CIFAR: 4, digits: 0)."""
     flip: bool | None = None
