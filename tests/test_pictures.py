@@ -150,6 +150,17 @@ def test_a_data_set_of_one_value_is_refused(level, shown, tmp_path):
     check_not_blank(load("folder", good).train, "images")
 
 
+def test_a_data_set_that_uses_few_of_its_bits_is_reported(tmp_path, capsys):
+    for bits, said in ((8, True), (12, True), (16, False)):
+        rng = np.random.default_rng(bits)
+        deep = [rng.integers(0, 2**bits, (8, 8)).astype(np.uint16) for _ in range(4)]
+        folder = pictures(tmp_path / f"{bits}", lambda key, deep=deep: saved(Image.fromarray(deep[key % 4]), "PNG"))
+        load("folder", folder, channels=1)
+        brightest = round(max(map(np.max, deep)) / 257)
+        line = f"no pixel is brighter than {brightest} of 255; do the picture files use all bits they have?\n"
+        assert capsys.readouterr().err == said * line
+
+
 # Endings, and files that are no pictures
 
 

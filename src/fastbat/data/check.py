@@ -11,6 +11,7 @@ from fastbat.errors import InputError
 from fastbat.progress import say
 
 PART = 1000  # images looked at between two chances to stop
+DARK = 32  # levels of 255
 SAMPLE, OFF, SIGMAS = 2000, 0.02, 6  # a mean over so many images may be off by so much, and so many standard errors
 
 
@@ -63,6 +64,14 @@ def say_grey(images: Images) -> None:
     parts = images.pixels.split(PART) if images.channels == 3 else ()
     if parts and all(bool((part == part[:, :1]).all()) for part in parts):
         say("all images are grey, read as RGB; --channels 1 reads one channel")
+
+
+def say_dark(images: Images) -> None:
+    """Say where no pixel is bright: 8 or 12 bits in files of 16 come out so."""
+    parts = images.pixels.split(PART)
+    if all(int(part.max()) < DARK for part in parts):
+        brightest = max(int(part.max()) for part in parts)
+        say(f"no pixel is brighter than {brightest} of 255; do the picture files use all bits they have?")
 
 
 def say_order(classes: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from fastbat.data.cache import cached, indexed
 from fastbat.data.cards import DATASETS, DatasetCard, dataset_card
-from fastbat.data.check import check_published, check_several, say_grey, say_order
+from fastbat.data.check import check_published, check_several, say_dark, say_grey, say_order
 from fastbat.data.columns import Source
 from fastbat.data.digits import load_digits
 from fastbat.data.encoded import Encoded, on_disk
@@ -150,6 +150,7 @@ def _look_at(name: str, card: DatasetCard, images: ImageSet, image_size: int | N
     say_order(images.classes)
     if isinstance(images, Images) and name != "digits":
         check_published(name, replace(card, size=None) if image_size else card, images)
+        say_dark(images)
         if channels is None:
             say_grey(images)
 
