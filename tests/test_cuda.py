@@ -1,5 +1,6 @@
 """On a GPU: no step waits for it, every method is what it is on a CPU, and a run trains, resumes and is judged."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,9 @@ from torch import Tensor, nn
 
 from fastbat.attacks.objective import cross_entropy
 from fastbat.audit import evaluate_target
+from fastbat.data import Batch
+from fastbat.data.check import COMING, MET
+from fastbat.errors import InputError
 from fastbat.files import read_records
 from fastbat.methods import METHODS, FastBAT
 from fastbat.models import build_model
@@ -49,6 +53,28 @@ def test_no_update_waits_for_the_gpu(name: str, compile: bool, tmp_path: Any) ->
             trainer.update(next(batches), step)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_bad_batch_is_reported_without_waiting_for_the_gpu() -> None:
+    """Once the GPU's first batch was waited for: a later one is reported when a batch after it is made."""
+    x, y = torch.rand(4, 3, 8, 8, device="cuda"), torch.zeros(4, dtype=torch.int64, device="cuda")
+    Batch(x, y)
+    torch.cuda.synchronize()
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        Batch(x, y)
+        bad = 2 * x - 1
+        with suppress(InputError):  # it may have come already
+            Batch(bad, y)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.synchronize()
+    if COMING:
+        with pytest.raises(InputError, match="normalise inside the model"):
+            Batch(x, y)
+    MET.clear()
+    with pytest.raises(InputError, match="normalise inside the model"):
+        Batch(bad, y)  # the first of its GPU: at once
 
 
 @pytest.fixture

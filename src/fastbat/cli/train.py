@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from inspect import Parameter as Argument
 from inspect import Signature
 from itertools import zip_longest
@@ -146,4 +146,4 @@ def configure(
     if "lam" in method_settings(method) and own.get("lam") is None:
         own["lam"] = PROTOCOLS[settings.protocol].lam
     chosen = METHODS[method](eps=eps / 255, **own)
-    return chosen, settings.resolved(chosen)
+    return chosen, replace(settings.resolved(chosen), precision=settings.precision)  # auto: a dry run decides

@@ -22,7 +22,8 @@ FROM_1 = ("image_size", "train_limit", "epochs", "batch_size", "accumulate",
 class Settings:
     """Settings of a run; the same names are flags of `fastbat train` and keys of its TOML file.
 
-    `resolved(method)` fills in what depends on the data set, the network and the method.
+    `resolved(method)` fills in what depends on the data set, the network and the method. After it a dry run may still
+    take float32 for the precision "auto".
     """
 
     protocol: Literal["paper", "released"] = "paper"
@@ -82,7 +83,7 @@ class Settings:
     ema: float | None = None
     """Decay of a moving average of the weights, such as 0.9995: judged and saved beside them (best-ema, last-ema)."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """bf16: the model's forward pass under autocast, all else float32. auto: where the device multiplies in bf16."""
+    """bf16: the model's forward pass under autocast, all else float32. auto: if the device multiplies in it rightly."""
     accumulate: int = 1
     """Run each batch in so many parts, one after another, where it does not fit into memory whole."""
     compile: bool = False
