@@ -1,30 +1,39 @@
-# Every target sets up by itself: a virtual environment in .venv, made anew only when pyproject.toml changes.
+# Every target sets up by itself: a virtual environment in .venv, made again only when pyproject.toml changes.
 
 PYTHON ?= python3
+JOBS ?= auto
 BIN := .venv/bin
 INSTALLED := .venv/installed
+OLDEST := .venv-oldest
+OLDEST_TORCH := $(shell sed -nE 's/^ *"(torch|torchvision)>=([0-9.]+)",/\1==\2/p' pyproject.toml)
 
-.PHONY: demo test check install clean
+.PHONY: demo test test-oldest check install clean
 
 demo: $(INSTALLED)  ## train and evaluate FAST-BAT beside FAST-AT and an undefended net, on embedded images
 	$(BIN)/python examples/demo.py
 
-test: $(INSTALLED)  ## the whole test suite
-	$(BIN)/python -m pytest
+test: $(INSTALLED)  ## the whole test suite, one process a core (JOBS=2: in two)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-check: $(INSTALLED)  ## format, lint, types, import layers
+test-oldest: $(OLDEST)/installed  ## the same with the oldest torch and torchvision that pyproject.toml allows
+	$(OLDEST)/bin/python -m pytest -n $(JOBS) --dist worksteal
+
+check: $(INSTALLED)  ## format, lint, types, import layers, the style of the pages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest tests/test_style.py
 
 install: $(INSTALLED)  ## the set-up alone
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED) $(OLDEST)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fastbat needs Python 3.11 or newer; $(PYTHON) is older: make PYTHON=python3.12 ..." >&2; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]" $(PINS)
 	@touch $@
 
-clean:  ## remove the virtual environment and what the tools cached
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+$(OLDEST)/installed: PINS = $(OLDEST_TORCH)
+
+clean:  ## remove the virtual environments and what the tools cached
+	rm -rf .venv $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

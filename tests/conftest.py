@@ -1,6 +1,12 @@
-"""What the tests share: real CIFAR-10 where it is at hand, and small quick runs."""
+"""What the tests share: real CIFAR-10 where it is available, and small quick runs.
 
+Tests run in several processes at once: each, and each program that it starts, has one thread.
+"""
+
+import os
 from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; small networks gain nothing by more
 
 import pytest
 import torch
@@ -9,8 +15,6 @@ from torch.nn import functional as F
 
 from fastbat.data import load
 from fastbat.models import build_model
-
-torch.set_num_threads(1)  # the networks of the tests are small: threads would wait for each other
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

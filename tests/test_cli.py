@@ -1,7 +1,6 @@
 """The command line: what scripts call works, and every mistake is one line that says what to do."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,8 +12,11 @@ import pytest
 
 from fastbat.audit import evaluate_target
 from fastbat.cli import main
+from fastbat.cli.main import configure_command
 from fastbat.files import load_tensors, read_records, read_toml
 from fastbat.methods import METHODS
+from fastbat.training import Run, Settings
+from fastbat.training.settings import describe
 
 TRAIN = ["train", "--epochs", "2", "--width", "4", "--train-limit", "200", "--select-limit", "20"]
 MEASURE = ["--attacks", "clean,pgd", "--pgd-steps", "3", "--pgd-restarts", "2", "--limit", "30"]
@@ -97,6 +99,23 @@ def test_help_teaches_each_methods_own_flags(name, capsys):
 MISTAKES = {
     "an unknown command": ("trian", 'Unknown command "trian". Did you mean "train"?'),
     "an unknown flag": ("train --epoch 3", "Unknown option: --epoch. Did you mean --epochs?"),
+    "an unknown flag with =": ("train --epohcs=3", "Unknown option: --epohcs. Did you mean --epochs?"),
+    "an unknown flag that is near none": ("train --bogus 3", "Unknown option: --bogus.\n"),
+    "the first word of a flag": ("train --batch 3", "Unknown option: --batch. Did you mean --batch-size?"),
+    "a word too many": ("train --out my run", "'run' belongs to no flag; put a value with blanks in quotes"),
+    "a flag given twice": ("train --eps 8 --eps 16", "--eps is given twice; give it once"),
+    "a flag given twice, once with =": (
+        "train --method=fast-at --method trades",
+        "--method is given twice; give it once",
+    ),
+    "a switch with its value behind a space": (
+        "train --flip False",
+        "takes no value after a space; write --flip=false",
+    ),
+    "a switch of another command": ("evaluate . --json true", "write --json=true"),
+    "a switch with no- in front": ("train --no-flip", "--no-flip is not a flag; write --flip=false"),
+    "half an epoch": ("train --epochs 2.5", "epochs is 2.5; it must be a whole number"),
+    "half a job": ("suite run x.toml --out out --jobs 1.5", "jobs is 1.5; it must be a whole number"),
     "a flag of another method": ("train --method fast-at --lam 3", "Unknown option: --lam."),
     "an unknown method": ("train --method fastbat", "unknown method 'fastbat'; did you mean 'fast-bat'?"),
     "an unknown data set": ("train --dataset cifar", "unknown data set 'cifar'; did you mean 'cifar10'?"),
@@ -127,6 +146,7 @@ MISTAKES = {
     ),
     "an unknown attack": ("evaluate . --attacks clean,pdg", "unknown attack 'pdg'; did you mean 'pgd'?"),
     "no target": ("evaluate", "parameter TARGET requires an argument"),
+    "another device": ("train --device gpu", "device 'gpu' is not to be had here; say cpu, cuda or auto"),
     "an unknown list": ("list method", 'Did you mean "methods"?'),
 }
 
@@ -142,13 +162,173 @@ def test_a_mistake_is_one_line_with_status_2_and_nothing_is_written(case, capsys
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_configuration_with_an_unknown_key_or_no_toml_is_one_line(capsys, tmp_path):
-    for text, message in (("epoch = 3", "epoch"), ("= 3", "is not TOML")):
-        (tmp_path / "c.toml").write_text(text)
-        status, _, err = call(capsys, "train", "--config", tmp_path / "c.toml", "--out", tmp_path / "run")
-        assert (status, err.count("\n")) == (2, 1)
-        assert message in err
-        assert not (tmp_path / "run").exists()
+CONFIGURATIONS = {
+    "an unknown key": (b"epoch = 3", "unknown setting 'epoch' in 'c.toml'; did you mean 'epochs'?"),
+    "an unknown key under [train]": (
+        b"[train]\nepoch = 3",
+        "unknown setting 'epoch' in 'c.toml'; did you mean 'epochs'?",
+    ),
+    "an unknown key that is near none": (
+        b"qqq = 3",
+        "unknown setting 'qqq' in 'c.toml'; fastbat train --help lists them",
+    ),
+    "a key of another method": (b"[train]\nmethod = 'fast-at'\nlam = 3", "unknown setting 'lam' in 'c.toml'"),
+    "the name of a command": (b"list = 3", "unknown setting 'list' in 'c.toml'"),
+    "a key twice": (b"epochs = 1\n[train]\nepochs = 2", "epochs is in 'c.toml' twice; leave one out"),
+    "a table of no meaning": (b"[trian]\nepochs = 2", "has a table [trian]; settings are at the top or in [train]"),
+    "a table in the table": (
+        b"[train.more]\nepochs = 2",
+        "has a table [more]; settings are at the top or in [train]",
+    ),
+    "train as a setting": (b"train = 3", "train in 'c.toml' is no setting; name a table [train]"),
+    "a suite": (
+        b"[train]\nepochs = 2\n[evaluate]\nlimit = 3",
+        "holds a table of trials (evaluate); run it with: fastbat",
+    ),
+    "a list": (
+        b"[train]\neps = [8, 16]",
+        "holds a table of trials (eps); run it with: fastbat suite run c.toml --out DIR",
+    ),
+    "a flag of the command": (
+        b"resume = true",
+        "resume in 'c.toml' is no setting of a run; give it as a flag: --resume",
+    ),
+    "another file": (b"config = 'd.toml'", "config in 'c.toml' is no setting of a run; give it as a flag: --config"),
+    "a word for a number": (b"epochs = 'many'", 'unable to convert "many" into int'),
+    "a switch for a number": (b"epochs = true", 'unable to convert "True" into int'),
+    "a fraction": (b"epochs = 2.5", "epochs is 2.5; it must be a whole number"),
+    "an unknown method": (b"method = 'fastbat'", "unknown method 'fastbat'; did you mean 'fast-bat'?"),
+    "no TOML": (b"= 3", "'c.toml' is not TOML: "),
+    "a path of Windows": (
+        rb'data_dir = "C:\Users\me"',
+        "; a backslash within double quotes starts an escape",
+    ),
+    "another path of Windows": (
+        rb'data_dir = "C:\data"',
+        "; a backslash within double quotes starts an escape",
+    ),
+    "a path that is read as another": (rb'data_dir = "C:\temp"', "'C:\\temp' in 'c.toml' holds a control character; a"),
+    "UTF-16": ("epochs = 3".encode("utf-16"), "'c.toml' is not text in UTF-8; save it as UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGURATIONS)
+def test_no_key_of_a_configuration_is_ignored(case, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content, message = CONFIGURATIONS[case]
+    (tmp_path / "c.toml").write_bytes(content)
+    status, out, err = call(capsys, "train", "--config", "c.toml", "--out", "run")
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "method = 'fast-at'\nwidth = 4\neps = 38\ntrain_limit = 50\nflip = true",
+        "[train]\nmethod = 'fast-at'\nwidth = 4\neps = 38\ntrain_limit = 50\nflip = true",
+        "method = 'fast-at'\r\nwidth = 4\r\n[train]\r\neps = 38\r\ntrain-limit = 50\r\nflip = true\r\n",
+        "\ufeff[train]\nmethod = 'fast-at'\nwidth = 4\neps = 38\ntrain_limit = 50\nflip = true",
+    ],
+)
+def test_a_configuration_is_read_at_its_top_and_under_train(content, tmp_path):
+    (tmp_path / "c.toml").write_bytes(content.encode())
+    method, settings = configure_command(["train", "--config", str(tmp_path / "c.toml"), "--width", "8"])
+    assert (type(method).__name__, method.eps) == ("FastAT", 38 / 255)
+    assert (settings.width, settings.train_limit, settings.flip) == (8, 50, True)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of FAST-BAT on a residual network, of one epoch."""
+    out = tmp_path_factory.mktemp("trained") / "run"
+    how = (
+        "--model",
+        "preactresnet18",
+        "--width",
+        2,
+        "--epochs",
+        1,
+        "--eps",
+        38,
+        "--ema",
+        0.9,
+        "--precision",
+        "float32",
+    )
+    few = ("--train-limit", 20, "--select-limit", 5, "--select-steps", 1)
+    main([str(token) for token in ("train", *how, *few, "--out", out)])
+    return out
+
+
+WRITTEN = sorted(
+    {f.name for part in (METHODS["fast-bat"], Settings) for f in fields(part) if f.init}
+    - {"data_dir", "image_column", "label_column", "image_size", "pad", "flip", "rotation", "validation", "dropout"}
+    - {"momentum_at_peak", "init_from", "decay_batchnorm"}
+)
+
+
+def test_every_setting_is_written_that_is_not_open(trained):
+    assert sorted(read_toml(trained / "config.toml").keys() - {"method", "decay_batchnorm"}) == WRITTEN
+
+
+@pytest.mark.parametrize("name", ["method", *WRITTEN])
+def test_a_setting_that_a_runs_configuration_lacks_counts_as_its_default(name, trained, tmp_path):
+    run = Run(tmp_path / "run")
+    config = read_toml(trained / "config.toml")
+    run.path.mkdir()
+    run.write_config({key: value for key, value in config.items() if key != name})
+    run.check_same(describe(*configure_command(["train", "--out", str(run.path), "--resume"])))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--method fast-at", "method = fast-bat, not fast-at"),
+        ("--method free-at", "method = fast-bat, not free-at"),
+        ("--eps 8", "eps = 38.0, not 8"),
+        ("--model cnn", "model = preactresnet18, not cnn"),
+        ("--dataset cifar10", "dataset = digits, not cifar10"),
+        ("--protocol released", "protocol = paper, not released"),
+        ("--ema 0.5", "ema = 0.9, not 0.5"),
+        ("--flip", "flip = None, not True"),
+        ("--momentum 0.5 --seed 3", "momentum = 0.9, not 0.5"),
+    ],
+)
+def test_resuming_with_another_setting_names_that_setting(flags, message, trained, capsys):
+    before = {file.name: file.read_bytes() for file in trained.iterdir()}
+    status, _, err = call(capsys, "train", "--out", trained, "--resume", *flags.split())
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"was started with {message}; resume with its own settings" in err
+    assert {file.name: file.read_bytes() for file in trained.iterdir()} == before
+
+
+def test_what_is_left_out_of_a_configuration_is_said(trained, capsys, tmp_path):
+    again = (
+        "--config",
+        trained / "config.toml",
+        "--method",
+        "standard",
+        "--model",
+        "cnn",
+        "--width",
+        4,
+        "--max-lr",
+        0.1,
+    )
+    status, _, err = call(capsys, "train", *again, "--out", tmp_path / "run")
+    assert status == 0
+    (line,) = [line for line in err.splitlines() if line.startswith("not taken over from ")]
+    names = {"lam", "ig_weight", "linearise", "mixed_at", "ig_mode", "ig_every", "attack_objective", "stem", "shortcut"}
+    assert set(line.partition(": ")[2].split(", ")) == names
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_help_shows_the_true_default(name, capsys):
+    out = " ".join(call(capsys, "train", "--method", name, "--help")[1].replace("│", " ").split())
+    assert "fastbat list methods names them. [default: fast-bat]" in out
 
 
 def test_nothing_at_all_prints_the_commands(capsys):
@@ -207,12 +387,10 @@ def test_a_run_in_a_folder_that_cannot_be_made_is_one_line(capsys, tmp_path):
 
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
 def test_a_killed_run_goes_on_after_its_last_finished_epoch(kill, capsys, tmp_path):
-    flags = [*TRAIN, "--epochs", "40", "--eps", "38"]
-    flags.remove("2")
-    flags.remove("--epochs")
-    command = [sys.executable, "-m", "fastbat.cli", *flags, "--out", str(tmp_path / "killed")]
+    flags = ["--width", "4", "--train-limit", "50", "--select-limit", "10", "--select-steps", "2", "--eps", "38"]
+    command = [sys.executable, "-m", "fastbat", "train", "--epochs", "40", *flags, "--out", str(tmp_path / "killed")]
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        command, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs the tests may ignore it
     )  # fmt: skip
     while not read_records(tmp_path / "killed" / "metrics.jsonl") and process.poll() is None:
@@ -227,7 +405,7 @@ def test_a_killed_run_goes_on_after_its_last_finished_epoch(kill, capsys, tmp_pa
     assert 1 <= done < 40
     status, _, err = call(capsys, "train", "--out", tmp_path / "killed", "--resume")
     assert status == 0
-    assert err.count("epoch") in (40 - done, 41 - done)
+    assert len([line for line in err.splitlines() if line.startswith("epoch ")]) in (40 - done, 41 - done)
     assert [r["epoch"] for r in read_records(tmp_path / "killed" / "metrics.jsonl")] == list(range(1, 41))
 
 

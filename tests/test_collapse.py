@@ -20,7 +20,7 @@ FAST_AT = METHODS["fast-at"](eps=EPS)
 
 @pytest.mark.parametrize(
     ("one_step", "ra"),
-    [(23.6, 5.2), (50.2, 0.0), (26.0, 10.6), (19.1, 6.8), (14.3, 4.5)],  # FAST-AT, N-FGSM on CIFAR-10: see LOG.md
+    [(23.6, 5.2), (50.2, 0.0), (26.0, 10.6), (19.1, 6.8), (14.3, 4.5)],  # FAST-AT, N-FGSM on CIFAR-10: see docs/log
 )
 def test_collapsed_nets_are_told(one_step, ra):
     assert has_collapsed(one_step, ra, 25.0, 500)

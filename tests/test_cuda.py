@@ -19,7 +19,8 @@ from fastbat.models import build_model
 from fastbat.precision import has_bf16, ieee_float32
 from fastbat.tangent import directional
 from fastbat.training import Run, Settings, train
-from fastbat.training.pace import Compiled, twice
+from fastbat.training.fit import twice
+from fastbat.training.pace import Compiled
 from fastbat.training.settings import describe
 from fastbat.training.trainer import prepare
 from test_methods import CASES, EPS, batch_of, method_of, model_of, update

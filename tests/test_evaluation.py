@@ -21,8 +21,9 @@ from fastbat.data.images import Images
 from fastbat.errors import InputError
 from fastbat.evaluation import frozen, gradient_alignment, paired, wilson
 from fastbat.evaluation.blocks import Work
-from fastbat.evaluation.check import check_request, gather
+from fastbat.evaluation.check import gather
 from fastbat.evaluation.measures import adversarial, attack, correct, robust
+from fastbat.evaluation.request import budgets_of, check_seed, whole
 from fastbat.evaluation.rounds import Plan
 from fastbat.evaluation.search import Search
 from fastbat.models import build_model
@@ -143,6 +144,8 @@ def test_autoattack_takes_few_classes(classes, short_autoattack):
     measured = fastbat.evaluate(model, (x[:8], y[:8]), eps=2 * EPS, attacks=["clean", "aa"])
     assert measured.settings["aa_parts"][0] == "apgd-ce"
     assert ("apgd-t" in measured.settings["aa_parts"]) == (classes >= 4)
+    few = "RA-AA: apgd-ce, square; apgd-t, fab-t need at least 4 classes"
+    assert [remark for remark in measured.remarks() if remark.startswith("RA-AA")] == ([few] if classes < 4 else [])
     assert 0 <= measured.ra_aa.hits <= measured.sa.hits
 
 
@@ -531,7 +534,7 @@ class Rounded(nn.Module):
 def test_a_request_is_taken_or_refused_in_one_line(eps, steps, seed):
     sound = 0 < eps <= 1 and steps >= 1 and 0 <= seed < 2**63
     with nullcontext() if sound else pytest.raises(InputError, match=r"\A.+\Z"):  # . is no line break
-        check_request((eps,), ("pgd",), {"pgd_steps": steps}, seed, ())
+        assert (budgets_of(eps), whole("pgd_steps", steps), check_seed(seed)) == ((eps,), steps, seed)
 
 
 @given(value=st.floats(width=32), shape=st.lists(st.integers(0, 3), min_size=1, max_size=5), label=st.integers(-9, 9))

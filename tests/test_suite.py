@@ -3,10 +3,13 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stdout
+from io import StringIO
 
 import pytest
 import torch
@@ -17,6 +20,7 @@ from fastbat.errors import InputError
 from fastbat.files import load_tensors, locked, read_records
 from fastbat.suite import read_trials, run_suite
 from fastbat.suite.estimate import evaluation_passes
+from fastbat.suite.runner import ChildError, Children
 from fastbat.suite.trials import flags
 from fastbat.training import Run
 
@@ -41,9 +45,20 @@ checkpoint = ["best", "last"]
 """
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+@pytest.fixture
+def in_process(monkeypatch):
+    """Run the commands of trials here: a process of its own is what other tests are about, and imports torch again."""
+
+    def execute(children, arguments, log):
+        with log.open("a") as file, redirect_stdout(StringIO()) as out:
+            file.write(f"$ fastbat {shlex.join(arguments)}\n")
+            try:
+                main(list(arguments))
+            except SystemExit as stop:
+                raise ChildError(f"exit status {stop.code}") from stop
+        return out.getvalue()
+
+    monkeypatch.setattr(Children, "execute", execute)
 
 
 def table(tmp_path, text):
@@ -117,13 +132,30 @@ def test_a_bad_table_is_one_line_and_nothing_is_started(text, message, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
-def test_a_suite_runs_each_trial_once_and_reports_a_failure_without_stopping(tmp_path, capsys):
+WILD = "[[arm]]\nname = 'wild'\nmax_lr = 1e6\nmethod = 'standard'\n"
+
+
+def test_trials_run_at_a_time_in_processes_of_their_own_and_a_failure_stops_no_other(tmp_path, capsys):
     out = tmp_path / "a suite"
-    text = TINY + "[[arm]]\nname = 'wild'\nmax_lr = 1e6\nmethod = 'standard'\n[[arm]]\nseed = [0, 1]\n" + EVALUATE
+    text = TINY + WILD + "[[arm]]\n[evaluate]\nattacks = 'clean,pgd'\npgd_steps = 2\npgd_restarts = 1\nlimit = 20\n"
     assert fastbat("suite", "run", table(tmp_path, text), "--out", out, "--jobs", 2) == 1
     said = capsys.readouterr().err
     assert "wild: running, with its output in wild.log" in said
     assert "wild: failed: training diverged in epoch" in said
+    records = {record["trial"]: record for record in read_records(out / "results.jsonl")}
+    assert (records["wild"]["status"], records["fast-at"]["status"]) == ("failed", "finished")
+    assert records["wild"]["error"].startswith("training diverged")
+    assert records["wild"]["error"].endswith("(exit status 2; wild.log)")
+    assert records["fast-at"]["results"][0]["n"] == 20
+    assert "$ fastbat evaluate " in (out / "fast-at.log").read_text()
+    main(["suite", "status", str(out), "--json"])
+    wild, _ = json.loads(capsys.readouterr().out)["trials"]
+    assert (wild["state"], wild["error"]) == ("failed", records["wild"]["error"])
+
+
+def test_a_suite_runs_each_trial_once(in_process, tmp_path, capsys):
+    out, text = tmp_path / "a suite", TINY + WILD + "[[arm]]\nseed = [0, 1]\n" + EVALUATE
+    assert fastbat("suite", "run", table(tmp_path, text), "--out", out) == 1
     records = {record["trial"]: record for record in read_records(out / "results.jsonl")}
     assert {name: record["status"] for name, record in records.items()} == {
         "wild": "failed", "fast-at-seed0": "finished", "fast-at-seed1": "finished",
@@ -142,13 +174,13 @@ def test_a_suite_runs_each_trial_once_and_reports_a_failure_without_stopping(tmp
     rows = json.loads(capsys.readouterr().out)["trials"]
     assert [row["trial"] for row in rows] == ["wild", *["fast-at-seed0"] * 2, *["fast-at-seed1"] * 2]
     assert rows[0]["state"] == "failed"
-    assert rows[0]["error"].startswith("training diverged")
+    assert rows[0]["error"] == "exit status 2"
     assert rows[1]["sa"] == percent(records["fast-at-seed0"]["results"][0], "clean")
     main(["suite", "status", str(out)])
     assert "fast-at-seed0" in capsys.readouterr().out
 
 
-def test_a_trial_whose_settings_were_edited_is_not_taken_for_the_old_one(tmp_path, capsys):
+def test_a_trial_whose_settings_were_edited_is_not_taken_for_the_old_one(in_process, tmp_path, capsys):
     out = tmp_path / "out"
     main(["suite", "run", str(table(tmp_path, TINY + "step_ratio = 0.5\n")), "--out", str(out)])
     assert fastbat("suite", "run", table(tmp_path, TINY), "--out", out) == 1
@@ -156,7 +188,7 @@ def test_a_trial_whose_settings_were_edited_is_not_taken_for_the_old_one(tmp_pat
     assert read_records(out / "results.jsonl")[-1]["status"] == "failed"
 
 
-def test_a_finished_evaluation_is_not_made_again(tmp_path):
+def test_a_finished_evaluation_is_not_made_again(in_process, tmp_path):
     out, text = tmp_path / "out", TINY + '\n[evaluate]\nattacks = "clean,fgsm"\nlimit = 20\n'
     for more in ("", "eps = [8, 16]\n"):
         main(["suite", "run", str(table(tmp_path, text + more)), "--out", str(out)])
@@ -166,7 +198,7 @@ def test_a_finished_evaluation_is_not_made_again(tmp_path):
     assert len(read_records(out / "fast-at" / "evaluation.jsonl")) == 4
 
 
-def test_weights_that_are_the_same_are_measured_once(tmp_path):
+def test_weights_that_are_the_same_are_measured_once(in_process, tmp_path):
     out = tmp_path / "out"
     text = TINY.replace("epochs = 2", "epochs = 1")
     text += '\n[evaluate]\nattacks = "clean,fgsm"\nlimit = 20\ncheckpoint = ["best", "last"]\n'
@@ -205,10 +237,11 @@ def test_an_attack_needs_a_budget_of_the_training_or_of_the_table(tmp_path, caps
 
 
 def test_a_killed_suite_goes_on_where_it_was(tmp_path):
-    text = TINY.replace("epochs = 2", "epochs = 40") + "seed = [0, 1]\n"
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "fastbat.cli", "suite", "run", str(table(tmp_path, text)), "--out", str(out)]
-    child = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    text, out = TINY.replace("epochs = 2", "epochs = 40").replace("300", "50") + "seed = [0, 1]\n", tmp_path / "out"
+    command = ["suite", "run", str(table(tmp_path, text)), "--out", str(out)]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "fastbat", *command], start_new_session=True, stderr=subprocess.DEVNULL
+    )
     first = Run(out / "fast-at-seed0")
     while len(read_records(first.metrics)) < 3:
         assert child.poll() is None
@@ -216,14 +249,10 @@ def test_a_killed_suite_goes_on_where_it_was(tmp_path):
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
     assert not read_records(out / "results.jsonl")
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    main(command)
     assert "--resume" in (out / "fast-at-seed0.log").read_text().split("$ fastbat")[-1]
     assert [record["status"] for record in read_records(out / "results.jsonl")] == ["finished"] * 2
-    whole = subprocess.run(
-        [*command[:3], "train", *flags(read_trials(out / "suite.toml")[0].train), f"--out={tmp_path / 'whole'}"],
-        check=True, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert whole.returncode == 0
+    main(["train", *flags(read_trials(out / "suite.toml")[0].train), f"--out={tmp_path / 'whole'}"])
     once, resumed = (load_tensors(run.weights("last"))[0] for run in (Run(tmp_path / "whole"), first))
     assert all(torch.equal(once[name], resumed[name]) for name in once)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import torch
+from fastbat.lazy import torch
 
 
 class InputError(ValueError):
@@ -28,10 +28,15 @@ def choose(what: str, name: str, known: Iterable[str]) -> str:
     known = list(known)
     if name in known:
         return name
-    near = get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
     listed = f"known: {', '.join(known)}" if len(known) <= 40 else f"{len(known)} others are known"
+    hint = f"did you mean {near!r}? " if (near := nearest(str(name), known)) else ""
     raise InputError(f"unknown {what} {name!r}; {hint}{listed}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the one of `known` that is nearest to `name` by spelling, None where none is near."""
+    written = {each.lower(): each for each in known}
+    return next((written[each] for each in get_close_matches(name.lower(), written, n=1, cutoff=0.6)), None)
 
 
 def check_choices(settings: Any) -> None:

@@ -3,9 +3,12 @@
 Nothing is pickled: weights and optimizer state are safetensors, everything else is JSON or TOML.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,13 +16,12 @@ from pathlib import Path
 from secrets import token_hex
 from typing import IO, Any
 
-import torch
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from fastbat.errors import InputError
+from fastbat.lazy import Tensor, torch
+
+BACKSLASH = r"a backslash within double quotes starts an escape: write C:/data, or 'C:\data' in single quotes"
 
 
 @contextmanager
@@ -38,6 +40,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write `tensors` and the JSON metadata `about`, with a SHA-256 over both, to a safetensors file."""
+    from safetensors.torch import save
+
     stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(about, sort_keys=True)
     with replacing(path) as file:
@@ -68,8 +72,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     Raises InputError where it is missing, truncated or altered.
     """
-    if not path.is_file():
-        raise InputError(f"no file {str(path)!r}; name a run directory or a file of weights")
+    check_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             meta = file.metadata() or {}
@@ -81,14 +84,38 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, meta
 
 
+def check_file(path: Path) -> None:
+    """Raise InputError where there is no file `path`."""
+    if not path.is_file():
+        raise InputError(f"no file {str(path)!r}; name a run directory or a file of weights")
+
+
 def read_toml(path: Path) -> dict[str, Any]:
-    """Return the table of a TOML file; raises InputError where it is missing or not TOML."""
+    """Return the table of a TOML file; raises InputError where it is missing, not TOML, or a path in it is garbled."""
+    text = ""
     try:
-        return tomllib.loads(path.read_text())
+        text = path.read_bytes().decode("utf-8-sig")
+        table = tomllib.loads(text)
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{str(path)!r} is not text in UTF-8; save it as UTF-8") from error
     except ValueError as error:
-        raise InputError(f"{str(path)!r} is not TOML: {error}") from error
+        at = re.search(r"at line (\d+)", str(error))
+        escapes = at is not None and "\\" in text.split("\n")[int(at[1]) - 1]
+        raise InputError(f"{str(path)!r} is not TOML: {error}{f'; {BACKSLASH}' if escapes else ''}") from error
+    for value in strings(table):
+        if re.search(r"[\x00-\x1f]", value):
+            raise InputError(f"{value!r} in {str(path)!r} holds a control character; {BACKSLASH}")
+    return table
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Yield every string within a TOML value."""
+    if isinstance(value, str):
+        yield value
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from strings(each)
 
 
 def check_writable(folder: Path) -> None:
@@ -105,6 +132,8 @@ def check_writable(folder: Path) -> None:
 @contextmanager
 def locked(folder: Path, doing: str, name: str = ".lock") -> Iterator[None]:
     """Make `folder` and hold it for this process alone; raises InputError where another process is `doing` in it."""
+    from filelock import FileLock, Timeout
+
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / name, timeout=0)
     try:

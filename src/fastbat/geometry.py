@@ -1,12 +1,12 @@
 """The constraint set of a perturbation, Eq. 9: C(x) = {d : |d| <= eps, 0 <= x + d <= 1}, coordinate by coordinate."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
-from torch import Tensor
-
 from fastbat.errors import InputError
+from fastbat.lazy import Tensor, torch
 from fastbat.randomness import uniform_like
 
 TOLERANCE = 1e-7  # a coordinate nearer to a face than this counts as on it
@@ -54,6 +54,7 @@ def check_eps(eps: float) -> None:
     if not 0 < eps <= 1:
         raise InputError(
             f"eps is {eps * 255:g}/255; it must lie above 0 and at most at 255/255, the range of the images"
+            + (f" (in Python it is on the [0, 1] scale: {eps:g}/255)" if 1 < eps <= 255 and eps == round(eps) else "")
         )
 
 

@@ -8,11 +8,12 @@ Conjugate gradients over the whole batch, since BatchNorm in train mode couples 
 positive: where a direction of curvature <= 0 shows, the system is no minimum's, and the Hessian-free w is returned.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from fastbat.lazy import Tensor, torch
 
 
 @dataclass(frozen=True)

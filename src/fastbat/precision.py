@@ -1,5 +1,6 @@
 """bf16 where it pays: a model's forward pass under autocast; losses, boxes and comparisons stay float32."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +27,8 @@ def has_bf16(device: torch.device) -> bool:
     """Say whether `device` multiplies in bf16 itself; elsewhere it is emulated, and slow."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.9, which knows of one kind alone
+        return bool(torch.cpu._is_avx512_bf16_supported())
     return any(there and name.endswith("bf16") for name, there in torch.cpu.get_capabilities().items())
 
 
@@ -51,13 +54,23 @@ def ieee_float32() -> Iterator[None]:
 def _products() -> str | None:
     """Return what torch's older switch for products says; None where the newer ones gainsay it, and it is mute."""
     try:
-        return torch.get_float32_matmul_precision()
+        with _unwarned():
+            return torch.get_float32_matmul_precision()
     except RuntimeError:
         return None
 
 
 def _switch(products: str | None, convolutions: bool) -> None:
     """Set torch's older switches, too: torch.compile reads them, and they may not contradict the newer ones."""
-    if products:
-        torch.set_float32_matmul_precision(products)
-    torch.backends.cudnn.allow_tf32 = convolutions
+    with _unwarned():
+        if products:
+            torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Let torch 2.9 not warn of its older switches within the block: its own compiler reads them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Please use the new API settings", UserWarning)
+        yield

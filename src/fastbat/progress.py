@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import Progress
 
 Show = Callable[[float, str], None]  # show(share done in [0, 1], what is being done)
 
@@ -20,6 +19,8 @@ def bar(text: str) -> Iterator[Show]:
     if not console.is_terminal:
         yield _line_now_and_then()
         return
+    from rich.progress import Progress
+
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(text, total=1.0)
         yield lambda share, text: progress.update(task, completed=share, description=text)

@@ -8,11 +8,11 @@ So a resumed run, another batch size in evaluation, or another way of cutting th
 undisturbed process gives.
 """
 
+from __future__ import annotations
+
 import zlib
 
-import numpy as np
-import torch
-from torch import Tensor
+from fastbat.lazy import Tensor, np, torch
 
 
 def generator(*key: int | str) -> np.random.Generator:

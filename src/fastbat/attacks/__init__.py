@@ -1,7 +1,14 @@
 """Attacks on an Linf budget: the input gradient they climb, PGD, and the parts of AutoAttack."""
 
-from fastbat.attacks.ensemble import PARTS, autoattack_part, standard_parts
-from fastbat.attacks.gradient import input_gradient
-from fastbat.attacks.pgd import pgd
+from typing import TYPE_CHECKING
+
+from fastbat.lazy import export_lazily
+
+if TYPE_CHECKING:
+    from fastbat.attacks.ensemble import PARTS, autoattack_part, standard_parts
+    from fastbat.attacks.gradient import input_gradient
+    from fastbat.attacks.pgd import pgd
 
 __all__ = ["PARTS", "autoattack_part", "input_gradient", "pgd", "standard_parts"]
+
+export_lazily(__name__)

@@ -1,11 +1,12 @@
 """The first layer of a network alone: its output in a full pass, and passes that end behind it (YOPO)."""
 
+from __future__ import annotations
+
 from contextlib import ExitStack
 from typing import Any
 
-from torch import Tensor, nn
-
 from fastbat.errors import InputError
+from fastbat.lazy import Tensor, nn
 
 
 def run_and_keep(model: nn.Module, x: Tensor) -> tuple[Tensor, nn.Module, Tensor]:

@@ -1,13 +1,12 @@
 """g(d) = grad_d of the summed objective = -grad_d l_atk; with the default, CE, l_atk = -l_tr (Sec. 3)."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-import torch
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-
 from fastbat.attacks.objective import Objective, cross_entropy
+from fastbat.lazy import Tensor, nn, torch
 
 
 def input_gradient(
@@ -45,4 +44,6 @@ def held(model: nn.Module) -> Iterator[None]:
 
 def twice_differentiable() -> AbstractContextManager[None]:
     """Keep attention within the block off its fused kernels, which have no second derivative."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
     return sdpa_kernel(SDPBackend.MATH)

@@ -1,9 +1,11 @@
 """Attacks that are made in eval mode while the model is being trained (TRADES, ATTA, BACKSMOOTH)."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
+from fastbat.lazy import nn
 
 
 @contextmanager

@@ -6,13 +6,12 @@ margin  -(z_y - max_{k != y} z_k)                   of the logits; blind to how 
 dlr  -(z_y - max_{k != y} z_k) / (z_(1) - z_(3))    of the sorted logits (Croce & Hein, 2020)
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
 from fastbat.errors import InputError
+from fastbat.lazy import F, Tensor, torch
 
 Objective = Callable[[Tensor, Tensor], Tensor]  # (logits (B, K), labels (B,)) -> 0-d
 

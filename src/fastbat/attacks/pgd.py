@@ -3,11 +3,12 @@
 Where g is not a number d stays.
 """
 
-from torch import Tensor, nn
+from __future__ import annotations
 
 from fastbat.attacks.gradient import input_gradient
 from fastbat.attacks.objective import Objective, cross_entropy
 from fastbat.geometry import Box
+from fastbat.lazy import Tensor, nn
 
 
 def pgd(

@@ -1,6 +1,13 @@
 """Audit: from any model on disk, whoever trained it, to a record of how robust it is."""
 
-from fastbat.audit.audit import diagnose_target, evaluate_target
-from fastbat.audit.target import Origin
+from typing import TYPE_CHECKING
+
+from fastbat.lazy import export_lazily
+
+if TYPE_CHECKING:
+    from fastbat.audit.audit import diagnose_target, evaluate_target
+    from fastbat.audit.origin import Origin
 
 __all__ = ["Origin", "diagnose_target", "evaluate_target"]
+
+export_lazily(__name__)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from fastbat.audit.origin import Origin
 from fastbat.audit.subject import opened
-from fastbat.audit.target import Origin
 from fastbat.errors import InputError
 from fastbat.evaluation import Evaluation, diagnose, evaluate, loss_landscape
 from fastbat.files import append_record, check_writable, replacing

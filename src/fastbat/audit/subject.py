@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from fastbat.audit.target import WEIGHTS, Origin, check_form, described, undescribed
+from fastbat.audit.origin import WEIGHTS, Origin, check_form
+from fastbat.audit.target import described, undescribed
 from fastbat.data import ImageSet, load_test
 from fastbat.errors import InputError
 from fastbat.training import Run

@@ -4,23 +4,31 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fastbat.audit import Origin, diagnose_target, evaluate_target
-from fastbat.audit.target import numbers
+from fastbat.audit.check import check_target
+from fastbat.audit.origin import Origin, numbers
 from fastbat.cli.listing import print_json
-from fastbat.errors import InputError, choose
-from fastbat.evaluation import ATTACKS, Evaluation
-from fastbat.evaluation.check import check_request
-from fastbat.evaluation.search import Precision
-from fastbat.processes import rank, start_processes
+from fastbat.errors import InputError
+from fastbat.evaluation.request import (
+    Precision,
+    attacks_of,
+    budgets_of,
+    check_new_file,
+    check_seed,
+    check_surrogates,
+    whole,
+)
 from fastbat.progress import say
 from fastbat.training import Checkpoint, export_model
+
+if TYPE_CHECKING:
+    from fastbat.evaluation import Evaluation
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,7 @@ class Request:
     def arguments(self) -> dict[str, Any]:
         """Return what `evaluate_target` is asked for; InputError where a list is none, or an attack is unknown."""
         eps = None if self.eps is None else [number / 255 for number in numbers("eps", self.eps)]
-        attacks = [choose("attack", name.strip(), ATTACKS) for name in self.attacks.split(",")]
-        return vars(self) | {"eps": eps, "attacks": attacks, "surrogates": named(self.surrogates)}
+        return vars(self) | {"eps": eps, "attacks": attacks_of(self.attacks), "surrogates": named(self.surrogates)}
 
 
 def evaluate_command(
@@ -83,6 +90,11 @@ def evaluate_command(
     json
         Print one JSON object instead of a table.
     """
+    check_evaluation(request=request)
+    check_target(target, checkpoint, origin, request.data_dir)
+    from fastbat.audit import evaluate_target
+    from fastbat.processes import rank, start_processes
+
     start_processes()
     result = evaluate_target(target, checkpoint, origin=origin, **request.arguments())
     if rank() == 0:
@@ -91,9 +103,16 @@ def evaluate_command(
 
 def check_evaluation(*, request: Request = Request(), **others: Any) -> None:
     """Raise InputError where `fastbat evaluate` with these arguments would be refused before it opens its target."""
-    how, names = request.arguments(), ("pgd_steps", "pgd_restarts", "eot", "batch_size", "limit")
-    counts = {name: how[name] for name in names if how[name] is not None}
-    check_request(how["eps"] or [8 / 255], how["attacks"], counts, request.seed, how["surrogates"])
+    how = request.arguments()
+    for name in ("pgd_steps", "pgd_restarts", "eot", "batch_size", "limit"):
+        if how[name] is not None:
+            whole(name, how[name])
+    if how["eps"] is not None:
+        budgets_of(how["eps"])
+    check_seed(request.seed)
+    check_surrogates(how["attacks"], how["surrogates"])
+    if request.save_adversarial is not None:
+        check_new_file(request.save_adversarial)
 
 
 def named(targets: str | None) -> dict[str, str]:
@@ -110,7 +129,7 @@ def last_name(target: str) -> str:
     return re.sub(r"[^\w.+-]", "-", Path(target).stem if Path(target).is_file() else Path(target).name)
 
 
-def show(result: Evaluation) -> None:
+def show(result: "Evaluation") -> None:
     """Print one evaluation of a target: its table, then flags and notes, a line each."""
     about = result.settings
     epoch = "" if about["epoch"] is None else f", epoch {about['epoch']}"
@@ -164,6 +183,9 @@ def diagnose_command(
     device
         cpu, cuda, or auto: cuda where there is one.
     """
+    check_target(target, checkpoint, origin, data_dir)
+    from fastbat.audit import diagnose_target
+
     found = diagnose_target(
         target, out, checkpoint, origin=origin, eps=None if eps is None else eps / 255, limit=limit, image=image,
         examples=examples, data_dir=data_dir, device=device, seed=seed,

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fastbat.data import DATASETS
-from fastbat.evaluation import ATTACKS
+from fastbat.evaluation.request import ATTACKS
 from fastbat.methods import METHODS
 from fastbat.models import FOREIGN, MODELS, Architecture
 

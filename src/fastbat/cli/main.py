@@ -3,26 +3,23 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Any, get_type_hints
+from typing import Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnknownOptionError, UnusedCliTokensError
 from cyclopts.config import Dict
 
-from fastbat.cli.evaluate import Request, check_evaluation, diagnose_command, evaluate_command, export_command
+from fastbat.cli.config import adapted, left_out, read_config, refuse_unknown, source
+from fastbat.cli.evaluate import check_evaluation, diagnose_command, evaluate_command, export_command
 from fastbat.cli.listing import list_command
-from fastbat.cli.train import (
-    DEFAULT_METHOD,
-    configure,
-    peek,
-    read_config,
-    refuse_fractions,
-    refuse_stale,
-    train_command,
-)
-from fastbat.errors import DivergedError, InputError, choose, no_memory
+from fastbat.cli.tokens import flags_of, peek, refuse_fractions, refuse_repeated, refuse_switches
+from fastbat.cli.train import configure, train_command
+from fastbat.errors import DivergedError, InputError, choose, nearest, no_memory
 from fastbat.methods import METHODS, Method
 from fastbat.progress import say
 from fastbat.training import Run, Settings
+from fastbat.training.settings import METHOD
+
+NO_NEGATIVES = Parameter(negative=())  # --flip=false, not --no-flip
 
 
 def main(tokens: Sequence[str] | None = None) -> None:
@@ -31,7 +28,7 @@ def main(tokens: Sequence[str] | None = None) -> None:
     try:
         build_app(tokens)(tokens, exit_on_error=False, print_error=False)
     except (InputError, DivergedError, CycloptsError) as error:
-        fail(" ".join(str(error).split()), 2)
+        fail(one_line(error), 2)
     except OSError as error:
         what = f"{error.filename or 'a file'}: {error.strerror or error}"
         fail(f"{what}; check its folder, its rights and the free space", 2)
@@ -61,31 +58,51 @@ def fail(line: str, status: int) -> None:
     sys.exit(status)
 
 
+def one_line(error: Exception) -> str:
+    """Return the text of an error in one line; an unknown option is answered with the nearest one by spelling."""
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return f"{error.unused_tokens[0]!r} belongs to no flag; put a value with blanks in quotes"
+    if not isinstance(error, UnknownOptionError) or error.token.source != "cli":
+        return " ".join(str(error).split())
+    unknown = (error.token.keyword or error.token.value).partition("=")[0]
+    near = nearest(unknown.lstrip("-"), [name.lstrip("-") for name in flags_of(error.argument_collection)])
+    return f"Unknown option: {unknown}." + (f" Did you mean --{near}?" if near else "")
+
+
 def build_app(tokens: Sequence[str]) -> App:
-    """Return the command line; `train` has the flags of the method that `tokens` or the configuration file name."""
+    """Return the command line; `train` has the flags of the method that `tokens` or the configuration file name.
+
+    Raises InputError where `tokens` or the file say what the parser would take for something else.
+    """
+    refuse_repeated(tokens)
     training = tokens[:1] == ["train"]
-    config = read_config(tokens) if training else {}
-    method = (peek(tokens, "--method") or config.get("method")) if training else None
-    method = choose("method", str(method or DEFAULT_METHOD), METHODS)
-    refuse_stale(tokens, config, method)
-    commands = (METHODS[method], Settings) if training else (Request, diagnose_command)
-    refuse_fractions(tokens, config, {name: hint for each in commands for name, hint in get_type_hints(each).items()})
+    given = read_config(tokens) if training else {}
+    named = peek(tokens, "--method") if training else None
+    method = choose("method", str(named or given.get("method", METHOD)), METHODS)
+    config = adapted(tokens, given, method)
     from fastbat.cli.suite import suite  # here, for it checks its table with `check_command`
 
     app = App(
         name="fastbat",
         help="Fast adversarial training by bi-level optimization, and honest evaluation of what it gives.",
-        config=Dict(config, use_commands_as_keys=False, source=peek(tokens, "--config") or "config.toml"),
-        default_parameter=Parameter(negative=()),
+        config=Dict(config, use_commands_as_keys=False, source=str(source(tokens) if training else None)),
+        default_parameter=NO_NEGATIVES,
         result_action="return_none",
         suppress_keyboard_interrupt=False,
     )
-    app.command(train_command(method), name="train")
+    app.command(train_command(method, left_out(tokens, given, config)), name="train")
     app.command(evaluate_command, name="evaluate")
     app.command(diagnose_command, name="diagnose")
     app.command(export_command, name="export")
     app.command(suite)
     app.command(list_command, name="list")
+    app.register_install_completion_command(help="Install completion for this shell: bash, zsh, fish or PowerShell.")
+    chain, (*_, command), _ = app.parse_commands(tokens)
+    if command.default_command is not None and not chain[-1].startswith("-"):
+        arguments = command.assemble_argument_collection(default_parameter=NO_NEGATIVES)
+        refuse_unknown(config, flags_of(arguments), source(tokens))
+        refuse_switches(tokens, arguments)
+        refuse_fractions(tokens, config, arguments)
     return app
 
 
@@ -100,7 +117,8 @@ def check_command(tokens: Sequence[str]) -> None:
 
 def configure_command(tokens: Sequence[str]) -> tuple[Method, Settings]:
     """Return the method and the settings of a command line of `fastbat train`."""
-    return configure(**parse(tokens))
+    method, settings = configure(**parse(tokens))
+    return method, settings.resolved(method)
 
 
 def parse(tokens: Sequence[str]) -> dict[str, Any]:
@@ -108,5 +126,5 @@ def parse(tokens: Sequence[str]) -> dict[str, Any]:
     try:
         _, bound, _ = build_app(tokens).parse_args(tokens, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        raise InputError(" ".join(str(error).split())) from error
+        raise InputError(one_line(error)) from error
     return dict(bound.arguments)

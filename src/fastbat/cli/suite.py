@@ -4,6 +4,7 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cyclopts import App
 from rich.box import SIMPLE_HEAD
@@ -12,7 +13,10 @@ from rich.table import Table
 
 from fastbat.cli.listing import print_json
 from fastbat.cli.main import check_command, configure_command
-from fastbat.suite import Cost, Row, estimate, read_trials, run_suite, status
+from fastbat.suite import Row, check_all, flags, read_trials, run_suite, status
+
+if TYPE_CHECKING:
+    from fastbat.suite import Cost
 
 suite = App(name="suite", help="Tables of trials: run, looked at, estimated.")
 
@@ -81,8 +85,12 @@ def estimate_command(file: Path, /, *, data_dir: Path | None = None, json: bool 
     json
         Print one JSON object instead of a table.
     """
-    extra = [] if data_dir is None else [f"--data-dir={data_dir}"]
-    costs = estimate(read_trials(file), lambda flags: configure_command(["train", *flags, *extra]))
+    extra = {} if data_dir is None else {"data_dir": data_dir}
+    trials = read_trials(file)
+    check_all(trials, Path(), check_command, extra)
+    from fastbat.suite import estimate
+
+    costs = estimate(trials, lambda given: configure_command(["train", *given, *flags(extra)]))
     hours = sum(cost.hours for cost in costs)
     if json:
         print_json({"trials": [asdict(cost) | {"hours": cost.hours} for cost in costs], "hours": hours})
@@ -90,7 +98,7 @@ def estimate_command(file: Path, /, *, data_dir: Path | None = None, json: bool 
         Console().print(cost_table(costs, f"{hours:.0f} hours at most: what is broken leaves"))
 
 
-def cost_table(costs: list[Cost], caption: str) -> Table:
+def cost_table(costs: list["Cost"], caption: str) -> Table:
     """Return the table of an estimate."""
     table = Table("trial", "steps", "ms a step", "training, h", "evaluation, h", caption=caption)
     for cost in costs:

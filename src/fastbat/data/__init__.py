@@ -1,12 +1,21 @@
 """Data sets -> Batch(x, y, index, view): decoded once and kept as bytes, or streamed; augmented in batches."""
 
-from fastbat.data.batch import Batch, View
-from fastbat.data.images import Images, fingerprint, unit
-from fastbat.data.loader import Loader
-from fastbat.data.registry import DATASETS, DatasetCard, Splits, dataset_card, load, load_test
-from fastbat.data.stream import ImageSet, Phase, Stream
+from typing import TYPE_CHECKING
+
+from fastbat.lazy import export_lazily
+
+if TYPE_CHECKING:
+    from fastbat.data.batch import Batch, View
+    from fastbat.data.cards import DATASETS, DatasetCard, Phase, dataset_card
+    from fastbat.data.images import Images, fingerprint, unit
+    from fastbat.data.loader import Loader
+    from fastbat.data.registry import Splits, load, load_test
+    from fastbat.data.source import check_source
+    from fastbat.data.stream import ImageSet, Stream
 
 __all__ = [
     "DATASETS", "Batch", "DatasetCard", "ImageSet", "Images", "Loader", "Phase", "Splits", "Stream", "View",
-    "dataset_card", "fingerprint", "load", "load_test", "unit",
+    "check_source", "dataset_card", "fingerprint", "load", "load_test", "unit",
 ]  # fmt: skip
+
+export_lazily(__name__)

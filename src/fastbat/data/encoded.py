@@ -98,9 +98,6 @@ def on_disk(folder: Path, name: str | None, mixed: bool, split: str) -> Source |
     """Return a split in `folder`, if it is there: folders of classes, or parquet files of the data set `name`."""
     import datasets
 
-    if not folder.is_dir():
-        holds = f"{name}-train.parquet" if name else "train/CLASS/*.jpg or train.parquet"
-        raise InputError(f"data_dir {str(folder)!r} is not a folder; it should hold {holds}")
     if classes := _folders(folder / "train") or _folders(folder / split):
         return _class_folders(folder, split, classes) if _folders(folder / split) else None
     files = _parquet_files(folder, split, name)

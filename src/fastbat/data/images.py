@@ -1,10 +1,11 @@
 """Decoded images in memory: uint8, with labels, class names and a fingerprint."""
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
+from fastbat.lazy import Tensor, torch
 
 
 @dataclass(frozen=True)
@@ -24,19 +25,19 @@ class Images:
         """1 for grey images, 3 for colour."""
         return self.pixels.shape[1]
 
-    def slice(self, start: int, stop: int | None) -> "Images":
+    def slice(self, start: int, stop: int | None) -> Images:
         """Return images start..stop, in order; the fingerprint stays that of the whole set."""
         return replace(self, pixels=self.pixels[start:stop], labels=self.labels[start:stop])
 
-    def take(self, which: Tensor) -> "Images":
+    def take(self, which: Tensor) -> Images:
         """Return the images where `which` (N,) is true, in order; the fingerprint stays that of the whole set."""
         return replace(self, pixels=self.pixels[which], labels=self.labels[which])
 
-    def to(self, device: torch.device) -> "Images":
+    def to(self, device: torch.device) -> Images:
         """Return the same images on `device`."""
         return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device))
 
-    def decoded(self) -> "Images":
+    def decoded(self) -> Images:
         """Return these images themselves; a streamed set gives its own, decoded."""
         return self
 

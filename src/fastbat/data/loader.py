@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from fastbat.data.batch import Batch, View
+from fastbat.data.cards import Phase
 from fastbat.data.images import Images, sent, unit
-from fastbat.data.stream import Decoder, ImageSet, Phase
+from fastbat.data.stream import Decoder, ImageSet
 from fastbat.randomness import generator
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from fastbat.data.cards import Phase
 from fastbat.data.crop import centre, random_part, resized
 from fastbat.data.encoded import Encoded
 from fastbat.data.images import Images
@@ -27,16 +28,6 @@ from fastbat.randomness import generator
 RESIZE, CROP = 256, 224  # of evaluation
 AT_ONCE = 64  # images decoded between two looks at the progress
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@dataclass(frozen=True)
-class Phase:
-    """The epochs of one image size, in a training with progressive sizes."""
-
-    until: float  # the share of all epochs after which it ends
-    resize: int | None  # pixels of the shorter side before the crop; None: as stored
-    crop: int  # side of the images trained on, pixels
-    batch: float  # images a step, in batch sizes
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,21 @@
 """Evaluation: how robust any classifier is, with how much certainty, and whether the number smells."""
 
-from fastbat.evaluation.alignment import gradient_alignment
-from fastbat.evaluation.diagnose import Diagnosis, diagnose
-from fastbat.evaluation.evaluate import evaluate
-from fastbat.evaluation.flags import RedFlag
-from fastbat.evaluation.frozen import frozen
-from fastbat.evaluation.interval import paired, wilson
-from fastbat.evaluation.landscape import loss_landscape
-from fastbat.evaluation.measures import correct, robust
-from fastbat.evaluation.record import Accuracy, Evaluation
-from fastbat.evaluation.rounds import ATTACKS, Plan
+from typing import TYPE_CHECKING
+
+from fastbat.lazy import export_lazily
+
+if TYPE_CHECKING:
+    from fastbat.evaluation.alignment import gradient_alignment
+    from fastbat.evaluation.diagnose import Diagnosis, diagnose
+    from fastbat.evaluation.evaluate import evaluate
+    from fastbat.evaluation.flags import RedFlag
+    from fastbat.evaluation.frozen import frozen
+    from fastbat.evaluation.interval import paired, wilson
+    from fastbat.evaluation.landscape import loss_landscape
+    from fastbat.evaluation.measures import correct, robust
+    from fastbat.evaluation.record import Accuracy, Evaluation
+    from fastbat.evaluation.request import ATTACKS
+    from fastbat.evaluation.rounds import Plan
 
 __all__ = [
     "ATTACKS",
@@ -28,3 +34,5 @@ __all__ = [
     "robust",
     "wilson",
 ]
+
+export_lazily(__name__)

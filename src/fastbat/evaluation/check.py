@@ -1,10 +1,7 @@
-"""Bad input, found before any attack starts: each message says what was found, where, and what to do."""
+"""Images and models that cannot be evaluated, found before any attack starts."""
 
 import itertools
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Real
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,53 +9,8 @@ from torch import Tensor, nn
 
 from fastbat.attacks.ensemble import MIN_CLASSES_TARGETED, TARGETED
 from fastbat.data import ImageSet, unit
-from fastbat.errors import InputError, choose, no_memory
-from fastbat.evaluation.rounds import ATTACKS, BLACK_BOX
-from fastbat.files import check_writable
-from fastbat.geometry import check_eps
-
-
-def check_request(
-    budgets: Sequence[Any],
-    attacks: Sequence[str],
-    counts: Mapping[str, int],
-    seed: int,
-    surrogates: Iterable[str],
-) -> None:
-    """Raise InputError unless 0 < eps <= 1, every attack is known, every count is at least 1, and 0 <= seed < 2^63."""
-    if not budgets:
-        raise InputError("no eps is given; name at least one budget on the [0, 1] scale, such as 8/255")
-    for eps in budgets:
-        if not isinstance(eps, Real):  # numpy's, too
-            raise InputError(f"eps is a {type(eps).__name__}; it must be a number on the [0, 1] scale, such as 8/255")
-        check_eps(float(eps))
-    written = [f"{255 * eps:.10g}/255" for eps in budgets]
-    if len(set(written)) < len(written):
-        raise InputError(f"eps holds the same budget twice: {', '.join(written)}")
-    if not attacks:
-        raise InputError(f"no attacks are named; known: {', '.join(ATTACKS)}")
-    for attack in attacks:
-        choose("attack", attack, ATTACKS)
-    for name, count in counts.items():
-        if not isinstance(count, int) or count < 1:
-            raise InputError(f"{name} is {count}; it must be a whole number of at least 1")
-    if not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise InputError(f"seed is {seed}; it must be a whole number from 0 to 2^63 - 1")
-    if ("transfer" in attacks) != bool(surrogates):
-        have = "but no surrogates" if not surrogates else "but transfer is not among the attacks"
-        raise InputError(f"attacks are {', '.join(attacks)}, {have}; transfer needs networks to attack first")
-    for name in surrogates:
-        if not re.fullmatch(r"[\w.+-]+", name):
-            raise InputError(f"a surrogate is called {name!r}; name it with letters, digits, and _ . + -")
-
-
-def check_new_file(file: Path) -> None:
-    """Raise InputError unless `file` can be written as safetensors over nothing."""
-    if file.suffix != ".safetensors":
-        raise InputError(f"{str(file)!r} must end in .safetensors, which is what adversarial examples are saved as")
-    if file.exists():
-        raise InputError(f"{str(file)!r} exists already; name another file")
-    check_writable(file.parent)
+from fastbat.errors import InputError, no_memory
+from fastbat.evaluation.request import BLACK_BOX
 
 
 def gather(data: Any, limit: int | None) -> tuple[Tensor, Tensor]:

@@ -11,10 +11,11 @@ from fastbat.attacks import input_gradient
 from fastbat.data import unit
 from fastbat.errors import InputError
 from fastbat.evaluation.alignment import gradient_alignment
-from fastbat.evaluation.check import check_fit, check_request, first_device
+from fastbat.evaluation.check import check_fit, first_device
 from fastbat.evaluation.frozen import frozen
 from fastbat.evaluation.measures import attack, by_class, correct
 from fastbat.evaluation.probe import gradient_sizes
+from fastbat.evaluation.request import budgets_of, check_seed
 from fastbat.evaluation.rounds import Plan
 from fastbat.progress import bar
 
@@ -40,7 +41,7 @@ def diagnose(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, seed: int = 
 
     Raises InputError where model, images and budget do not fit, or the model has no gradient.
     """
-    check_request((eps,), ("clean",), {}, seed, {})
+    (eps,), seed = budgets_of(eps), check_seed(seed)
     x, y = unit(x).to(first_device(model, x)), y.to(first_device(model, x))
     with frozen(model):
         classes, white_box = check_fit(model, x, y)

@@ -1,7 +1,7 @@
 """fastbat.evaluate: standard accuracy and accuracy under attacks of any classifier, checked before and after."""
 
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,15 +16,24 @@ from fastbat.attacks.ensemble import QUERIES
 from fastbat.data import ImageSet, fingerprint, unit
 from fastbat.errors import InputError
 from fastbat.evaluation.blocks import Found, Job, Work
-from fastbat.evaluation.check import check_models, check_new_file, check_request, first_device, gather
+from fastbat.evaluation.check import check_models, first_device, gather
 from fastbat.evaluation.frozen import frozen
 from fastbat.evaluation.journal import Journal
 from fastbat.evaluation.measures import by_class
 from fastbat.evaluation.probe import enough, judge, probes
 from fastbat.evaluation.record import Accuracy, Evaluation
+from fastbat.evaluation.request import (
+    Precision,
+    attacks_of,
+    budgets_of,
+    check_new_file,
+    check_seed,
+    check_surrogates,
+    whole,
+)
 from fastbat.evaluation.rounds import TRANSFER_STEPS, Plan, expanded, label
-from fastbat.evaluation.search import Precision, climbed
-from fastbat.files import checksum, save_tensors
+from fastbat.evaluation.search import climbed
+from fastbat.files import check_writable, checksum, save_tensors
 from fastbat.processes import rank
 from fastbat.randomness import seed_torch
 
@@ -33,8 +42,8 @@ def evaluate(
     model: nn.Module,
     data: tuple[Tensor, Tensor] | ImageSet | Iterable[Any],
     *,
-    eps: float | Sequence[float],
-    attacks: Sequence[str] = ("clean", "pgd"),
+    eps: float | Iterable[float],
+    attacks: str | Iterable[str] = ("clean", "pgd"),
     pgd_steps: int = 50,
     pgd_restarts: int = 10,
     surrogates: Mapping[str, nn.Module] | None = None,
@@ -64,19 +73,22 @@ def evaluate(
     Raises InputError before any attack: images not finite or outside [0, 1], labels outside the classes, a model that
     does not take the images, eps outside (0, 1], an unknown attack, counts below 1.
     """
-    attacks = (attacks,) if isinstance(attacks, str) else tuple(dict.fromkeys(attacks))
-    budgets: tuple[float, ...] = tuple(eps) if isinstance(eps, list | tuple) else (eps,)  # type: ignore[assignment]
-    surrogates = dict(surrogates or {})
+    attacks, budgets, seed = attacks_of(attacks), budgets_of(eps), check_seed(seed)
+    pgd_steps, pgd_restarts = whole("pgd_steps", pgd_steps), whole("pgd_restarts", pgd_restarts)
+    batch_size, eot = whole("batch_size", batch_size), whole("eot", eot)
+    limit = None if limit is None else whole("limit", limit)
+    surrogates = {} if surrogates is None else surrogates
+    check_surrogates(attacks, surrogates)
     counts = {"pgd_steps": pgd_steps, "pgd_restarts": pgd_restarts, "batch_size": batch_size, "eot": eot}
     if not isinstance(model, nn.Module):
         raise InputError(
             f"the model is a {type(model).__name__}; it must be an nn.Module, (B, C, H, W) -> (B, classes)"
         )
-    check_request(budgets, attacks, counts if limit is None else counts | {"limit": limit}, seed, surrogates)
-    budgets = tuple(float(at) for at in budgets)
     resume_in, save_adversarial = (None if path is None else Path(path) for path in (resume_in, save_adversarial))
     if save_adversarial is not None:
         check_new_file(save_adversarial)
+    if resume_in is not None:
+        check_writable(resume_in)
     with frozen(model, *surrogates.values()):
         x, y = gather(data, limit)
         num_classes, white_box = check_models(model, surrogates, x, y, attacks, class_names(data))

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from html import escape
 from typing import Any
 
+from fastbat.attacks.ensemble import MIN_CLASSES_TARGETED, PARTS
 from fastbat.evaluation.flags import RedFlag
 from fastbat.evaluation.interval import wilson
 
@@ -122,7 +123,15 @@ class Evaluation:
         flags = [f"RED FLAG {flag.name}: {flag.text}" for flag in self.red_flags]
         unjudged = [f"Red flags not judged, {reason}" for reason in self.not_judged]
         judged = any(a.eps for a in self.accuracies)
-        return flags + unjudged + ([] if flags or unjudged or not judged else ["No red flags."])
+        return self.parts() + flags + unjudged + ([] if flags or unjudged or not judged else ["No red flags."])
+
+    def parts(self) -> list[str]:
+        """Return in a line, if there is one, which parts of AutoAttack were run where some do not work."""
+        ran = self.settings["aa_parts"]
+        left = [part for part in PARTS if part not in ran]
+        if not left or all(accuracy.attack != "aa" for accuracy in self.accuracies):
+            return []
+        return [f"RA-AA: {', '.join(ran)}; {', '.join(left)} need at least {MIN_CLASSES_TARGETED} classes"]
 
     def record(self) -> dict[str, Any]:
         """Return everything as one JSON-ready object."""

@@ -27,20 +27,6 @@ from fastbat.randomness import uniform_starts
 Round = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]  # (model, x, y, image index) -> x_adv
 
 TRANSFER_STEPS = 20  # of PGD on a surrogate
-ATTACKS = {
-    "clean": "SA: accuracy on the images as they are",
-    "noise": "RA-noise: uniform noise of eps",
-    "fgsm": "RA-FGSM: one signed step of eps",
-    "pgd": "RA-PGD-K-R: K signed steps of eps / 4 from uniform starts, R restarts",
-    "pgd-highest-loss": "the same, judged by the restart of highest loss alone, as the released code does; slower",
-    "aa": "RA-AA: AutoAttack standard (apgd-ce, apgd-t, fab-t, square)",
-    "apgd-ce": "AutoAttack's APGD on cross-entropy",
-    "apgd-t": "AutoAttack's targeted APGD",
-    "fab-t": "AutoAttack's targeted FAB",
-    "square": "AutoAttack's Square: black-box, 5,000 queries",
-    "transfer": "RA-transfer: PGD-20 made on each of --surrogates; black-box",
-}
-BLACK_BOX = ("clean", "noise", "square", "transfer")  # need no gradient of the model
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """The model as attacks climb it: in bf16 where that is fast, the mean of several passes where it is random."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
@@ -9,8 +7,6 @@ from fastbat.data import unit
 from fastbat.errors import InputError, choose
 from fastbat.evaluation.check import check_fit, first_device
 from fastbat.precision import Autocast, has_bf16
-
-Precision = Literal["auto", "float32", "bf16"]
 
 
 class Search(nn.Module):

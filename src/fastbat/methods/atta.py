@@ -9,18 +9,18 @@ again in epochs 10, 20, ..., at 0.001 N(0, 1). (The authors keep the adversarial
 same.)
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
-
-import torch
-from torch import Tensor, nn
 
 from fastbat.attacks.mode import eval_mode
 from fastbat.attacks.pgd import pgd
 from fastbat.data.images import sent
 from fastbat.errors import InputError, check_choices, check_weight
 from fastbat.geometry import check_eps, step_size
+from fastbat.lazy import Tensor, nn, torch
 from fastbat.methods.method import LabelledBatch, put_back, remembered, training_loss
 from fastbat.methods.trades import trades_loss
 

@@ -5,18 +5,18 @@ d  = P(d0 + eps sign grad_d KL(f(x) || f(x + d))) at d0, in eval mode
 theta <- theta - alpha grad [ mean CE(x) + beta mean KL(f(x) || f(x + d)) ]
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-
-import torch
-from torch import Tensor, nn
 
 from fastbat.attacks.gradient import input_gradient
 from fastbat.attacks.mode import eval_mode
 from fastbat.attacks.objective import kl_from
 from fastbat.errors import InputError, check_weight
 from fastbat.geometry import Box, check_eps
+from fastbat.lazy import Tensor, nn, torch
 from fastbat.methods.method import LabelledBatch
 from fastbat.methods.trades import trades_loss
 from fastbat.randomness import uniform_like

@@ -5,15 +5,16 @@ d  = P(d0 + 1.25 eps sign g(d0))
 theta <- theta - alpha grad mean CE(x + d)
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from torch import Tensor, nn
-
 from fastbat.attacks.gradient import input_gradient
 from fastbat.errors import InputError
 from fastbat.geometry import Box, check_eps
+from fastbat.lazy import Tensor, nn
 from fastbat.methods.method import LabelledBatch, training_loss
 
 

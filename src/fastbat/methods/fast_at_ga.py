@@ -8,21 +8,19 @@ is zero are left out of the mean; where none is left there is no penalty. With w
 constant, its gradient is grad_theta <g(u), w>: of the derivative of the summed CE at u along w ("tangent").
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
-
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fastbat.attacks.gradient import input_gradient
 from fastbat.attacks.objective import cross_entropy
 from fastbat.errors import check_choices, check_weight
 from fastbat.geometry import Box, check_eps
+from fastbat.lazy import F, Tensor, nn, torch
 from fastbat.methods.method import LabelledBatch, training_loss
 from fastbat.randomness import uniform_like
-from fastbat.tangent import directional
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,8 @@ class FastATGA:
         alignment = mean_cosine(g, at_noise)
         penalty = self.mu * (1 - alignment)
         if not twice:
+            from fastbat.tangent import directional
+
             (w,) = torch.autograd.grad(penalty, at_noise)
             term = directional(model, x + noise, y, w, cross_entropy)
             penalty = penalty.detach() + (term - term.detach())

@@ -11,23 +11,21 @@ the chain rule, exactly this gradient. It differentiates twice; "tangent" does n
 second factor of <g, .> held constant, <g, u> is the derivative of the summed CE at z along u.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
-
-import torch
-from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
 
 from fastbat.attacks.gradient import input_gradient, twice_differentiable
 from fastbat.attacks.objective import Objective, cross_entropy, dlr, kl_from
 from fastbat.errors import InputError, check_choices, check_weight
 from fastbat.geometry import Box, check_eps
 from fastbat.implicit import solve
+from fastbat.lazy import Tensor, nn, torch
 from fastbat.methods.lam import resolve_lambda
 from fastbat.methods.method import LabelledBatch, put_back, remembered, training_loss
-from fastbat.tangent import directional
 
 
 @dataclass(frozen=True)
@@ -119,6 +117,8 @@ class FastBAT:
         stats["term"] is the norm of the term's gradient over that of L(d*), in the mean over ig_every batches; only
         where no gradients have come together before.
         """
+        from fastbat.tangent import directional
+
         alone = all(w.grad is None for w in model.parameters())
         delta = delta.detach().requires_grad_()
         loss = training_loss(model(batch.x + delta), batch)
@@ -130,8 +130,8 @@ class FastBAT:
         yield loss.detach() + (term - term.detach())
         added = [w.grad - first for w, first in before if w.grad is not None]
         if added:
-            rest = get_total_norm([gradient for _, gradient in before]).clamp_min(1e-30)
-            self.stats["term"] = get_total_norm(added) / rest / self.ig_every
+            rest = nn.utils.get_total_norm([gradient for _, gradient in before]).clamp_min(1e-30)
+            self.stats["term"] = nn.utils.get_total_norm(added) / rest / self.ig_every
 
     def hessian_aware(
         self, model: nn.Module, batch: LabelledBatch, delta: Tensor, interior: Tensor, objective: Objective

@@ -6,15 +6,15 @@ theta <- theta - alpha grad_theta mean CE(x + d);  d <- P(d + eps sign grad_d CE
 As in the code of Wong et al. (2020), d comes to the next minibatch as it is: its first x + d may leave [0, 1].
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
-
 from fastbat.errors import InputError
 from fastbat.geometry import Box, check_eps
+from fastbat.lazy import Tensor, nn, torch
 from fastbat.methods.method import LabelledBatch, put_back, remembered, training_loss
 
 

@@ -2,9 +2,9 @@
 
 import math
 
-import numpy as np
-
 from fastbat.errors import choose
+
+STEPS = {2: 3000, 8: 5000, 16: 2500}  # 255 a by 255 eps, of the paper
 
 
 def resolve_lambda(eps: float, source: str) -> float:
@@ -16,5 +16,7 @@ def resolve_lambda(eps: float, source: str) -> float:
     """
     if choose("lam", source, ("paper", "released")) == "released":
         return 255 / (5000 if eps <= 8 / 255 + 1e-9 else 2000)
-    steps = np.interp(math.log(eps * 255), np.log([2, 8, 16]), np.log([3000, 5000, 2500]))
-    return 255 / round(math.exp(steps), 9)
+    at = min(max(255 * eps, 2), 16)
+    low, high = (2, 8) if at <= 8 else (8, 16)
+    share = math.log(at / low) / math.log(high / low)
+    return 255 / round(math.pow(STEPS[low], 1 - share) * math.pow(STEPS[high], share), 9)

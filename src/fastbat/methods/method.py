@@ -1,12 +1,12 @@
 """What a training method is: an object that yields losses."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any, Protocol
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from fastbat.lazy import F, Tensor, nn, torch
 
 
 class LabelledBatch(Protocol):

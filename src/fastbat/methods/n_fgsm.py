@@ -4,14 +4,15 @@ n = U(-2 eps, 2 eps), clipped to the images' box;  d = n + eps sign g(n), clippe
 theta <- theta - alpha grad mean CE(x + d)
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-
-from torch import Tensor, nn
 
 from fastbat.attacks.gradient import input_gradient
 from fastbat.errors import check_weight
 from fastbat.geometry import Box, check_eps
+from fastbat.lazy import Tensor, nn
 from fastbat.methods.method import LabelledBatch, training_loss
 from fastbat.randomness import uniform_like
 

@@ -4,16 +4,16 @@ d <- P(d + step sign g(d)), k times from P(U(-eps, eps)), or from 0
 theta <- theta - alpha grad mean CE(x + d)
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
-
 from fastbat.attacks.pgd import pgd
 from fastbat.errors import InputError, check_choices
 from fastbat.geometry import Box, check_eps, step_size
+from fastbat.lazy import Tensor, nn, torch
 from fastbat.methods.method import LabelledBatch, training_loss
 
 

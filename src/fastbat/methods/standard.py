@@ -1,10 +1,11 @@
 """Standard training, no attack: theta <- theta - alpha grad mean CE(x)."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from torch import Tensor, nn
-
+from fastbat.lazy import Tensor, nn
 from fastbat.methods.method import LabelledBatch, training_loss
 
 

@@ -4,17 +4,17 @@ d <- P(d + step sign grad_d KL(f(x) || f(x + d))), k times from 0.001 N(0, 1), n
 theta <- theta - alpha grad [ mean CE(x) + beta mean KL(f(x) || f(x + d)) ]
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-
-import torch
-from torch import Tensor, nn
 
 from fastbat.attacks.mode import eval_mode
 from fastbat.attacks.objective import kl, kl_from
 from fastbat.attacks.pgd import pgd
 from fastbat.errors import InputError, check_weight
 from fastbat.geometry import check_eps, step_size
+from fastbat.lazy import Tensor, nn, torch
 from fastbat.methods.method import LabelledBatch, training_loss
 
 

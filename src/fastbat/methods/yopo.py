@@ -8,16 +8,16 @@ d = U(-eps, eps), not cut to the images' box; K times:
     backward of -H(d)                                    f0's gradients add up: 2K in all, the other layers K
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
-
 from fastbat.attacks.first_layer import run_and_keep, run_until
 from fastbat.errors import InputError
 from fastbat.geometry import Box, check_eps, step_size
+from fastbat.lazy import Tensor, nn, torch
 from fastbat.methods.method import LabelledBatch, training_loss
 from fastbat.randomness import uniform_like
 

@@ -1,19 +1,22 @@
 """A network by name, behind its normalisation."""
 
+from __future__ import annotations
+
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch import nn
-
 from fastbat.errors import InputError, choose
+from fastbat.lazy import lazy_function, nn
 from fastbat.models.cnn import cnn
 from fastbat.models.foreign import FOREIGN, foreign, resnet50
-from fastbat.models.normalize import Normalize
-from fastbat.models.preact_resnet import bottleneck_resnet, preact_resnet
-from fastbat.models.wide_resnet import released_wide_resnet, wide_resnet
+
+preact_resnet = lazy_function("fastbat.models.preact_resnet", "preact_resnet")
+bottleneck_resnet = lazy_function("fastbat.models.preact_resnet", "bottleneck_resnet")
+wide_resnet = lazy_function("fastbat.models.wide_resnet", "wide_resnet")
+released_wide_resnet = lazy_function("fastbat.models.wide_resnet", "released_wide_resnet")
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Architecture:
 
 
 # of the paper's Table 11; the softplus is log(1 + exp(10 x)) / 10
-ACTIVATIONS = {"relu": nn.ReLU, "softplus": partial(nn.Softplus, 10), "swish": nn.SiLU}
+ACTIVATIONS = {"relu": lambda: nn.ReLU(), "softplus": lambda: nn.Softplus(10), "swish": lambda: nn.SiLU()}
 SHAPE = ("width", "activation", "stem", "dropout", "shortcut")  # the settings that a network may take
 SHORTCUTS = ("raw", "preact")
 RELU = {"activation": "relu"}
@@ -103,6 +106,8 @@ def build_model(
     network's own. `mean` and `std` have a number per channel and so fix C. Weights come from torch's global generator.
     Raises InputError for an unknown name, a setting the network does not take, or one out of its range.
     """
+    from fastbat.models.normalize import Normalize
+
     settings = resolve_model(name, width=width, activation=activation, stem=stem, dropout=dropout, shortcut=shortcut)
     for what, size in {"width": settings["width"], "num_classes": num_classes}.items():
         if size is not None and size < 1:

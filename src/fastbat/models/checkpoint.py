@@ -1,13 +1,14 @@
 """Weights on disk that say what they are: safetensors with the model's description as JSON metadata."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from fastbat.errors import InputError
 from fastbat.files import load_tensors, save_tensors
+from fastbat.lazy import nn
 from fastbat.models.build import as_of_now, build_model
 
 

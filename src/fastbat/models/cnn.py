@@ -1,8 +1,10 @@
 """A small convolutional network for small images (the embedded digits are 8x8)."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
-from torch import nn
+from fastbat.lazy import nn
 
 
 def cnn(*, num_classes: int, width: int, channels: int, activation: Callable[[], nn.Module]) -> nn.Module:

@@ -1,17 +1,20 @@
 """Networks of others, with random weights: torchvision's and timm's classifiers by name, the user's own code."""
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from fastbat.errors import InputError, choose
-from fastbat.models.normalize import Normalize
+from fastbat.lazy import nn
 from fastbat.progress import say
+
+if TYPE_CHECKING:
+    from fastbat.models.normalize import Normalize
 
 FOREIGN = {
     "torchvision/NAME": "any classifier of torchvision, such as torchvision/resnet18; random weights",
@@ -46,6 +49,8 @@ def timm(name: str) -> Any:
 
 def pretrained(name: str) -> tuple[nn.Module, Normalize]:
     """Return the network timm/NAME with timm's own weights, which are downloaded, and its normalisation."""
+    from fastbat.models.normalize import Normalize
+
     library = timm(name)
     chosen = choose("timm model", name.partition("/")[2].partition(".")[0], library.list_models())
     try:

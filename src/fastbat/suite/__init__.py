@@ -1,8 +1,15 @@
 """Suites: tables of trials, each trial a training run and its evaluations in processes of their own."""
 
-from fastbat.suite.estimate import Cost, estimate
-from fastbat.suite.runner import run_suite
-from fastbat.suite.status import Row, status
-from fastbat.suite.trials import read_trials
+from typing import TYPE_CHECKING
 
-__all__ = ["Cost", "Row", "estimate", "read_trials", "run_suite", "status"]
+from fastbat.lazy import export_lazily
+
+if TYPE_CHECKING:
+    from fastbat.suite.estimate import Cost, estimate
+    from fastbat.suite.runner import check_all, run_suite
+    from fastbat.suite.status import Row, status
+    from fastbat.suite.trials import flags, read_trials
+
+__all__ = ["Cost", "Row", "check_all", "estimate", "flags", "read_trials", "run_suite", "status"]
+
+export_lazily(__name__)

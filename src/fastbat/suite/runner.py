@@ -20,10 +20,9 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any
 
-import torch
-
 from fastbat.errors import InputError
 from fastbat.files import append_record, locked, read_records, read_safetensors, write_records
+from fastbat.lazy import torch
 from fastbat.progress import say
 from fastbat.suite.trials import Trial, flags, read_trials
 from fastbat.training import Run
@@ -45,7 +44,8 @@ class Children:
     def __init__(self, jobs: int) -> None:
         self.running: set[Popen[str]] = set()
         self.ended = False
-        self.environment = os.environ | {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))}
+        share = {} if jobs == 1 else {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))}
+        self.environment = os.environ | share
 
     def execute(self, arguments: Sequence[str], log: Path) -> str:
         """Run `fastbat` with `arguments`, its stderr added to `log`; return its stdout, or raise ChildError."""

@@ -1,9 +1,16 @@
 """Training: a method, a data set and a schedule -> a run directory that can be repeated, resumed and exported."""
 
-from fastbat.training.export import export_model
-from fastbat.training.machine import pick_device
-from fastbat.training.run import CHECKPOINTS, Checkpoint, Run
-from fastbat.training.settings import Settings
-from fastbat.training.trainer import train
+from typing import TYPE_CHECKING
 
-__all__ = ["CHECKPOINTS", "Checkpoint", "Run", "Settings", "export_model", "pick_device", "train"]
+from fastbat.lazy import export_lazily
+
+if TYPE_CHECKING:
+    from fastbat.training.export import export_model
+    from fastbat.training.machine import pick_device
+    from fastbat.training.run import CAUSES, CHECKPOINTS, Checkpoint, Run
+    from fastbat.training.settings import Settings
+    from fastbat.training.trainer import train
+
+__all__ = ["CAUSES", "CHECKPOINTS", "Checkpoint", "Run", "Settings", "export_model", "pick_device", "train"]
+
+export_lazily(__name__)

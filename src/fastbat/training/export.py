@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import torch
-
 from fastbat.errors import InputError
 from fastbat.files import replacing
+from fastbat.lazy import torch
 from fastbat.models import load_model, save_model
 from fastbat.training.run import Run
 

@@ -1,11 +1,13 @@
 """The device a run is on: by name, its clock, its memory."""
 
+from __future__ import annotations
+
+import re
 import resource
 import sys
 
-import torch
-
 from fastbat.errors import InputError
+from fastbat.lazy import torch
 
 
 def pick_device(name: str) -> torch.device:
@@ -19,6 +21,14 @@ def pick_device(name: str) -> torch.device:
         return device
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {name!r} is not to be had here; say cpu, cuda or auto") from error
+
+
+def check_device(name: str) -> None:
+    """Raise InputError where there is no device called `name`; what needs no look at the machine is known at once."""
+    if not re.fullmatch(r"auto|(cpu|cuda)(:\d+)?", name):
+        raise InputError(f"device {name!r} is not to be had here; say cpu, cuda or auto")
+    if name.startswith("cuda"):
+        pick_device(name)
 
 
 def synchronize(device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""How a training step runs on its device: chosen by what was measured on a CPU (LOG.md), and said in one line.
+"""How a training step runs on its device: chosen by what was measured on a CPU (docs/log), and said in one line.
 
 precision   bf16 where the device multiplies in it, and does so rightly (bf16.py); elsewhere it is emulated, and slow
 layout      channels-last: convolutions in bf16 and BatchNorm are fastest there; not where a method differentiates
@@ -20,9 +20,9 @@ from fastbat.methods import Method
 from fastbat.models import MODELS
 from fastbat.precision import has_bf16
 from fastbat.tangent import Dual, NoRule, compiled, compiled_apart, push
+from fastbat.training.fit import twice
 
 ONEDNN_BLOCK = 16  # channels; 8 without AVX512, where the fault was seen
-TANGENT = ("ig_mode", "penalty")  # settings that can be so, of methods that differentiate twice
 
 
 def pick_precision(device: torch.device) -> str:
@@ -53,28 +53,6 @@ def pace(
     usual = "the usual layout: the method differentiates twice" if twice(method) else "the usual layout"
     shown = "channels-last, where convolutions are faster" if layout is torch.channels_last else usual
     return f"training in {precision} on {device}, {why}; {shown}"
-
-
-def twice(method: Method) -> bool:
-    """Say whether the backward pass of `method` goes through a gradient."""
-    return getattr(method, "differentiates_twice", False)
-
-
-def check_pace(method: Method, accumulate: int, compile: bool) -> None:
-    """Raise InputError where `method` cannot be run in parts of a batch, or compiled."""
-    name = type(method).__name__
-    if accumulate > 1 and getattr(method, "replays", 1) > 1:
-        raise InputError(
-            f"accumulate is {accumulate}, but {name} carries a perturbation from replay to replay of a whole batch; "
-            "take a smaller batch_size"
-        )
-    if compile and twice(method):
-        raise InputError(
-            f"compile is on, but {name} differentiates a gradient, which a compiled network cannot; leave it out"
-            + "".join(f", or take {setting} tangent" for setting in TANGENT if hasattr(method, setting))
-        )
-    if compile and getattr(method, "splits", False):
-        raise InputError(f"compile is on, but {name} stops the network behind its first layer; leave it out")
 
 
 class Compiled(nn.Module):

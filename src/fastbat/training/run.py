@@ -20,10 +20,11 @@ from fastbat.errors import InputError, choose
 from fastbat.files import read_records, read_toml, replacing
 from fastbat.methods import METHODS
 from fastbat.models import as_of_now
-from fastbat.training.settings import Settings
+from fastbat.training.settings import METHOD, Settings, describe, make_method, method_settings
 
 Checkpoint = Literal["best", "last", "best-ema", "last-ema"]
 CHECKPOINTS: tuple[str, ...] = get_args(Checkpoint)
+CAUSES = ("method", "eps", "protocol", "dataset", "model")  # settings that others follow from
 MAY_DIFFER_ON_RESUME = {"device", "data_dir", "workers"}
 
 
@@ -48,15 +49,18 @@ class Run:
         """Raise InputError where the run was started with other settings than `config`."""
         before = self.read_config()
         if names := changed(before, config):
-            was, now = before.get(names[0]), config.get(names[0])
-            raise InputError(
-                f"{str(self.path)!r} was started with {names[0]} = {was}, not {now}; "
-                "resume with its own settings, or name another --out"
-            )
+            raise self.refusal(names[0], before.get(names[0]), config.get(names[0]))
         if self.metrics.exists() and read_records(self.metrics) and not self.state.exists():
             raise InputError(
                 f"{str(self.path)!r} has finished epochs but no {self.state.name} to go on from; name another --out"
             )
+
+    def refusal(self, name: str, was: Any, now: Any) -> InputError:
+        """Return the error that the run goes on with its own settings alone."""
+        return InputError(
+            f"{str(self.path)!r} was started with {name} = {was}, not {now}; "
+            "resume with its own settings, or name another --out"
+        )
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write the settings."""
@@ -71,14 +75,25 @@ class Run:
 
 
 def changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return the names of the settings of a run that are not the same in both.
+    """Return the names of the settings of a run that are not the same in both, first those that others follow from.
 
     One that `before` lacks, such as one that an older version did not have, counts as its default.
     """
-    parts = (METHODS.get(now["method"]), Settings)
-    known = {f.name: f.default for part in parts if part for f in fields(part)}  # type: ignore[arg-type]
-    follows = {name for name in known.keys() - before.keys() if known[name] is None}  # from others, which are compared
-    return [name for name in different(known | before, now) if name in {*before, *now} - follows]
+    before = completed(before)
+    names = [name for name in different(before, now) if "auto" not in (before.get(name), now.get(name))]
+    return sorted(names, key=lambda name: CAUSES.index(name) if name in CAUSES else len(CAUSES))
+
+
+def completed(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the table of a run's settings with those that it lacks."""
+    chosen = config.get("method", METHOD)
+    if chosen not in METHODS:  # the user's own
+        return config
+    names = {f.name for f in fields(Settings)}
+    settings = Settings(**{name: value for name, value in config.items() if name in names})
+    own = {name: value for name, value in config.items() if name in method_settings(chosen)}
+    method = make_method(chosen, settings.protocol, own)
+    return config | describe(method, settings.filled(method))
 
 
 def different(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

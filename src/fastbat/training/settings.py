@@ -1,18 +1,20 @@
 """What a training run is made of, beside its method."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from fastbat.data import dataset_card
+from fastbat.data import check_source, dataset_card
 from fastbat.errors import InputError, check_choices
 from fastbat.methods import METHODS, Method
 from fastbat.models import SHAPE, resolve_model
-from fastbat.training.machine import pick_device
-from fastbat.training.pace import check_pace, pick_precision
+from fastbat.training.fit import check_pace
+from fastbat.training.machine import check_device, pick_device
 from fastbat.training.protocol import PROTOCOLS
 
+METHOD, EPS = "fast-bat", 8.0  # unless given; eps on the 0-255 scale
 FROM_0 = ("pad", "workers", "ga_images", "seed", "select_limit")  # whole numbers
 FROM_1 = ("image_size", "train_limit", "epochs", "batch_size", "accumulate",
           "select_steps", "select_restarts")  # fmt: skip
@@ -135,7 +137,26 @@ class Settings:
 
         Raises InputError where they do not go together.
         """
+        self.check(method)
+        filled = self.filled(method)
+        if self.precision != "auto":
+            return filled
+        from fastbat.training.pace import pick_precision
+
+        return replace(filled, precision=pick_precision(pick_device(self.device)))  # type: ignore[arg-type]
+
+    def check(self, method: Method) -> None:
+        """Raise InputError where these settings do not suit the method, the device or the data set."""
         check_pace(method, self.accumulate, self.compile)
+        check_device(self.device)
+        how = ("image_column", "label_column", "image_size", "pad", "rotation")
+        check_source(self.dataset, self.data_dir, **{name: getattr(self, name) for name in how})
+
+    def filled(self, method: Method) -> "Settings":
+        """Return these settings with all but the precision filled in, which depends on the device.
+
+        Raises InputError where the network does not take one.
+        """
         protocol = PROTOCOLS[self.protocol]
         of_protocol: dict[str, Any] = {
             name: getattr(protocol if getattr(self, name) is None else self, name)
@@ -143,19 +164,28 @@ class Settings:
         }
         if of_protocol["momentum_at_peak"] is not None:
             of_protocol["momentum_at_peak"] = min(of_protocol["momentum_at_peak"], self.momentum)
-        precision = pick_precision(pick_device(self.device)) if self.precision == "auto" else self.precision
         card, budget = dataset_card(self.dataset), getattr(method, "budget", {})
         model = self.model or card.model
         shape = resolve_model(model, **{name: getattr(self, name) for name in SHAPE})
         max_lr = card.max_lr * budget.get("lr_scale", 1) if self.max_lr is None else self.max_lr
         epochs = budget.get("epochs", card.epochs) if self.epochs is None else self.epochs
-        own = {
+        own: dict[str, Any] = {
             "validation": self.validation or protocol.validation.get(self.dataset),
             "weight_decay": card.weight_decay if self.weight_decay is None else self.weight_decay,
             "decay_batchnorm": card.decay_batchnorm if self.decay_batchnorm is None else self.decay_batchnorm,
         }
-        filled = {**of_protocol, **own, **shape}
-        return replace(self, model=model, **filled, max_lr=max_lr, epochs=epochs, precision=precision)  # type: ignore[arg-type]
+        return replace(self, model=model, **of_protocol, **own, **shape, max_lr=max_lr, epochs=epochs)
+
+
+def method_settings(name: str) -> set[str]:
+    """Return the names of a method's own settings."""
+    return {f.name for f in fields(METHODS[name]) if f.init}  # type: ignore[arg-type]
+
+
+def make_method(name: str, protocol: str, own: Mapping[str, Any]) -> Method:
+    """Return the method `name` with its `own` settings, eps on the 0-255 scale; lam is the protocol's unless given."""
+    lam = {"lam": PROTOCOLS[protocol].lam} if "lam" in method_settings(name) and own.get("lam") is None else {}
+    return METHODS[name](**{**own, **lam, "eps": own.get("eps", EPS) / 255})
 
 
 def describe(method: Method, settings: Settings) -> dict[str, Any]:

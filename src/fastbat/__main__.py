@@ -1,0 +1,5 @@
+"""python -m fastbat is fastbat."""
+
+from fastbat.cli.main import main
+
+main()

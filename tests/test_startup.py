@@ -1,0 +1,146 @@
+"""Starting up: what only prints, lists or refuses does not import torch; the packages export what they say."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+from types import ModuleType
+
+import pytest
+
+import fastbat
+from fastbat.methods import METHODS
+
+PACKAGES = ["", ".attacks", ".audit", ".data", ".evaluation", ".models", ".suite", ".training"]
+HEAVY = ("torch", "numpy", "datasets", "sklearn", "PIL")
+
+SUITE = (
+    '[train]\ndataset = "digits"\nmethod = ["fast-at", "trades"]\nepochs = [1, 0]\n[evaluate]\nattacks = "clean,pgd"\n'
+)
+ANSWERED = [
+    "",
+    "--help",
+    "--version",
+    *(f"list {what}{how}" for what in ("methods", "models", "datasets", "attacks") for how in ("", " --json")),
+    *(f"{command} --help" for command in ("train", "evaluate", "diagnose", "export", "suite", "suite run", "list")),
+    "train --method trades --help",
+]
+REFUSED = [
+    "trian",
+    "--bogus",
+    "train x",
+    "train --epoch 3",
+    "train --epochs many",
+    "train --epochs 2.5",
+    "train --eps 8 --eps 16",
+    "train --flip False",
+    "train --method fastbat",
+    "train --method fast-at --lam 3",
+    "train --eps 0",
+    "train --lam -1",
+    "train --momentum 2",
+    "train --dataset cifar",
+    "train --data-dir .",
+    "train --dataset folder",
+    "train --dataset cifar10 --data-dir nowhere",
+    "train --model preact18",
+    "train --model cnn --stem 7",
+    "train --device tpu",
+    "train --compile --method yopo",
+    "train --accumulate 2 --method free-at",
+    "train --config nowhere.toml",
+    "train --config suite.toml",
+    "train --out .",
+    "train --init-from nowhere.pt",
+    "train --out nowhere --resume",
+    "evaluate",
+    "evaluate nowhere",
+    "evaluate .",
+    "evaluate . --attacks clean,pdg",
+    "evaluate . --eps 8,8",
+    "evaluate . --limit 0",
+    "evaluate . --attacks transfer",
+    "evaluate . --save-adversarial x.pt",
+    "evaluate suite.toml --model cnn",
+    "diagnose nowhere --out look",
+    "export nowhere x.pt2",
+    "export . x.onnx",
+    "suite run nowhere.toml --out new",
+    "suite run suite.toml --out new",
+    "suite run suite.toml --out new --jobs 1.5",
+    "suite estimate suite.toml",
+    "suite status nowhere",
+    "list method",
+]
+PROBE = f"""
+import contextlib, io, json, sys
+from fastbat.cli import main
+import fastbat.progress
+for line in sys.stdin.read().splitlines():
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err := io.StringIO()):
+        fastbat.progress.console.file = err
+        try:
+            main(line.split())
+            status = 0
+        except SystemExit as stop:
+            status = stop.code or 0
+    print(json.dumps([line, status, err.getvalue(), [name for name in {HEAVY!r} if name in sys.modules]]))
+"""
+
+
+def python(*arguments, **how):
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True, **how)
+    return done.stdout
+
+
+def test_what_prints_lists_or_refuses_does_not_import_torch(tmp_path):
+    (tmp_path / "suite.toml").write_text(SUITE)
+    printed = python("-c", PROBE, input="\n".join([*ANSWERED, *REFUSED]), cwd=tmp_path)
+    found = {line: (status, err, imported) for line, status, err, imported in map(json.loads, printed.splitlines())}
+    assert {line: imported for line, (_, _, imported) in found.items() if imported} == {}
+    assert {line: err for line, (status, err, _) in found.items() if status == 0} == dict.fromkeys(ANSWERED, "")
+    assert [line for line, (status, _, _) in found.items() if status == 2] == REFUSED
+    assert [line for line in REFUSED if found[line][1].count("\n") != 1] == []
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["suite.toml"]
+
+
+def test_fastbat_runs_as_a_module_too():
+    assert python("-m", "fastbat", "--version") == python("-m", "fastbat.cli", "--version")
+
+
+def test_bash_completes_flags(tmp_path):
+    script = tmp_path / "fastbat"
+    install = ("-m", "fastbat", "--install-completion", "--shell", "bash", "--output", script)
+    python(*install, env=os.environ | {"HOME": str(tmp_path)})
+    ask = f"source {script}; COMP_WORDS=(fastbat train --weight); COMP_CWORD=2; _fastbat; echo ${{COMPREPLY[*]}}"
+    done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["--weight-decay"]
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_package_exports_what_it_says(name):
+    package = import_module(f"fastbat{name}")
+    assert set(package.__all__) <= set(dir(package))
+    assert [each for each in package.__all__ if isinstance(getattr(package, each), ModuleType)] == []
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        package.nonsense  # noqa: B018
+
+
+def test_a_module_called_as_an_export_does_not_hide_it(tmp_path, monkeypatch):
+    package = tmp_path / "toy"
+    package.mkdir()
+    exports = "if TYPE_CHECKING:\n    from toy.play import play\n"
+    lines = (
+        f"from typing import TYPE_CHECKING\nfrom fastbat.lazy import export_lazily\n{exports}export_lazily(__name__)\n"
+    )
+    (package / "__init__.py").write_text(lines)
+    (package / "play.py").write_text("def play():\n    return 'played'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import_module("toy.play")
+    assert import_module("toy").play() == "played"
+
+
+def test_the_package_has_what_the_readme_imports():
+    assert callable(fastbat.train)
+    assert set(fastbat.METHODS) == set(METHODS)
