@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fastbat.data.check import check_batch
+from fastbat.data.batch_check import check_batch
 from fastbat.data.images import sent
 from fastbat.errors import InputError
 

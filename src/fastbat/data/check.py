@@ -1,77 +1,84 @@
-"""What a batch must be: images (B, C, H, W), floating point, finite, in [0, 1]; labels (B,), int64, from 0.
+"""Images that are not what they are taken for: refused where that is certain, said where it is likely."""
 
-Shapes and types are known on the host. Values are reduced to three numbers, which on a CPU are looked at at once. A GPU
-is waited for in its first batch alone; a later batch's numbers are read when they have come, as a rule one batch late.
-"""
-
-from collections import deque
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
+from fastbat.data.cards import DatasetCard
+from fastbat.data.images import Images, unit
+from fastbat.data.stream import ImageSet
 from fastbat.errors import InputError
+from fastbat.progress import say
 
-ROUNDING = 1e-6  # how far outside [0, 1] rounding may leave a pixel
-OVERSHOOT = 0.1  # and interpolation, contrast or noise
-
-COMING: deque[tuple[torch.cuda.Event, Tensor]] = deque()  # the numbers of batches that a GPU has not finished
-MET: set[torch.device] = set()  # GPUs whose first batch was waited for
-
-
-def check_batch(x: Tensor, y: Tensor) -> None:
-    """Raise InputError unless images x and labels y are what a method trains on."""
-    check_kinds(x, y)
-    found = torch.stack([*x.detach().aminmax(), y.min().to(x.dtype)])  # lowest and highest pixel, lowest label
-    if not x.is_cuda:
-        check_values(*found.tolist())
-    elif not torch.cuda.is_current_stream_capturing():
-        send(found)
-        while COMING and COMING[0][0].query():
-            check_values(*COMING.popleft()[1].tolist())
+PART = 1000  # images looked at between two chances to stop
+DARK = 32  # levels of 255
+SAMPLE, OFF, SIGMAS = 2000, 0.02, 6  # a mean over so many images may be off by so much, and so many standard errors
 
 
-def send(found: Tensor) -> None:
-    """Send the numbers of a batch to the host; wait for them if it is the first of its GPU."""
-    host, event = found.to("cpu", non_blocking=True), torch.cuda.Event()
-    event.record()
-    COMING.append((event, host))
-    if found.device not in MET:
-        MET.add(found.device)
-        event.synchronize()
+def check_published(name: str, card: DatasetCard, images: Images) -> None:
+    """Raise InputError where the images have another size, or other classes, than those of the data set `name`.
+
+    Say so where their mean is far from the published one.
+    """
+    named, (height, width) = len(images.classes), images.pixels.shape[2:]
+    count = named or int(images.labels.max()) + 1
+    if card.classes is not None and (count > card.classes or 0 < named < card.classes):
+        raise _not(name, f"{count} classes, not {card.classes}")
+    if card.size is not None and (height, width) != (card.size, card.size):
+        raise _not(name, f"{width} x {height} pixels, not {card.size} x {card.size}")
+    if card.mean is None or len(card.mean) != images.channels or card.size is None:
+        return
+    means = unit(images.pixels[:: max(1, len(images) // SAMPLE)]).mean((2, 3)).double()
+    error = means.std(0).nan_to_num() / len(means) ** 0.5
+    mean, published = means.mean(0), torch.tensor(card.mean, dtype=torch.float64)
+    if ((mean - published).abs() > OFF + SIGMAS * error).any():
+        ours, theirs = (", ".join(f"{value:.3f}" for value in each) for each in (mean, published))
+        say(f"these may not be the images of {name}: their mean is {ours} per channel, published is {theirs}")
 
 
-def check_kinds(x: Any, y: Any) -> None:
-    """Raise InputError unless x and y are tensors of the right shapes and types, in one place."""
-    for what, part in {"images": x, "labels": y}.items():
-        if not isinstance(part, Tensor):
-            raise InputError(f"{what} are a {type(part).__name__}; give a tensor")
-    if x.ndim != 4 or y.ndim != 1 or len(x) != len(y):
-        raise InputError(f"images of shape {tuple(x.shape)}, labels {tuple(y.shape)}; expected (B, C, H, W) and (B,)")
-    if x.numel() == 0:
-        raise InputError(f"images of shape {tuple(x.shape)} hold no pixel; leave empty batches out")
-    if x.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"images are {x.dtype}; give float32 in [0, 1] (bytes: x / 255; half precision: x.float())")
-    if y.dtype != torch.int64:
-        raise InputError(f"labels are {y.dtype}; give class numbers, int64")
-    if x.device != y.device:
-        raise InputError(f"images are on {x.device}, labels on {y.device}; move both to one device")
+def _not(name: str, what: str) -> InputError:
+    return InputError(
+        f"the images have {what}: this is not {name}; name what it is, such as --dataset folder or parquet"
+    )
 
 
-def check_values(low: float, high: float, label: float) -> None:
-    """Raise InputError unless pixels from `low` to `high` lie in [0, 1], to rounding, and labels start at 0."""
-    if not (abs(low) < float("inf") and abs(high) < float("inf")):
-        raise InputError("a batch holds pixels that are not finite; fix or drop these images")
-    if low < -ROUNDING or high > 1 + ROUNDING:
-        raise InputError(f"images lie in [{low:.7g}, {high:.7g}]; they must lie in [0, 1]: {remedy(low, high)}")
-    if label < 0:
-        raise InputError(f"the lowest label is {label:.0f}; labels are class numbers from 0")
+def check_several(name: str, images: ImageSet) -> None:
+    """Raise InputError where all images are of one class."""
+    if len(seen := images.labels.unique()) < 2:
+        one = images.classes[int(seen[0])] if images.classes else int(seen[0])
+        raise InputError(f"all training images of {name} are of one class, {one!r}; give it at least two")
 
 
-def remedy(low: float, high: float) -> str:
-    """Return what brings pixels from `low` to `high` into [0, 1]."""
-    if low >= -OVERSHOOT and high <= 1 + OVERSHOOT:
-        return "clamp them, x.clamp(0, 1)"
-    if low >= 0:
-        return f"divide them by {next((top for top in (255, 65535) if high <= top), 'their largest value')}"
-    return "normalise inside the model, not in the loader"
+def check_not_blank(images: ImageSet, what: str) -> None:
+    """Raise InputError where all pixels have one value: what was in them was lost, or never there."""
+    if not isinstance(images, Images) or not len(images):
+        return
+    value = images.pixels[0, :, :1, :1]
+    if all(bool((part == value).all()) for part in images.pixels.split(PART)):
+        levels = ", ".join(map(str, value.flatten().tolist()))
+        raise InputError(f"every pixel of the {len(images)} {what} is {levels} of 255; look at the picture files")
+
+
+def say_grey(images: Images) -> None:
+    """Say where colour images are grey all over."""
+    parts = images.pixels.split(PART) if images.channels == 3 else ()
+    if parts and all(bool((part == part[:, :1]).all()) for part in parts):
+        say("all images are grey, read as RGB; --channels 1 reads one channel")
+
+
+def say_dark(images: Images) -> None:
+    """Say where no pixel is bright: 8 or 12 bits in files of 16 come out so."""
+    parts = images.pixels.split(PART)
+    if all(int(part.max()) < DARK for part in parts):
+        brightest = max(int(part.max()) for part in parts)
+        say(f"no pixel is brighter than {brightest} of 255; do the picture files use all bits they have?")
+
+
+def say_order(classes: Sequence[str]) -> None:
+    """Say where classes that are called by numbers are not numbered by them."""
+    if list(classes) == sorted(classes) and all(name.isdecimal() for name in classes):
+        numbers = sorted(classes, key=int)
+        for i, (name, number) in enumerate(zip(classes, numbers, strict=True)):
+            if name != number:
+                say(f"the classes are numbered in the order of their names as text: {name!r} is class {i}")
+                return
