@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from fastbat.data import Batch, load
-from fastbat.errors import DivergedError, InputError
+from fastbat.errors import DivergedError
 from fastbat.files import load_tensors, read_records
 from fastbat.methods import METHODS, FastBAT, beyond_published
+from fastbat.models import build_model
+from fastbat.randomness import seed_torch
 from fastbat.training import Settings, train
 from fastbat.training.divergence import cause
 from fastbat.training.gradients import gradients
@@ -58,6 +60,9 @@ def test_what_is_published_is_not_remarked_on(tmp_path, capsys) -> None:
     assert "published" not in capsys.readouterr().err
 
 
+FILLED = SMALL.filled(METHODS["standard"]())
+
+
 def no_fault(update: int) -> None:
     return None
 
@@ -81,13 +86,13 @@ def no_fault(update: int) -> None:
     ],
 )
 def test_the_losses_before_say_whether_the_learning_rate_can_be_the_cause(losses, first, says) -> None:
-    assert cause(METHODS["fast-at"](EPS), losses, first, no_fault).startswith(says)
+    assert cause(METHODS["fast-at"](EPS), FILLED, losses, first, no_fault).startswith(says)
 
 
 def test_the_images_of_the_first_bad_update_are_looked_at() -> None:
     asked: list[int] = []
     said = cause(
-        FastBAT(EPS), {0: 2.0, 2: torch.nan, 3: torch.nan}, 0, lambda number: asked.append(number) or "it is so"
+        FastBAT(EPS), FILLED, {0: 2.0, 2: torch.nan, 3: torch.nan}, 0, lambda number: asked.append(number) or "it is so"
     )
     assert (
         said == "the learning rate is not the cause, for before this epoch it is so; check the network and the images"
@@ -95,11 +100,28 @@ def test_the_images_of_the_first_bad_update_are_looked_at() -> None:
     assert asked == [2]
 
 
+@pytest.mark.parametrize(
+    ("max_lr", "decay", "grows"), [(0.1, 36.0, False), (0.1, 40.0, True), (1.0, 3.9, True), (1.0, 3.7, False)]
+)
+def test_a_weight_decay_is_named_if_it_alone_makes_weights_grow(max_lr: float, decay: float, grows: bool) -> None:
+    """That is so if SGD on the decay alone, with the momentum of the training, leaves more of a weight than it had."""
+    weight = nn.Parameter(torch.ones(1, dtype=torch.float64))
+    weight.grad = torch.zeros_like(weight)
+    sgd = torch.optim.SGD([weight], max_lr, momentum=SMALL.momentum, weight_decay=decay)
+    for _ in range(400):
+        sgd.step()
+    assert (weight.abs().item() > 1) == grows
+    settings = replace(FILLED, max_lr=max_lr, weight_decay=decay)
+    said = cause(METHODS["fast-at"](EPS), settings, {0: 2.3, 1: torch.inf}, 0, no_fault)
+    assert said.endswith("a lower --weight-decay" if grows else "a lower --max-lr")
+
+
 def test_a_network_that_some_images_break_is_told_from_a_learning_rate(tmp_path, monkeypatch) -> None:
     """Images brighter than the first eight are infinite logits, from the first update in which one is."""
-    x, _ = load("digits").train.slice(0, 200).tensors()
-    bright = x.mean((1, 2, 3))
-    limit = bright[:8].max()
+    digits = load("digits")
+    x, _ = digits.train.slice(0, 200).tensors()
+    bright = ((x - digits.card.mean[0]) / digits.card.std[0]).mean((1, 2, 3))  # as the network sees it
+    limit = bright[:8].max() + 1e-4
     assert (bright > limit).any()
 
     class Dazzled(nn.Module):
@@ -112,7 +134,6 @@ def test_a_network_that_some_images_break_is_told_from_a_learning_rate(tmp_path,
             return z + torch.where(x.mean((1, 2, 3)) > limit, torch.inf, 0.0)[:, None]
 
     monkeypatch.setattr("fastbat.models.foreign.from_code", lambda *_, num_classes, channels: Dazzled())
-    monkeypatch.setattr("fastbat.models.build.Normalize", lambda mean, std: nn.Identity())
     with pytest.raises(
         DivergedError, match=r"in epoch 1: loss (nan|inf), .* rate is not the cause, .* the logits are not"
     ):
@@ -157,9 +178,16 @@ def test_a_run_that_skips_nothing_says_nothing_of_it(tmp_path) -> None:
     assert "skipped" not in record
 
 
-def test_a_method_that_never_yields_is_told(tmp_path) -> None:
-    with pytest.raises(InputError, match="Picky yielded no loss for any batch of epoch 1"):
-        train(Picky(least=10), SMALL, tmp_path / "run")
+def test_an_epoch_without_a_loss_is_counted_and_leaves_the_weights(tmp_path, capsys) -> None:
+    run = train(Picky(least=10), replace(SMALL, batch_size=40), tmp_path / "run")
+    (record,) = read_records(run.metrics)
+    assert record["skipped"] == 5
+    assert "loss" not in record
+    assert "epoch 1/1  no loss  5 batches skipped  validation SA " in capsys.readouterr().err
+    weights, about = load_tensors(run.weights("last"))
+    seed_torch(SMALL.seed, "weights")
+    start = build_model(**about["model"]).state_dict()
+    assert all(torch.equal(weights[name], start[name]) for name in start)
 
 
 def test_a_part_for_which_nothing_is_yielded_is_left_out_of_the_mean() -> None:

@@ -1,9 +1,10 @@
 """What a batch must be: images (B, C, H, W), floating point, finite, in [0, 1]; labels (B,), int64, from 0.
 
-Shapes and types are known on the host. Values are reduced to three numbers, which on a CPU are looked at at once. A GPU
-is waited for in its first batch alone; a later batch's numbers are read when they have come, as a rule one batch late.
+Shapes and types are known on the host. Values are reduced to three numbers, which a CPU has at once. A GPU is waited
+for in its first batch alone: the numbers of a later one are looked at when they have come, as a rule one batch late.
 """
 
+import threading
 from collections import deque
 from typing import Any
 
@@ -12,37 +13,43 @@ from torch import Tensor
 
 from fastbat.errors import InputError
 
-ROUNDING = 1e-6  # how far outside [0, 1] rounding may leave a pixel
+ROUNDING = 1e-5  # how far outside [0, 1] rounding may leave a pixel
 OVERSHOOT = 0.1  # and interpolation, contrast or noise
 
-COMING: deque[tuple[torch.cuda.Event, Tensor]] = deque()  # the numbers of batches that a GPU has not finished
-MET: set[torch.device] = set()  # GPUs whose first batch was waited for
+
+class Coming(threading.local):
+    """Numbers that GPUs have not finished, each with the event behind it; a thread has those of its own batches."""
+
+    def __init__(self) -> None:
+        self.of_gpu: dict[torch.device, deque[tuple[Tensor, torch.cuda.Event]]] = {}
 
 
-def check_batch(x: Tensor, y: Tensor) -> None:
+COMING = Coming()
+
+
+def check_batch(x: Any, y: Any) -> None:
     """Raise InputError unless images x and labels y are what a method trains on."""
     check_kinds(x, y)
     found = torch.stack([*x.detach().aminmax(), y.min().to(x.dtype)])  # lowest and highest pixel, lowest label
     if not x.is_cuda:
         check_values(*found.tolist())
     elif not torch.cuda.is_current_stream_capturing():
-        send(found)
-        while COMING and COMING[0][0].query():
-            check_values(*COMING.popleft()[1].tolist())
+        check_what_has_come(found)
 
 
-def send(found: Tensor) -> None:
-    """Send the numbers of a batch to the host; wait for them if it is the first of its GPU."""
-    host, event = found.to("cpu", non_blocking=True), torch.cuda.Event()
-    event.record()
-    COMING.append((event, host))
-    if found.device not in MET:
-        MET.add(found.device)
-        event.synchronize()
+def check_what_has_come(found: Tensor) -> None:
+    """Send the numbers `found` to the host, and check all that are there; wait for the first of a GPU."""
+    first = found.device not in COMING.of_gpu
+    coming = COMING.of_gpu.setdefault(found.device, deque())
+    coming.append((found.to("cpu", non_blocking=True), torch.cuda.current_stream(found.device).record_event()))
+    if first:
+        coming[0][1].synchronize()
+    while coming and coming[0][1].query():
+        check_values(*coming.popleft()[0].tolist())
 
 
 def check_kinds(x: Any, y: Any) -> None:
-    """Raise InputError unless x and y are tensors of the right shapes and types, in one place."""
+    """Raise InputError unless x and y are tensors of the right shapes and types, on one device."""
     for what, part in {"images": x, "labels": y}.items():
         if not isinstance(part, Tensor):
             raise InputError(f"{what} are a {type(part).__name__}; give a tensor")
@@ -53,7 +60,7 @@ def check_kinds(x: Any, y: Any) -> None:
     if x.dtype not in (torch.float32, torch.float64):
         raise InputError(f"images are {x.dtype}; give float32 in [0, 1] (bytes: x / 255; half precision: x.float())")
     if y.dtype != torch.int64:
-        raise InputError(f"labels are {y.dtype}; give class numbers, int64")
+        raise InputError(f"labels are {y.dtype}; give class numbers, int64: y.long()")
     if x.device != y.device:
         raise InputError(f"images are on {x.device}, labels on {y.device}; move both to one device")
 

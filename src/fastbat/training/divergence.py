@@ -1,23 +1,34 @@
-"""Why training diverged, in words: a weight of the method, the images, the method itself, or the learning rate."""
+"""Why training diverged, in words: the weight decay, a weight of the method, the images, or the learning rate."""
 
 import math
 from collections.abc import Callable, Mapping
 
 from fastbat.methods import Method, beyond_published
+from fastbat.training.settings import Settings
 
 AGAIN = "train into another --out with a lower"
 SHOWN = 4  # losses
 
 
-def cause(method: Method, losses: Mapping[int, float], first: int, fault_of: Callable[[int], str | None]) -> str:
+def cause(
+    method: Method,
+    settings: Settings,
+    losses: Mapping[int, float],
+    first: int,
+    fault_of: Callable[[int], str | None],
+) -> str:
     """Return in words what made the losses of an epoch diverge, and what to do about it.
 
     Args:
         method: the one that yielded them.
+        settings: of the training, filled in.
         losses: of the epoch's updates, by number.
         first: number of the epoch's first update in the training; 0 if nothing was learned before.
         fault_of: says what is not finite on the images of an update, with the weights that the epoch began with.
     """
+    shrink = (settings.max_lr or 0) * (settings.weight_decay or 0)
+    if shrink > 2 * (1 + settings.momentum):  # w <- w - lr v, v <- momentum v + decay w grows without any loss
+        return f"max_lr times weight_decay is {shrink:.3g}, and above 2 (1 + momentum): {AGAIN} --weight-decay"
     for setting, heavy in beyond_published(method).items():
         return f"{heavy}: {AGAIN} --{setting.replace('_', '-')}"
     numbers = list(losses)

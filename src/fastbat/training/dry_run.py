@@ -1,5 +1,8 @@
 """A dry run, before anything is written: one update of a copy. Not every network suits the images and the method."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 
 import torch
@@ -20,15 +23,33 @@ def first_images(loader: Loader, parts: int) -> Batch:
     return next(replace(loader, images=loader.images.slice(0, min(size, IMAGES))).epoch(0))
 
 
-def materialise(model: nn.Module, x: Tensor) -> None:
-    """Let lazy layers take their shapes from images x (B, C, H, W), and draw their weights."""
-    if any(is_lazy(tensor) for tensor in [*model.parameters(), *model.buffers()]):
-        with torch.no_grad():
+@contextmanager
+def one_line(what: str) -> Iterator[None]:
+    """Raise an InputError that says `what` and why, where the block raises whatever a network of others does."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InputError) or no_memory(error):
+            raise
+        raise InputError(f"{what}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def on_device_of(x: Tensor, model: nn.Module) -> nn.Module:
+    """Return `model` where images x (B, C, H, W) are, ready to be trained.
+
+    Lazy layers take their shapes from x, and draw weights. Tensors of inference mode become ordinary ones.
+    """
+    with one_line(f"the model does not take images {tuple(x.shape)}"), torch.no_grad():
+        model = model.to(x.device)
+        if any(is_lazy(tensor) for tensor in [*model.parameters(), *model.buffers()]):
             model.eval()(x)
+        if any(tensor.is_inference() for tensor in [*model.parameters(), *model.buffers()]):
+            model = deepcopy(model)
+    return model
 
 
 def dry_run(net: nn.Module, model: nn.Module, method: Method, batch: Batch, classes: int) -> str | None:
-    """Make one update of `model`; return in words what of it is not finite, None if all is.
+    """Make one update's gradients; return in words what of them is not finite, None if all is.
 
     Args:
         net: runs `model` as the training does, in its precision.
@@ -41,21 +62,15 @@ def dry_run(net: nn.Module, model: nn.Module, method: Method, batch: Batch, clas
         InputError: The model does not take the images, its output is not logits (B, classes) or not finite, or
             `method` cannot train it.
     """
-    method = replace(method)  # type: ignore[type-var]
-    try:
+    method, shape = replace(method), tuple(batch.x.shape)  # type: ignore[type-var]
+    with one_line(f"the model does not take images {shape}"):
         for training in (False, True):
             check_logits(model.train(training), batch.x, classes)
+    with one_line(f"{type(method).__name__} cannot train this model on images {shape}"):
         for loss in method.losses(net, batch):
             if not finite(loss):
                 return f"the loss is {loss.item():g}"
             loss.backward()
-    except Exception as error:  # whatever a network of others raises
-        if isinstance(error, InputError) or no_memory(error):
-            raise
-        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise InputError(
-            f"{type(method).__name__} cannot train this model on {tuple(batch.x.shape)}: {what}"
-        ) from error
     bad = [name for name, weight in model.named_parameters() if weight.grad is not None and not finite(weight.grad)]
     return f"the gradient of {bad[0]} is not finite" if bad else None
 
@@ -63,16 +78,14 @@ def dry_run(net: nn.Module, model: nn.Module, method: Method, batch: Batch, clas
 @torch.no_grad()
 def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
     """Raise InputError unless `model` gives logits (B, classes) for images x, all finite."""
-    logits = model(x)
+    logits, expected = model(x), (len(x), classes)
     if not isinstance(logits, Tensor):
-        mode = "train" if model.training else "eval"
+        found, mode = type(logits).__name__, "train" if model.training else "eval"
         raise InputError(
-            f"the model returns {type(logits).__name__} for {len(x)} images in {mode} mode; expected logits "
-            f"({len(x)}, {classes}): wrap it in a function of yours that returns them alone (--model MODULE:FUNCTION)"
+            f"the model returns {found} for {len(x)} images in {mode} mode; expected logits {expected}: "
+            "wrap it in a function of yours that returns them alone (--model MODULE:FUNCTION)"
         )
-    if logits.shape != (len(x), classes):
-        raise InputError(
-            f"the model returns {tuple(logits.shape)} for {len(x)} images; expected logits ({len(x)}, {classes})"
-        )
-    if fault := not_finite(model, x):
+    if logits.shape != expected:
+        raise InputError(f"the model returns {tuple(logits.shape)} for {len(x)} images; expected logits {expected}")
+    if not finite(logits) and (fault := not_finite(model, x)):
         raise InputError(f"{fault}; nothing was trained: check the network, and its --init-from if it has one")

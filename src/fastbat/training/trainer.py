@@ -34,7 +34,7 @@ from fastbat.training.average import Average
 from fastbat.training.bf16 import Products
 from fastbat.training.collapse import has_collapsed, pgd_at, remedy
 from fastbat.training.divergence import cause
-from fastbat.training.dry_run import dry_run, first_images, materialise
+from fastbat.training.dry_run import dry_run, first_images, on_device_of
 from fastbat.training.gradients import Sums, add, gradients, means
 from fastbat.training.machine import peak_memory_mib, pick_device, synchronize
 from fastbat.training.pace import Compiled, pace, pick_layout, pick_precision
@@ -53,15 +53,15 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
     or the data are not to be had; DivergedError where the loss or a weight is no longer a number. Seeds torch's
     global generators.
     """
-    run, precision = Run(out), settings.precision
-    if resume and precision == "auto":
-        precision = run.read_config().get("precision", precision)  # what it was chosen to be
-    settings = replace(settings, precision=precision).resolved(method)
-    config = describe(method, settings)
+    run = Run(out)
+    settings.check(method)
+    settings = settings.filled(method)
     check = run.check_same if resume else run.check_free
-    check(config)
-    trainer = prepare(method, replace(settings, precision=precision), run)
-    config = describe(method, trainer.settings)
+    check(describe(method, settings))
+    if resume and settings.precision == "auto":
+        settings = replace(settings, precision=run.read_config().get("precision", "auto"))
+    trainer = prepare(method, settings, run)
+    config = describe(method, trainer.settings)  # with the precision that a dry run chose
     with locked(run.path, "training"):
         check(config)  # again: another process may have been here while the data were read
         run.write_config(config)
@@ -73,7 +73,7 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
 
 
 def prepare(method: Method, settings: Settings, run: Run) -> "Trainer":
-    """Return a trainer with model and data for `run`, where nothing is written yet; if the precision is auto, it chooses."""
+    """Return a trainer with model and data for `run`, where nothing is written yet; it chooses a precision of auto."""
     how = ("image_column", "label_column", "image_size", "channels", "validation", "pad", "flip", "rotation", "workers")
     device = pick_device(settings.device)
     splits = load(settings.dataset, settings.data_dir, **{name: getattr(settings, name) for name in how})
@@ -120,8 +120,7 @@ class Trainer:
         settings, name = self.settings, self.model_args["name"]
         few = first_images(self.loader, settings.accumulate)
         seed_torch(settings.seed, "weights")
-        self.model = build_model(**self.model_args).to(self.device)
-        materialise(self.model, few.x)
+        self.model = on_device_of(few.x, build_model(**self.model_args))
         if settings.init_from is not None and not self.run.state.exists():
             load_weights(self.model, Path(settings.init_from), new_head=True)
         self.choose_precision(few)
@@ -138,22 +137,19 @@ class Trainer:
         self.optimizer = SGD(groups, 0.0, **how)  # type: ignore[arg-type]
 
     def choose_precision(self, few: Batch) -> None:
-        """Set precision and layout by dry runs on a few images: float32 if bf16 is wrong here and was not asked for.
+        """Set precision and layout by a dry run on a few images; where bf16 is wrong, auto is float32.
 
         Raises InputError if the network cannot be trained, or not in the precision that was asked for.
         """
         asked = self.settings.precision
         fault = self.dry_run(pick_precision(self.device) if asked == "auto" else asked, few)
-        in_bf16 = fault if self.settings.precision == "bf16" else None
-        if in_bf16:
-            fault = self.dry_run("float32", few, in_bf16)
+        if fault and asked == "auto" and self.settings.precision == "bf16":
+            fault = self.dry_run("float32", few, in_bf16=fault)
         if fault:
-            name = type(self.method).__name__
-            raise InputError(
-                f"{name}'s first update is not finite: {fault}; check the settings of {name} and the model"
-            )
-        if in_bf16 and asked == "bf16":
-            raise InputError(f"precision is bf16, but in bf16 {in_bf16}; train with --precision float32")
+            name, precision = type(self.method).__name__, self.settings.precision
+            fix = f"check the settings of {name} and the model"
+            fix = "train with --precision float32" if precision == "bf16" else fix
+            raise InputError(f"{name} cannot train this model in {precision}: {fault}; {fix}")
 
     def dry_run(self, precision: str, few: Batch, in_bf16: str | None = None) -> str | None:
         """Set `precision`, and try it on copies of the network; return in words what is wrong, None if nothing is."""
@@ -161,8 +157,8 @@ class Trainer:
         layout = pick_layout(self.method, name, self.model, precision, self.device)
         self.model = self.model.to(memory_format=layout)
         self.pace = pace(self.method, layout, precision, self.device, in_bf16)
-        classes = self.model_args["num_classes"]
-        with Products(copy := deepcopy(self.model)) as products:
+        copy, classes = deepcopy(self.model), self.model_args["num_classes"]
+        with Products() as products:
             fault = dry_run(self.runs(copy), copy, self.method, few, classes)
         if self.settings.compile and name not in MODELS:
             dry_run(self.runs(Compiled(copy)), copy, self.method, few, classes)
@@ -214,25 +210,22 @@ class Trainer:
                 show(i / (end - first), name)
                 for replay in range(self.replays):
                     number = i * self.replays + replay
-                    made = self.update(batch, first * self.replays + number)
-                    if made:
-                        losses[number] = made["loss"]
-                    for k, v in made.items():
+                    for k, v in self.update(batch, first * self.replays + number).items():
                         add(sums, k, v, len(batch.y))
+                        if k == "loss":
+                            losses[number] = v
         synchronize(self.device)
         seconds = time.perf_counter() - start
-        if not losses:
-            raise InputError(f"{type(self.method).__name__} yielded no loss for any batch of epoch {self.epoch + 1}")
         found = {name: value.item() for name, value in means(sums).items()}
         sound = all(finite(weight) for weight in self.model.parameters())
-        if not (sound and math.isfinite(found["loss"])):
+        if losses and not (sound and math.isfinite(found["loss"])):
             what = f"loss {found['loss']:g}, weights {'finite' if sound else 'not finite'}"
             values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
-            why = cause(self.method, values, first, self.fault_of)
+            why = cause(self.method, self.settings, values, first, self.fault_of)
             raise DivergedError(f"training diverged in epoch {self.epoch + 1}: {what}; {why}")
         speed = {"seconds": seconds, "images_per_second": len(self.loader.images) / seconds}
-        skipped = (end - first) * self.replays - len(losses)  # the method yielded nothing
-        found |= {"skipped": skipped} if skipped else {}
+        if skipped := (end - first) * self.replays - len(losses):  # the method yielded nothing
+            found["skipped"] = skipped
         return {"epoch": self.epoch + 1, **found, "lr": self.optimizer.param_groups[0]["lr"], **speed}
 
     def fault_of(self, update: int) -> str | None:
@@ -361,12 +354,14 @@ def decayed(model: nn.Module, batchnorm: bool) -> list[dict[str, Any]]:
 
 def epoch_line(record: dict[str, Any], epochs: int) -> str:
     """Return the line of an epoch's log."""
+    loss = f"loss {record['loss']:.4f}" if "loss" in record else "no loss"
     active = f"  active {record['active']:.0%}" if "active" in record else ""
+    skipped = f"  {record['skipped']} batches skipped" if "skipped" in record else ""
     robust = f" RA {record['val_ra']:.1f} %" if "val_ra" in record else ""
     if "val_ema_ra" in record:
         robust += f" (average {record['val_ema_sa']:.1f}, {record['val_ema_ra']:.1f} %)"
     return (
-        f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  loss {record['loss']:.4f}{active}"
+        f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  {loss}{active}{skipped}"
         f"  validation SA {record['val_sa']:.1f} %{robust}"
         f"  {record['seconds']:.1f} s + {record['select_seconds']:.1f} s selection{'  best' if record['best'] else ''}"
     )
