@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fastbat.attacks.objective import cross_entropy
 from fastbat.audit import evaluate_target
 from fastbat.data import Batch
-from fastbat.data.check import COMING, MET
+from fastbat.data.batch_check import COMING
 from fastbat.errors import InputError
 from fastbat.files import read_records, read_toml
 from fastbat.methods import METHODS, FastBAT
@@ -59,20 +59,19 @@ def test_a_bad_batch_is_reported_without_waiting_for_the_gpu() -> None:
     """Once the GPU's first batch was waited for: a later one is reported when a batch after it is made."""
     x, y = torch.rand(4, 3, 8, 8, device="cuda"), torch.zeros(4, dtype=torch.int64, device="cuda")
     Batch(x, y)
+    bad = 2 * x - 1
     torch.cuda.synchronize()
     try:
         torch.cuda.set_sync_debug_mode("error")
-        Batch(x, y)
-        bad = 2 * x - 1
         with suppress(InputError):  # it may have come already
             Batch(bad, y)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     torch.cuda.synchronize()
-    if COMING:
+    if COMING.of_gpu[x.device]:
         with pytest.raises(InputError, match="normalise inside the model"):
             Batch(x, y)
-    MET.clear()
+    COMING.of_gpu.clear()
     with pytest.raises(InputError, match="normalise inside the model"):
         Batch(bad, y)  # the first of its GPU: at once
 

@@ -212,6 +212,44 @@ def test_a_network_that_gives_no_logits_is_said_before_anything_is_written(kind,
     assert not (tmp_path / "run").exists()
 
 
+def on_meta() -> nn.Module:
+    with torch.device("meta"):
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+
+NOT_TAKEN = {
+    "another size": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(100, 10)), "RuntimeError: mat1 and mat2 shapes"),
+    "lazy, and too large a kernel": (lambda: nn.Sequential(nn.LazyConv2d(4, 11)), "RuntimeError: Calculated padded"),
+    "without values": (on_meta, "NotImplementedError: Cannot copy out of meta tensor"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_TAKEN)
+def test_a_network_that_does_not_take_the_images_is_one_line(kind, tmp_path, monkeypatch):
+    build, why = NOT_TAKEN[kind]
+    monkeypatch.setattr("fastbat.models.foreign.from_code", lambda *_, num_classes, channels: build())
+    with pytest.raises(InputError, match=rf"^the model does not take images \(8, 1, 8, 8\): {why}") as caught:
+        train(METHODS["fast-at"](EPS), replace(SMALL, width=None, model="mine:net"), tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_of_inference_mode_trains_as_others_do(tmp_path, monkeypatch):
+    """Of its tensors autograd refuses gradients, and BatchNorm an update."""
+
+    def weights(inference: bool) -> dict[str, Tensor]:
+        def net(*_: Any, num_classes: int, channels: int) -> nn.Module:
+            with torch.inference_mode(inference):
+                return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, num_classes))
+
+        monkeypatch.setattr("fastbat.models.foreign.from_code", net)
+        run = train(METHODS["fast-at"](EPS), replace(SMALL, width=None, model="mine:net"), tmp_path / str(inference))
+        return load_tensors(run.weights("last"))[0]
+
+    ordinary, found = weights(False), weights(True)
+    assert all(torch.equal(found[name], ordinary[name]) for name in ordinary)
+
+
 @pytest.mark.parametrize(
     ("spoiled", "says"),
     [

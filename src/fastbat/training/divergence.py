@@ -26,9 +26,10 @@ def cause(
         first: number of the epoch's first update in the training; 0 if nothing was learned before.
         fault_of: says what is not finite on the images of an update, with the weights that the epoch began with.
     """
-    shrink = (settings.max_lr or 0) * (settings.weight_decay or 0)
-    if shrink > 2 * (1 + settings.momentum):  # w <- w - lr v, v <- momentum v + decay w grows without any loss
-        return f"max_lr times weight_decay is {shrink:.3g}, and above 2 (1 + momentum): {AGAIN} --weight-decay"
+    decay, most = (settings.max_lr or 0) * (settings.weight_decay or 0), 2 * (1 + settings.momentum)
+    if decay > most:  # v <- momentum v + weight_decay w, w <- w - lr v grows without any loss
+        alone = f"max_lr times weight_decay is {decay:.3g}, and above {most:g} the decay alone makes weights grow"
+        return f"{alone}: {AGAIN} --max-lr or --weight-decay"
     for setting, heavy in beyond_published(method).items():
         return f"{heavy}: {AGAIN} --{setting.replace('_', '-')}"
     numbers = list(losses)
