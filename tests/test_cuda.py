@@ -1,5 +1,6 @@
 """On a GPU: no step waits for it, every method is what it is on a CPU, and a run trains, resumes and is judged."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,10 @@ from torch import Tensor, nn
 
 from fastbat.attacks.objective import cross_entropy
 from fastbat.audit import evaluate_target
-from fastbat.files import read_records
+from fastbat.data import Batch
+from fastbat.data.batch_check import COMING
+from fastbat.errors import InputError
+from fastbat.files import read_records, read_toml
 from fastbat.methods import METHODS, FastBAT
 from fastbat.models import build_model
 from fastbat.precision import has_bf16, ieee_float32
@@ -17,7 +21,6 @@ from fastbat.tangent import directional
 from fastbat.training import Run, Settings, train
 from fastbat.training.fit import twice
 from fastbat.training.pace import Compiled
-from fastbat.training.settings import describe
 from fastbat.training.trainer import prepare
 from test_methods import CASES, EPS, batch_of, method_of, model_of, update
 
@@ -38,7 +41,7 @@ PLAIN = [name for name in TRAINED if not twice(method_of(name)) and CASES[name].
 def test_no_update_waits_for_the_gpu(name: str, compile: bool, tmp_path: Any) -> None:
     """Batches, augmentation and schedule, too; the first two updates are left out, they make what is made once."""
     method = method_of(name)
-    settings = replace(SMALL, batch_size=60, epochs=3, compile=compile, precision="auto").resolved(method)
+    settings = replace(SMALL, batch_size=60, epochs=3, compile=compile, precision="auto").filled(method)
     trainer = prepare(method, settings, Run(tmp_path / "run"))
     batches = trainer.loader.epoch(0)
     for step in range(2):
@@ -50,6 +53,27 @@ def test_no_update_waits_for_the_gpu(name: str, compile: bool, tmp_path: Any) ->
             trainer.update(next(batches), step)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_bad_batch_is_reported_without_waiting_for_the_gpu() -> None:
+    """Once the GPU's first batch was waited for: a later one is reported when a batch after it is made."""
+    x, y = torch.rand(4, 3, 8, 8, device="cuda"), torch.zeros(4, dtype=torch.int64, device="cuda")
+    Batch(x, y)
+    bad = 2 * x - 1
+    torch.cuda.synchronize()
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        with suppress(InputError):  # it may have come already
+            Batch(bad, y)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.synchronize()
+    if COMING.of_gpu[x.device]:
+        with pytest.raises(InputError, match="normalise inside the model"):
+            Batch(x, y)
+    COMING.of_gpu.clear()
+    with pytest.raises(InputError, match="normalise inside the model"):
+        Batch(bad, y)  # the first of its GPU: at once
 
 
 @pytest.fixture
@@ -132,8 +156,7 @@ def test_a_run_trains_is_stopped_and_resumed(compile: bool, tmp_path: Any, capsy
     records = read_records(run.metrics)
     assert [record["epoch"] for record in records] == [1, 2]
     assert all(0 < record["peak_memory_mib"] < 4000 and record["term"] > 0 for record in records)
-    config = describe(method, settings.resolved(method))
-    assert config["precision"] == precision
+    assert read_toml(run.config)["precision"] == precision
     on_gpu, on_cpu = (evaluate_target(run.path, attacks=("clean", "pgd"), limit=60, device=d) for d in ("cuda", "cpu"))
     for a, b in zip(on_gpu.accuracies, on_cpu.accuracies, strict=True):
         assert abs(a.percent - b.percent) <= 5

@@ -18,9 +18,10 @@ from fastbat.methods.fast_at_ga import FastATGA
 from fastbat.models import build_model
 from fastbat.models.preact_resnet import PreActBlock, PreActResNet
 from fastbat.tangent import directional, push
-from fastbat.training import Settings, pace, train
+from fastbat.training import Run, Settings, pace, train
 from fastbat.training.gradients import gradients
 from fastbat.training.pace import Compiled, pick_layout
+from fastbat.training.trainer import prepare
 from test_methods import CASES, EPS, batch_of, method_of, model_of, update
 
 SMALL = Settings(epochs=1, width=4, train_limit=300, select_limit=40, select_steps=1)
@@ -81,11 +82,15 @@ def test_channels_last_is_the_same_step(name: str) -> None:
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
 
 
-def test_precision_is_chosen_by_the_device(monkeypatch):
-    for has, precision in ((True, "bf16"), (False, "float32")):
-        monkeypatch.setattr(pace, "has_bf16", lambda device, has=has: has)
-        assert SMALL.resolved(FastBAT(EPS)).precision == precision
-        assert replace(SMALL, precision="float32").resolved(FastBAT(EPS)).precision == "float32"
+@pytest.mark.parametrize(
+    ("has", "asked", "taken"),
+    [(True, "auto", "bf16"), (False, "auto", "float32"), (True, "float32", "float32"), (False, "bf16", "bf16")],
+)
+def test_precision_is_chosen_by_the_device_unless_it_is_given(has, asked, taken, tmp_path, monkeypatch):
+    monkeypatch.setattr(pace, "has_bf16", lambda device: has)
+    method = FastBAT(EPS)
+    trainer = prepare(method, replace(SMALL, precision=asked).filled(method), Run(tmp_path / "run"))
+    assert trainer.settings.precision == taken
 
 
 def test_the_layout_is_the_usual_one_where_a_method_differentiates_twice():

@@ -98,7 +98,7 @@ def trainer(method: Method, n: int, folder: Path, device: torch.device) -> Train
     """Return a trainer on `n` random images."""
     images = random_images(n)
     settings = Settings("cifar10", model="preactresnet18", width=WIDTH, batch_size=BATCH, epochs=1, device=str(device))
-    settings = settings.resolved(method)
+    settings = settings.filled(method)
     splits = Splits(images, images.slice(0, 100), images.slice(0, 100), CARD)
     return Trainer(Run(folder / f"{n}"), method, settings, splits, device)
 

@@ -117,8 +117,7 @@ def check_command(tokens: Sequence[str]) -> None:
 
 def configure_command(tokens: Sequence[str]) -> tuple[Method, Settings]:
     """Return the method and the settings of a command line of `fastbat train`."""
-    method, settings = configure(**parse(tokens))
-    return method, settings.resolved(method)
+    return configure(**parse(tokens))
 
 
 def parse(tokens: Sequence[str]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def configure(
     settings: Settings = Settings(),  # noqa: B008 (frozen)
     **options: Any,
 ) -> tuple[Method, Settings]:
-    """Return what the parsed flags of `fastbat train` configure, all but the precision, which depends on the device.
+    """Return what the parsed flags of `fastbat train` configure; a precision of auto is still open.
 
     Raises InputError where that is not to be had.
     """

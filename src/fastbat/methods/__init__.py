@@ -4,8 +4,9 @@
         loss.backward()          # the losses of one call accumulate into one update
 
 A method is a frozen dataclass; its fields are its settings, `eps` is on the [0, 1] scale. A setting that follows from
-eps unless given has `per_eps` in its field's metadata: its number for one eps is stale under another. What a method
-measures on the way it leaves in `stats`, 0-d tensors by name, for the trainer's metrics. It may also have
+eps unless given has `per_eps` in its field's metadata: its number for one eps is stale under another. The weight of a
+loss has `published`, the largest one published; a larger one is reported. What a method measures it leaves in `stats`,
+0-d tensors by name, for the trainer's metrics. A batch for which it yields no loss makes no update. It may also have
 
     replays                          how often each batch is presented (FREE-AT's m); 1 where it has none
     budget                           its own epochs and learning rate, unless the user sets them
@@ -21,7 +22,7 @@ from fastbat.methods.fast_at import FastAT
 from fastbat.methods.fast_at_ga import FastATGA
 from fastbat.methods.fast_bat import FastBAT
 from fastbat.methods.free_at import FreeAT
-from fastbat.methods.method import LabelledBatch, Method
+from fastbat.methods.method import LabelledBatch, Method, beyond_published
 from fastbat.methods.n_fgsm import NFGSM
 from fastbat.methods.pgd_at import Pgd2AT, Pgd7AT, PgdAT
 from fastbat.methods.standard import Standard
@@ -44,4 +45,4 @@ METHODS: dict[str, type[Method]] = {
     "standard": Standard,
 }
 
-__all__ = ["METHODS", "FastBAT", "LabelledBatch", "Method", "PgdAT"]
+__all__ = ["METHODS", "FastBAT", "LabelledBatch", "Method", "PgdAT", "beyond_published"]

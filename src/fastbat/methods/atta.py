@@ -40,7 +40,7 @@ class Atta:
     """The training loss; the attack climbs CE in both."""
     step: float | None = field(default=None, metadata={"per_eps": True})
     """Size of the step on the [0, 1] scale; 0.015 / 0.031 eps unless given."""
-    beta: float = 6.0
+    beta: float = field(default=6.0, metadata={"published": 6.0})
     """Weight of the KL term."""
     reset: int = 10
     """Every so many epochs the perturbations start again."""

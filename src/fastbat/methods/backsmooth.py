@@ -32,7 +32,7 @@ class BackSmooth:
     eps: float
     gamma: float = 1.0
     """Size of the noise on the logits."""
-    beta: float = 10.0
+    beta: float = field(default=10.0, metadata={"published": 10.0})
     """Weight of the KL term (10 in the authors' README, 6 as their code's own default)."""
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -31,7 +31,7 @@ class FastATGA:
     """
 
     eps: float
-    mu: float | None = field(default=None, metadata={"per_eps": True})
+    mu: float | None = field(default=None, metadata={"per_eps": True, "published": 2.0})
     """Weight of the penalty; 0.02 * 10^(255 eps / 8) unless given: 0.2 at 8/255, 2 at 16/255."""
     init: Literal["zero", "random"] = "zero"
     """d0: zero, plain FGSM in effect (the authors'), or P(U(-eps, eps))."""

@@ -40,7 +40,7 @@ class FastBAT:
     eps: float
     lam: float | Literal["paper", "released"] | None = field(default=None, metadata={"per_eps": True})
     """lambda of Eq. 7; 1 / lambda is the attack step. "paper" (unless given; Sec. 5.1, App. C) or "released" (code)."""
-    ig_weight: float = 0.1
+    ig_weight: float = field(default=0.1, metadata={"published": 0.1})
     """c = alpha_2 / (lambda alpha_1) of Eq. 13; the chain rule's own is 1 / lambda; 0 leaves the term out."""
     linearise: Literal["pgd-nosign", "pgd-sign", "uniform", "corner"] = "pgd-nosign"
     """Linearisation point z: one unsigned step, one signed step of eps / 2, uniform noise, or a random corner."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any, Protocol
 
 from fastbat.lazy import F, Tensor, nn, torch
@@ -42,7 +43,7 @@ class Method(Protocol):
         """What the last call of `losses` measured: 0-d tensors by name."""
 
     def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
-        """Yield the losses whose accumulated gradients make one update."""
+        """Yield the losses whose accumulated gradients make one update; none, and the batch makes no update."""
 
 
 def training_loss(logits: Tensor, batch: LabelledBatch) -> Tensor:
@@ -52,6 +53,16 @@ def training_loss(logits: Tensor, batch: LabelledBatch) -> Tensor:
     this loss's backward pass, so that nobody may scale the loss.
     """
     return F.cross_entropy(logits, batch.y, label_smoothing=getattr(batch, "label_smoothing", 0.0))
+
+
+def beyond_published(method: Any) -> dict[str, str]:
+    """Return the weights of the method's losses that are above the largest published one, by name, in words."""
+    found = {}
+    for field in fields(method):
+        value, published = getattr(method, field.name), field.metadata.get("published", float("inf"))
+        if isinstance(value, int | float) and value > published * (1 + 1e-6):
+            found[field.name] = f"{field.name} is {value:.4g}, above the largest published value, {published:g}"
+    return found
 
 
 def remembered(method: Any) -> dict[str, Tensor]:

@@ -30,7 +30,7 @@ class Trades:
     """Number of signed steps, k."""
     step: float | None = field(default=None, metadata={"per_eps": True})
     """Size of a step on the [0, 1] scale; 0.007 / 0.031 eps unless given."""
-    beta: float = 6.0
+    beta: float = field(default=6.0, metadata={"published": 6.0})
     """Weight of the KL term."""
     stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 

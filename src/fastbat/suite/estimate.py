@@ -20,6 +20,7 @@ from fastbat.evaluation import frozen
 from fastbat.methods import Method
 from fastbat.suite.trials import Trial, flags
 from fastbat.training import Run, Settings
+from fastbat.training.machine import synchronize
 from fastbat.training.trainer import Trainer, prepare
 
 STEPS = 5  # the first is not counted
@@ -67,7 +68,8 @@ def measure(trial: Trial, method: Method, settings: Settings) -> Cost:
         seconds = []
         for step, batch in enumerate(islice(trainer.loader.epoch(0), STEPS)):
             start = time.perf_counter()
-            trainer.update(batch, step)["loss"].item()
+            trainer.update(batch, step)
+            synchronize(trainer.device)
             seconds.append(time.perf_counter() - start)
         one = pass_seconds(trainer)
     steps = trainer.loader.steps(trainer.epochs) * trainer.replays

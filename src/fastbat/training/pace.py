@@ -1,6 +1,6 @@
 """How a training step runs on its device: chosen by what was measured on a CPU (docs/log), and said in one line.
 
-precision   bf16 where the device multiplies in it; elsewhere it is emulated, and slow
+precision   bf16 where the device multiplies in it, and does so rightly (bf16.py); elsewhere it is emulated, and slow
 layout      channels-last: convolutions in bf16 and BatchNorm are fastest there; not where a method differentiates
             twice, for BatchNorm's second derivative is a chain of elementwise kernels, slowest there; nor for narrow
             networks on a CPU, whose shortcuts write past their memory there (oneDNN issue 6035, torch 2.14, 2.15)
@@ -44,12 +44,15 @@ def narrow(model: nn.Module) -> bool:
     return any(max(layer.stride) > 1 and layer.in_channels < ONEDNN_BLOCK for layer in layers)
 
 
-def pace(method: Method, layout: torch.memory_format, precision: str, device: torch.device) -> str:
-    """Return in words how steps run, and why."""
-    can = "multiplies in bf16" if has_bf16(device) else "only emulates bf16, and slowly"
+def pace(
+    method: Method, layout: torch.memory_format, precision: str, device: torch.device, fault: str | None = None
+) -> str:
+    """Return in words how steps run, and why; `fault` is what is wrong in bf16."""
+    can = "which multiplies in bf16" if has_bf16(device) else "which only emulates bf16, and slowly"
+    why = f"for in bf16 {fault}" if fault else can
     usual = "the usual layout: the method differentiates twice" if twice(method) else "the usual layout"
     shown = "channels-last, where convolutions are faster" if layout is torch.channels_last else usual
-    return f"training in {precision} on {device}, which {can}; {shown}"
+    return f"training in {precision} on {device}, {why}; {shown}"
 
 
 class Compiled(nn.Module):

@@ -12,7 +12,7 @@ from fastbat.methods import METHODS, Method
 from fastbat.models import SHAPE, resolve_model
 from fastbat.plain import plain
 from fastbat.training.fit import check_pace
-from fastbat.training.machine import check_device, pick_device
+from fastbat.training.machine import check_device
 from fastbat.training.protocol import PROTOCOLS
 
 METHOD, EPS = "fast-bat", 8.0  # unless given; eps on the 0-255 scale
@@ -25,7 +25,7 @@ FROM_1 = ("image_size", "train_limit", "epochs", "batch_size", "accumulate",
 class Settings:
     """Settings of a run; the same names are flags of `fastbat train` and keys of its TOML file.
 
-    `resolved(method)` fills in what depends on the data set, the network and the method.
+    `filled(method)` fills in what depends on the data set, the network and the method, and a dry run the precision.
     """
 
     protocol: Literal["paper", "released"] = "paper"
@@ -87,7 +87,7 @@ class Settings:
     ema: float | None = None
     """Decay of a moving average of the weights, such as 0.9995: judged and saved beside them (best-ema, last-ema)."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """bf16: the model's forward pass under autocast, all else float32. auto: where the device multiplies in bf16."""
+    """bf16: the model's forward pass under autocast, all else float32. auto: if the device multiplies in it rightly."""
     accumulate: int = 1
     """Run each batch in so many parts, one after another, where it does not fit into memory whole."""
     compile: bool = False
@@ -136,19 +136,6 @@ class Settings:
         """Images judged at a time: a batch's, or those of its part where it does not fit whole."""
         return max(self.batch_size, 250) if self.accumulate == 1 else max(2, -(-self.batch_size // self.accumulate))
 
-    def resolved(self, method: Method) -> "Settings":
-        """Return these settings with what depends on the data set, the network, the method and the device filled in.
-
-        Raises InputError where they do not go together.
-        """
-        self.check(method)
-        filled = self.filled(method)
-        if self.precision != "auto":
-            return filled
-        from fastbat.training.pace import pick_precision
-
-        return replace(filled, precision=pick_precision(pick_device(self.device)))  # type: ignore[arg-type]
-
     def check(self, method: Method) -> None:
         """Raise InputError where these settings do not suit the method, the device or the data set."""
         check_pace(method, self.accumulate, self.compile)
@@ -157,7 +144,7 @@ class Settings:
         check_source(self.dataset, self.data_dir, **{name: getattr(self, name) for name in how})
 
     def filled(self, method: Method) -> "Settings":
-        """Return these settings with all but the precision filled in, which depends on the device.
+        """Return these settings with what depends on the data set, the network and the method filled in.
 
         Raises InputError where the network does not take one.
         """

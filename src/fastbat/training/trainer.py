@@ -12,6 +12,7 @@ import time
 from copy import deepcopy
 from dataclasses import replace
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,20 @@ from fastbat.data import Batch, Loader, Splits, check_not_blank, load
 from fastbat.errors import DivergedError, InputError
 from fastbat.evaluation import gradient_alignment
 from fastbat.files import append_record, locked, read_records, write_records
-from fastbat.methods import Method
+from fastbat.methods import Method, beyond_published
 from fastbat.models import MODELS, SHAPE, build_model, load_weights, save_model
+from fastbat.models.finite import finite, not_finite
 from fastbat.precision import Autocast, ieee_float32
 from fastbat.progress import bar, say
 from fastbat.randomness import seed_torch
 from fastbat.training.average import Average
+from fastbat.training.bf16 import Products
 from fastbat.training.collapse import has_collapsed, pgd_at, remedy
+from fastbat.training.divergence import cause
+from fastbat.training.dry_run import dry_run, first_images, on_device_of
 from fastbat.training.gradients import Sums, add, gradients, means
 from fastbat.training.machine import peak_memory_mib, pick_device, synchronize
-from fastbat.training.pace import Compiled, pace, pick_layout
-from fastbat.training.rehearsal import rehearse
+from fastbat.training.pace import Compiled, pace, pick_layout, pick_precision
 from fastbat.training.run import Run
 from fastbat.training.schedule import piecewise, triangular
 from fastbat.training.selection import Candidate, judge, naming_one_class
@@ -49,21 +53,27 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
     or the data are not to be had; DivergedError where the loss or a weight is no longer a number. Seeds torch's
     global generators.
     """
-    run, settings = Run(out), settings.resolved(method)
-    config = describe(method, settings)
+    run = Run(out)
+    settings.check(method)
+    settings = settings.filled(method)
     check = run.check_same if resume else run.check_free
-    check(config)
+    check(describe(method, settings))
+    if resume and settings.precision == "auto":
+        settings = replace(settings, precision=run.read_config().get("precision", "auto"))
     trainer = prepare(method, settings, run)
+    config = describe(method, trainer.settings)  # with the precision that a dry run chose
     with locked(run.path, "training"):
         check(config)  # again: another process may have been here while the data were read
         run.write_config(config)
         say(trainer.pace)
+        for name, heavy in beyond_published(method).items():
+            say(f"{heavy}; set it with --{name.replace('_', '-')}")
         trainer.train()
     return run
 
 
 def prepare(method: Method, settings: Settings, run: Run) -> "Trainer":
-    """Return a trainer with model and data for `run`, where nothing is written yet; `settings` are resolved."""
+    """Return a trainer with model and data for `run`, where nothing is written yet; it chooses a precision of auto."""
     how = ("image_column", "label_column", "image_size", "channels", "validation", "pad", "flip", "rotation", "workers")
     device = pick_device(settings.device)
     splits = load(settings.dataset, settings.data_dir, **{name: getattr(settings, name) for name in how})
@@ -106,31 +116,53 @@ class Trainer:
         self.build()
 
     def build(self) -> None:
-        """Make the network, its average, what its passes run and its optimizer; try them where they are not ours."""
-        settings, method, name = self.settings, self.method, self.model_args["name"]
+        """Make the network, its average, what its passes run and its optimizer; try them before anything is written."""
+        settings, name = self.settings, self.model_args["name"]
+        few = first_images(self.loader, settings.accumulate)
         seed_torch(settings.seed, "weights")
-        self.model = build_model(**self.model_args).to(self.device)
+        self.model = on_device_of(few.x, build_model(**self.model_args))
         if settings.init_from is not None and not self.run.state.exists():
             load_weights(self.model, Path(settings.init_from), new_head=True)
-        layout = pick_layout(method, name, self.model, settings.precision, self.device)
-        self.pace = pace(method, layout, settings.precision, self.device)
-        self.model = self.model.to(memory_format=layout)
+        self.choose_precision(few)
         self.average = None if settings.ema is None else Average(self.model, settings.ema)
         self.candidates = {"model": Candidate(self.model, self.runs(self.model))}
         if self.average:
             ema = self.average.model
             self.candidates["ema"] = Candidate(ema, self.runs(ema), "-ema", "val_ema")
-        alone = 1 in (settings.batch_size, len(self.loader.images))  # what is BatchNorm of one image?
-        if name not in MODELS or alone or self.model_args["num_classes"] < 3:  # DLR of two classes?
-            part, copy = next(iter(self.loader.epoch(0))).split(settings.accumulate)[0], deepcopy(self.model)
-            for net in (copy, Compiled(copy)) if settings.compile else (copy,):
-                rehearse(self.runs(net), method, part, self.model_args["num_classes"])
         self.compiled = Compiled(self.model) if settings.compile else None
         self.net = self.runs(self.compiled or self.model)  # what the method's passes run
         fused = True if name in MODELS else None  # it has no room for a weight that gets its first gradient later
         how = {"momentum": settings.momentum, "weight_decay": settings.weight_decay, "fused": fused}
         groups = decayed(self.model, settings.decay_batchnorm is not False)
         self.optimizer = SGD(groups, 0.0, **how)  # type: ignore[arg-type]
+
+    def choose_precision(self, few: Batch) -> None:
+        """Set precision and layout by a dry run on a few images; where bf16 is wrong, auto is float32.
+
+        Raises InputError if the network cannot be trained, or not in the precision that was asked for.
+        """
+        asked = self.settings.precision
+        fault = self.dry_run(pick_precision(self.device) if asked == "auto" else asked, few)
+        if fault and asked == "auto" and self.settings.precision == "bf16":
+            fault = self.dry_run("float32", few, in_bf16=fault)
+        if fault:
+            name, precision = type(self.method).__name__, self.settings.precision
+            fix = f"check the settings of {name} and the model"
+            fix = "train with --precision float32" if precision == "bf16" else fix
+            raise InputError(f"{name} cannot train this model in {precision}: {fault}; {fix}")
+
+    def dry_run(self, precision: str, few: Batch, in_bf16: str | None = None) -> str | None:
+        """Set `precision`, and try it on copies of the network; return in words what is wrong, None if nothing is."""
+        self.settings, name = replace(self.settings, precision=precision), self.model_args["name"]  # type: ignore[arg-type]
+        layout = pick_layout(self.method, name, self.model, precision, self.device)
+        self.model = self.model.to(memory_format=layout)
+        self.pace = pace(self.method, layout, precision, self.device, in_bf16)
+        copy, classes = deepcopy(self.model), self.model_args["num_classes"]
+        with Products() as products:
+            fault = dry_run(self.runs(copy), copy, self.method, few, classes)
+        if self.settings.compile and name not in MODELS:
+            dry_run(self.runs(Compiled(copy)), copy, self.method, few, classes)
+        return products.fault or fault
 
     def runs(self, model: nn.Module) -> nn.Module:
         """Return `model` in the precision of the training."""
@@ -168,6 +200,7 @@ class Trainer:
         """Run the method over every training image once; return the epoch's training record."""
         start = time.perf_counter()
         sums: Sums = {}
+        losses: dict[int, Tensor] = {}  # by number of the update in the epoch
         name = f"epoch {self.epoch + 1} of {self.epochs}"
         first, end = self.loader.steps(self.epoch), self.loader.steps(self.epoch + 1)
         if self.compiled:
@@ -176,23 +209,36 @@ class Trainer:
             for i, batch in enumerate(self.loader.epoch(self.epoch)):
                 show(i / (end - first), name)
                 for replay in range(self.replays):
-                    step = (first + i) * self.replays + replay
-                    for k, v in self.update(batch, step).items():
+                    number = i * self.replays + replay
+                    for k, v in self.update(batch, first * self.replays + number).items():
                         add(sums, k, v, len(batch.y))
+                        if k == "loss":
+                            losses[number] = v
         synchronize(self.device)
         seconds = time.perf_counter() - start
         found = {name: value.item() for name, value in means(sums).items()}
-        finite = all(bool(weight.isfinite().all()) for weight in self.model.parameters())
-        if not (finite and math.isfinite(found["loss"])):
-            raise DivergedError(
-                f"training diverged in epoch {self.epoch + 1}: loss {found['loss']:g}, weights "
-                f"{'finite' if finite else 'not finite'}; train into another --out with a lower --max-lr"
-            )
+        sound = all(finite(weight) for weight in self.model.parameters())
+        if losses and not (sound and math.isfinite(found["loss"])):
+            what = f"loss {found['loss']:g}, weights {'finite' if sound else 'not finite'}"
+            values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
+            why = cause(self.method, self.settings, values, first, self.fault_of)
+            raise DivergedError(f"training diverged in epoch {self.epoch + 1}: {what}; {why}")
         speed = {"seconds": seconds, "images_per_second": len(self.loader.images) / seconds}
+        if skipped := (end - first) * self.replays - len(losses):  # the method yielded nothing
+            found["skipped"] = skipped
         return {"epoch": self.epoch + 1, **found, "lr": self.optimizer.param_groups[0]["lr"], **speed}
 
+    def fault_of(self, update: int) -> str | None:
+        """Go back to the weights that this epoch began with; return what is not finite on the images of `update`."""
+        self.restore()
+        batch = next(islice(self.loader.epoch(self.epoch), update // self.replays, None))
+        return not_finite(self.model.eval(), batch.x)
+
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """Make one update of the weights; return the mean loss and what the method measured, still on the device."""
+        """Make one update of the weights; return the mean loss and what the method measured, still on the device.
+
+        A batch for which the method yields no loss makes no update, and nothing is returned.
+        """
         settings = self.settings
         seed_torch(settings.seed, "step", step)
         self.schedule(step)
@@ -200,6 +246,8 @@ class Trainer:
         if settings.label_smoothing:
             batch = replace(batch, label_smoothing=settings.label_smoothing)
         found = gradients(self.method, self.net, batch, settings.accumulate)
+        if not found:  # the method skips this batch
+            return found
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average:
@@ -306,12 +354,14 @@ def decayed(model: nn.Module, batchnorm: bool) -> list[dict[str, Any]]:
 
 def epoch_line(record: dict[str, Any], epochs: int) -> str:
     """Return the line of an epoch's log."""
+    loss = f"loss {record['loss']:.4f}" if "loss" in record else "no loss"
     active = f"  active {record['active']:.0%}" if "active" in record else ""
+    skipped = f"  {record['skipped']} batches skipped" if "skipped" in record else ""
     robust = f" RA {record['val_ra']:.1f} %" if "val_ra" in record else ""
     if "val_ema_ra" in record:
         robust += f" (average {record['val_ema_sa']:.1f}, {record['val_ema_ra']:.1f} %)"
     return (
-        f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  loss {record['loss']:.4f}{active}"
+        f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  {loss}{active}{skipped}"
         f"  validation SA {record['val_sa']:.1f} %{robust}"
         f"  {record['seconds']:.1f} s + {record['select_seconds']:.1f} s selection{'  best' if record['best'] else ''}"
     )
