@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -18,10 +19,9 @@ from fastbat.methods import METHODS, FastBAT
 from fastbat.models import build_model
 from fastbat.precision import has_bf16, ieee_float32
 from fastbat.tangent import directional
-from fastbat.training import Run, Settings, train
-from fastbat.training.fit import twice
+from fastbat.training import Settings, epoch, train
 from fastbat.training.pace import Compiled
-from fastbat.training.trainer import prepare
+from fastbat.training.prepare import prepare
 from test_methods import CASES, EPS, batch_of, method_of, model_of, update
 
 pytestmark = [
@@ -32,7 +32,7 @@ pytestmark = [
 
 SMALL = Settings(epochs=2, width=4, model="preactresnet18", train_limit=300, select_limit=40, select_steps=2)
 TRAINED = {name: case for name, case in CASES.items() if name != "fast-bat, hessian-aware"}  # whose solve asks
-PLAIN = [name for name in TRAINED if not twice(method_of(name)) and CASES[name].method != "yopo"]
+PLAIN = [name for name in TRAINED if not method_of(name).traits.differentiates_twice and CASES[name].method != "yopo"]
 
 
 @pytest.mark.parametrize(
@@ -41,16 +41,16 @@ PLAIN = [name for name in TRAINED if not twice(method_of(name)) and CASES[name].
 def test_no_update_waits_for_the_gpu(name: str, compile: bool, tmp_path: Any) -> None:
     """Batches, augmentation and schedule, too; the first two updates are left out, they make what is made once."""
     method = method_of(name)
-    settings = replace(SMALL, batch_size=60, epochs=3, compile=compile, precision="auto").filled(method)
-    trainer = prepare(method, settings, Run(tmp_path / "run"))
-    batches = trainer.loader.epoch(0)
+    settings = replace(SMALL, batch_size=60, epochs=3, compile=compile, precision="auto")
+    task, state, _ = prepare(method, settings)
+    batches = task.loader.epoch(0)
     for step in range(2):
-        trainer.update(next(batches), step)
+        epoch.update(task, state, next(batches), step)
     torch.cuda.synchronize()
     try:
         torch.cuda.set_sync_debug_mode("error")
         for step in (2, 3):
-            trainer.update(next(batches), step)
+            epoch.update(task, state, next(batches), step)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -147,7 +147,7 @@ def test_float32_is_float32_whatever_was_allowed_before() -> None:
 def test_a_run_trains_is_stopped_and_resumed(compile: bool, tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     method, settings = FastBAT(EPS, ig_every=2), replace(SMALL, compile=compile, ema=0.9, device="cuda")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fastbat.training.trainer.epoch_line", stop)
+        patch.setattr(import_module("fastbat.training.train"), "epoch_line", stop)
         with pytest.raises(KeyboardInterrupt):
             train(method, settings, tmp_path / "run")
     run = train(method, settings, tmp_path / "run", resume=True)

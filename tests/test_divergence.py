@@ -14,7 +14,7 @@ from fastbat.methods import METHODS, FastBAT, beyond_published
 from fastbat.models import build_model
 from fastbat.randomness import seed_torch
 from fastbat.training import Settings, train
-from fastbat.training.divergence import cause
+from fastbat.training.divergence import explain
 from fastbat.training.gradients import gradients
 from test_methods import batch_of, model_of
 
@@ -60,7 +60,7 @@ def test_what_is_published_is_not_remarked_on(tmp_path, capsys) -> None:
     assert "published" not in capsys.readouterr().err
 
 
-FILLED = SMALL.filled(METHODS["standard"]())
+FILLED = SMALL.resolved(METHODS["standard"]())
 
 
 def no_fault(update: int) -> None:
@@ -86,12 +86,12 @@ def no_fault(update: int) -> None:
     ],
 )
 def test_the_losses_before_say_whether_the_learning_rate_can_be_the_cause(losses, first, says) -> None:
-    assert cause(METHODS["fast-at"](EPS), FILLED, losses, first, no_fault).startswith(says)
+    assert explain(METHODS["fast-at"](EPS), FILLED, losses, first, no_fault).startswith(says)
 
 
 def test_the_images_of_the_first_bad_update_are_looked_at() -> None:
     asked: list[int] = []
-    said = cause(
+    said = explain(
         FastBAT(EPS), FILLED, {0: 2.0, 2: torch.nan, 3: torch.nan}, 0, lambda number: asked.append(number) or "it is so"
     )
     assert (
@@ -112,7 +112,7 @@ def test_a_weight_decay_is_named_if_it_alone_makes_weights_grow(max_lr: float, d
         sgd.step()
     assert (weight.abs().item() > 1) == grows
     settings = replace(FILLED, max_lr=max_lr, weight_decay=decay)
-    said = cause(METHODS["fast-at"](EPS), settings, {0: 2.3, 1: torch.inf}, 0, no_fault)
+    said = explain(METHODS["fast-at"](EPS), settings, {0: 2.3, 1: torch.inf}, 0, no_fault)
     assert said.endswith("a lower --max-lr or --weight-decay" if grows else "a lower --max-lr")
 
 
@@ -152,18 +152,18 @@ class Picky(METHODS["standard"]):
 
 
 def test_batches_for_which_a_method_yields_nothing_make_no_update_and_are_counted(tmp_path, monkeypatch) -> None:
-    from fastbat.training.trainer import Trainer
+    from fastbat.training import epoch
 
-    update, seen = Trainer.update, []
+    update, seen = epoch.update, []
 
-    def spy(self, batch, step):
-        before = [weight.detach().clone() for weight in self.model.parameters()]
-        found = update(self, batch, step)
-        moved = any(not torch.equal(a, b) for a, b in zip(before, self.model.parameters(), strict=True))
+    def spy(task, state, batch, step):
+        before = [weight.detach().clone() for weight in state.model.parameters()]
+        found = update(task, state, batch, step)
+        moved = any(not torch.equal(a, b) for a, b in zip(before, state.model.parameters(), strict=True))
         seen.append((bool(batch.y[0] >= 5), moved))
         return found
 
-    monkeypatch.setattr(Trainer, "update", spy)
+    monkeypatch.setattr(epoch, "update", spy)
     run = train(Picky(), replace(SMALL, batch_size=10, epochs=2, ema=0.9), tmp_path / "run")
     assert all(yields == moved for yields, moved in seen)
     records = read_records(run.metrics)

@@ -149,7 +149,7 @@ def test_of_this_machines_kernels_the_wrong_are_found(kernel, stride, side):
 
 
 def test_where_bf16_is_wrong_training_is_in_float32_and_says_so(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("fastbat.training.trainer.pick_precision", lambda device: "bf16")
+    monkeypatch.setattr("fastbat.training.prepare.pick_precision", lambda device: "bf16")
     method = METHODS["fast-at"](EPS)
     with Broken(BACKWARD, SPOIL["huge"]):
         run = train(method, SMALL, tmp_path / "auto")
@@ -159,7 +159,7 @@ def test_where_bf16_is_wrong_training_is_in_float32_and_says_so(tmp_path, capsys
     says = "training in float32 on cpu, for in bf16 the backward pass of the convolution (kernel 3 x 3, stride 2 x 2, "
     assert says in capsys.readouterr().err
     assert not (tmp_path / "bf16").exists()
-    assert read_toml(run.config)["precision"] == "float32"
+    assert read_toml(run.config)["resolved"]["precision"] == "float32"
     full = train(method, replace(SMALL, precision="float32"), tmp_path / "float32")
     there, here = (load_tensors(each.weights("last"))[0] for each in (full, run))
     assert all(torch.equal(there[name], here[name]) for name in there)

@@ -1,6 +1,6 @@
 """A batch, and the crop, flip and rotation that make it from the stored images."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -96,7 +96,10 @@ class Batch:
     y: Tensor  # labels (B,), int64
     index: Tensor | None = None  # (B,) int64, each image's place in the data set; on the host
     view: View | None = None  # the crop, flip and rotation that made x
+    step: int | None = None  # of the update in the training, from 0
+    progress: float | None = None  # the share of the training that is done, in [0, 1)
     label_smoothing: float = 0.0  # of the training loss: this share of each label is spread over all classes
+    log: dict[str, Tensor] = field(default_factory=dict, compare=False)  # what a method measures: 0-d tensors by name
 
     def __post_init__(self) -> None:
         check_batch(self.x, self.y)
@@ -116,4 +119,4 @@ class Batch:
         """Return images start..stop."""
         index = None if self.index is None else self.index[start:stop]
         view = None if self.view is None else self.view.rows(start, stop)
-        return replace(self, x=self.x[start:stop], y=self.y[start:stop], index=index, view=view)
+        return replace(self, x=self.x[start:stop], y=self.y[start:stop], index=index, view=view, log={})

@@ -10,7 +10,7 @@ AGAIN = "train into another --out with a lower"
 SHOWN = 4  # losses
 
 
-def cause(
+def explain(
     method: Method,
     settings: Settings,
     losses: Mapping[int, float],

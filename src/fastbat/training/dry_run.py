@@ -20,7 +20,8 @@ IMAGES = 8
 def first_images(loader: Loader, parts: int) -> Batch:
     """Return the first training images as a batch: IMAGES, or as many as one of `parts` of a batch holds."""
     size = loader.batch_size // max(1, min(parts, loader.batch_size // 2))
-    return next(replace(loader, images=loader.images.slice(0, min(size, IMAGES))).epoch(0))
+    batch = next(replace(loader, images=loader.images.slice(0, min(size, IMAGES))).epoch(0))
+    return replace(batch, step=0, progress=0.0)
 
 
 @contextmanager

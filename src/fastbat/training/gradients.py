@@ -32,7 +32,7 @@ def gradients(method: Method, net: nn.Module, batch: Batch, parts: int) -> dict[
         if losses:
             before = len(part.y)
             images += before
-            for name, value in {"loss": torch.stack(losses).mean(), **method.stats}.items():
+            for name, value in {"loss": torch.stack(losses).mean(), **part.log}.items():
                 add(found, name, value, before)
     if len(cut) > 1 and images:
         weigh(net, before / images)

@@ -20,7 +20,6 @@ from fastbat.methods import Method
 from fastbat.models import MODELS
 from fastbat.precision import has_bf16
 from fastbat.tangent import Dual, NoRule, compiled, compiled_apart, push
-from fastbat.training.fit import twice
 
 ONEDNN_BLOCK = 16  # channels; 8 without AVX512, where the fault was seen
 
@@ -35,7 +34,8 @@ def pick_layout(
 ) -> torch.memory_format:
     """Return the layout of the weights, which the images of the passes follow; others' networks keep the usual one."""
     pays = not narrow(model) if device.type == "cpu" else precision == "bf16"
-    return torch.channels_last if name in MODELS and pays and not twice(method) else torch.contiguous_format
+    twice = method.traits.differentiates_twice
+    return torch.channels_last if name in MODELS and pays and not twice else torch.contiguous_format
 
 
 def narrow(model: nn.Module) -> bool:
@@ -50,8 +50,9 @@ def pace(
     """Return in words how steps run, and why; `fault` is what is wrong in bf16."""
     can = "which multiplies in bf16" if has_bf16(device) else "which only emulates bf16, and slowly"
     why = f"for in bf16 {fault}" if fault else can
-    usual = "the usual layout: the method differentiates twice" if twice(method) else "the usual layout"
-    shown = "channels-last, where convolutions are faster" if layout is torch.channels_last else usual
+    why_usual = ": the method differentiates twice" if method.traits.differentiates_twice else ""
+    faster = layout is torch.channels_last
+    shown = "channels-last, where convolutions are faster" if faster else f"the usual layout{why_usual}"
     return f"training in {precision} on {device}, {why}; {shown}"
 
 
