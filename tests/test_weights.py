@@ -24,7 +24,7 @@ from fastbat.audit.origin import Origin, form_of
 from fastbat.audit.target import undescribed
 from fastbat.errors import InputError
 from fastbat.models import load_weights
-from fastbat.models.plain import FORMATS, Kind, number
+from fastbat.models.beside import FORMATS, Kind, number
 
 WIDTH, CLASSES = 4, 10
 often = settings(derandomize=True, database=None, deadline=None, max_examples=60)

@@ -18,8 +18,9 @@ from torch.serialization import safe_globals
 
 from fastbat.errors import InputError, no_memory
 from fastbat.files import read_safetensors
+from fastbat.models.beside import PLAIN
 from fastbat.models.content import ANEW, kind_of
-from fastbat.models.plain import PLAIN
+from fastbat.plain import plain
 
 KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params", "module")
 LONGEST, MOST = 60, 20  # characters of a text, and how many figures, that are kept of what a file says of itself
@@ -103,7 +104,7 @@ def figures(table: Mapping[Any, Any]) -> dict[str, Any]:
     """Return the first numbers and short texts of a table."""
     found = {}
     for name, value in table.items():
-        value = value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
+        value = plain(value)
         if isinstance(value, float) and not math.isfinite(value):
             value = str(value)  # which JSON has no number for
         if short(str(name)) and (isinstance(value, bool | int | float) or (isinstance(value, str) and short(value))):
