@@ -23,7 +23,7 @@ from test_methods import batch_of, model_of, update
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-ADD = (DOCS / "add-a-method.md").read_text()
+ADD = (DOCS / "guides" / "add-a-method.md").read_text()
 
 
 def cells(line: str) -> list[str]:
@@ -118,14 +118,14 @@ def test_the_index_counts_the_passes_of_an_update(name: str) -> None:
 
 
 def test_the_glossary_names_what_is_in_the_code() -> None:
-    rows = [cells(line) for line in (DOCS / "glossary.md").read_text().splitlines() if line.startswith("| ")]
+    rows = [cells(line) for line in (DOCS / "reference" / "glossary.md").read_text().splitlines() if line.startswith("| ")]
     names = {name for row in rows for name in re.findall(r"`([^`]+)`", row[-1])}
     source = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
     assert len(names) > 60
     assert [name for name in sorted(names) if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", source)] == []
 
 
-# add-a-method.md.
+# guides/add-a-method.md.
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -168,7 +168,7 @@ def test_add_a_method_works_to_the_letter(tmp_path: Path) -> None:
 
 
 def test_the_page_on_evaluation_names_every_attack_and_every_flag():
-    text = (DOCS / "evaluation.md").read_text()
+    text = (DOCS / "guides" / "audit.md").read_text()
     rows = [cells(line) for line in text.splitlines() if line.startswith("| `")]
     named = {name for row in rows for name in re.findall(r"`([\w-]+)`", row[0])}
     source = (ROOT / "src" / "fastbat" / "evaluation" / "flags.py").read_text()
@@ -183,7 +183,7 @@ def test_the_page_on_evaluation_names_every_attack_and_every_flag():
 
 
 def test_the_page_on_evaluation_names_every_key_of_the_record():
-    text = (DOCS / "evaluation.md").read_text().partition("## The record")[2]
+    text = (DOCS / "reference" / "files.md").read_text().partition("## The record")[2]
     model, images = nn.Sequential(nn.Flatten(), nn.Linear(16, 10)), torch.rand(4, 1, 4, 4)
     record = evaluate(model, (images, model(images).argmax(1)), eps=0.1, attacks=["fgsm"]).record()
     keys = {*record, *record["settings"], *(key for each in record["accuracies"] for key in each)}
