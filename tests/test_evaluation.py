@@ -383,7 +383,7 @@ BAD_CALLS = {
     "no data": ({"data": None}, "data is a NoneType; expected tensors"),
     "a loader of dicts": ({"data": [{"x": GOOD_X}]}, "the loader gives a dict; expected batches of tensors"),
     "three tensors": ({"data": (GOOD_X, GOOD_Y, GOOD_Y)}, "the loader gives a Tensor"),
-    "arrays": ({"data": (GOOD_X.numpy(), GOOD_Y.numpy())}, "the loader gives a ndarray"),
+    "arrays of objects": ({"data": (GOOD_X.numpy().astype(object), GOOD_Y.numpy())}, "an array holds object; expected"),
     "a detached output": ({"model": lambda: Wrapped(lambda z: z.detach())}, "output has no gradient with respect to"),
     "integer logits": ({"model": lambda: Wrapped(lambda z: z.long())}, "the model returns torch.int64"),
     "bf16 logits": ({"model": lambda: Wrapped(lambda z: z.bfloat16())}, "the model returns torch.bfloat16"),

@@ -15,7 +15,7 @@ def check_target(target: str, checkpoint: str, origin: Origin, data_dir: Path | 
     if Path(target).is_dir():
         check_file(Run(target).weights(checkpoint))
     if origin.dataset is not None:
-        columns = {name: getattr(origin, name) for name in ("image_column", "label_column", "image_size")}
+        columns = {name: getattr(origin, name) for name in ("image_column", "label_column", "image_size", "channels")}
         check_source(origin.dataset, data_dir, **columns)
     if origin.model is not None:
         find_model(origin.model)

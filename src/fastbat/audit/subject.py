@@ -10,7 +10,7 @@ from torch import nn
 
 from fastbat.audit.origin import WEIGHTS, Origin, check_form
 from fastbat.audit.target import described, undescribed
-from fastbat.data import ImageSet, load_test
+from fastbat.data import ImageSet, check_not_blank, load_test
 from fastbat.errors import InputError
 from fastbat.training import Run
 
@@ -90,8 +90,10 @@ def test_images(
     elif data_dir is None and run is not None and "data_dir" in (settings := run.read_config()):
         data_dir = Path(settings["data_dir"])
     table = {key: getattr(origin, key) or config.get(key) for key in ("image_column", "label_column", "image_size")}
+    table["channels"] = origin.channels or (len(about["model"]["mean"]) if about else None)
     held = own.get("validation") if name == own.get("name") else None  # what chose the weights is no test
     test = load_test(name, data_dir, **table, validation=held, workers=config.get("workers", 0))
+    check_not_blank(test, f"test images of {name}")
     if own and list(test.classes) != list(own["classes"])[: len(test.classes)]:
         raise InputError(f"{target!r} was trained on other classes than those of {name} in {data_dir}")
     return test

@@ -10,6 +10,7 @@ from fastbat.data import check_source, dataset_card
 from fastbat.errors import InputError, check_choices
 from fastbat.methods import METHODS, Method
 from fastbat.models import SHAPE, resolve_model
+from fastbat.plain import plain
 from fastbat.training.fit import check_pace
 from fastbat.training.machine import check_device, pick_device
 from fastbat.training.protocol import PROTOCOLS
@@ -39,6 +40,8 @@ class Settings:
     """Column of a table that holds the labels; label, labels or fine_label unless given."""
     image_size: int | None = None
     """Resize the shorter side to so many pixels and cut out the middle; needed where images differ in size."""
+    channels: Literal[1, 3] | None = None
+    """3: RGB, unless given; 1: grey. For folders of images and tables; the mean and std follow."""
     pad: int | None = None
     """Random crops after padding by so many pixels; the data set's own unless given (CIFAR: 4, digits: 0)."""
     flip: bool | None = None
@@ -105,6 +108,8 @@ class Settings:
     """cpu, cuda, or auto: cuda where there is one."""
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         dataset_card(self.dataset)
         for least, names in enumerate((FROM_0, FROM_1)):
             for name in names:
@@ -148,7 +153,7 @@ class Settings:
         """Raise InputError where these settings do not suit the method, the device or the data set."""
         check_pace(method, self.accumulate, self.compile)
         check_device(self.device)
-        how = ("image_column", "label_column", "image_size", "pad", "rotation")
+        how = ("image_column", "label_column", "image_size", "channels", "pad", "rotation")
         check_source(self.dataset, self.data_dir, **{name: getattr(self, name) for name in how})
 
     def filled(self, method: Method) -> "Settings":
@@ -192,8 +197,8 @@ def describe(method: Method, settings: Settings) -> dict[str, Any]:
     names = {cls: name for name, cls in METHODS.items()}
     table: dict[str, Any] = {"method": names.get(type(method), type(method).__qualname__)}
     for part in (method, settings):
-        table |= {f.name: getattr(part, f.name) for f in fields(part) if f.init}  # type: ignore[arg-type]
-    table["eps"] = round(method.eps * 255, 9)
+        table |= {f.name: plain(getattr(part, f.name)) for f in fields(part) if f.init}  # type: ignore[arg-type]
+    table["eps"] = round(float(method.eps) * 255, 9)
     for name in {"data_dir", "init_from"}:
         if table[name] is not None:
             table[name] = str(Path(table[name]).resolve())

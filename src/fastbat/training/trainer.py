@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from fastbat.data import Batch, Loader, Splits, load
+from fastbat.data import Batch, Loader, Splits, check_not_blank, load
 from fastbat.errors import DivergedError, InputError
 from fastbat.evaluation import gradient_alignment
 from fastbat.files import append_record, locked, read_records, write_records
@@ -64,9 +64,10 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
 
 def prepare(method: Method, settings: Settings, run: Run) -> "Trainer":
     """Return a trainer with model and data for `run`, where nothing is written yet; `settings` are resolved."""
-    how = ("image_column", "label_column", "image_size", "validation", "pad", "flip", "rotation", "workers")
+    how = ("image_column", "label_column", "image_size", "channels", "validation", "pad", "flip", "rotation", "workers")
     device = pick_device(settings.device)
     splits = load(settings.dataset, settings.data_dir, **{name: getattr(settings, name) for name in how})
+    check_not_blank(splits.train, f"training images of {settings.dataset}")
     if settings.train_limit is not None:
         splits = replace(splits, train=splits.train.slice(0, settings.train_limit))
     method = replace(method)  # type: ignore[type-var]  # a new one, for the memory of another run is not this run's
