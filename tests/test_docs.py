@@ -1,6 +1,9 @@
 """The pages under docs/: what they count and state is so."""
 
+import json
 import re
+import runpy
+import sys
 from collections import Counter
 from dataclasses import fields
 from functools import cache
@@ -19,6 +22,7 @@ from test_methods import batch_of, model_of, update
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+EXPERIMENTS = ROOT / "experiments"
 
 
 def cells(line: str) -> list[str]:
@@ -143,3 +147,45 @@ def test_the_page_on_files_names_every_key_of_the_record():
     record = evaluate(model, (images, model(images).argmax(1)), eps=0.1, attacks=["fgsm"]).record()
     keys = {*record, *record["settings"], *(key for each in record["accuracies"] for key in each)}
     assert keys <= set(re.findall(r"`(\w+)`", text))
+
+
+def test_what_a_page_says_was_measured_is_what_its_script_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(EXPERIMENTS / "methods"), *sys.path])
+    script = runpy.run_path(str(EXPERIMENTS / "methods" / "pages.py"), run_name="imported")
+    monkeypatch.delitem(sys.modules, "draw", raising=False)
+    methods = [name for names in script["PAGES"].values() for name in names]
+    assert sorted(methods) == sorted(METHODS.keys() - {"pgd-at"})
+    for stem, names in script["PAGES"].items():
+        text = (DOCS / "methods" / f"{stem}.md").read_text()
+        assert script["placed"](text, script["section"](stem, names)) == text
+        assert (DOCS / "methods" / f"{stem}.svg").exists()
+
+
+def rows_of(page: Path) -> list[list[str]]:
+    return [cells(line) for line in page.read_text().splitlines() if line.startswith("| ")]
+
+
+def test_the_decision_page_has_the_rows_of_the_experiments() -> None:
+    found = rows_of(DOCS / "start" / "which-method.md")
+    alike = {row[0]: row[1:3] for row in rows_of(EXPERIMENTS / "methods" / "README.md")}
+    steps = {row[1]: row[5] for row in rows_of(EXPERIMENTS / "training-step" / "README.md") if row[0] == "16"}
+    for name in METHODS.keys() - {"pgd-at"}:
+        step = steps["fast-bat, tangent" if name == "fast-bat" else name]
+        assert [name, *alike[name], step] in found
+    arms = {row[0]: row for row in rows_of(EXPERIMENTS / "fast-step-accuracy" / "README.md")}
+    for name, step in {"exact": "fast-bat, tangent", "none": "fast-bat, none"}.items():
+        _, sa, _, ra, less = arms[name]
+        assert [name, steps[step], sa, ra, less] in found
+
+
+def test_the_decision_page_has_the_records_of_the_papers_network() -> None:
+    records = [json.loads(line) for line in (EXPERIMENTS / "shortcut" / "results.jsonl").read_text().splitlines()]
+    kept = {record["trial"]: record for record in records if record["status"] == "finished"}
+    rows = [row for row in rows_of(DOCS / "start" / "which-method.md") if row[0] in ("8", "16")]
+    assert len(rows) == 6
+    for eps, name, *accuracies, collapsed in rows:
+        record = kept[f"{name}-shortcutraw-eps{eps}-seed0"]
+        first = record["results"][0]["accuracies"]
+        ends = [[each["percent"], *each["interval"]] for each in first]
+        assert accuracies == [f"{percent:.1f} [{low:.1f}, {high:.1f}]" for percent, low, high in ends]
+        assert collapsed == ("yes" if any(epoch["collapsed"] for epoch in record["epochs"]) else "no")

@@ -54,7 +54,7 @@ def test_the_quickstart_trains_measures_compares_and_loads(folder: Path, capsys:
     assert "RA-FGSM" in said
     assert "fast-bat tensor(" in said
     assert len(read_records(folder / "first" / "metrics.jsonl")) == 10
-    assert (folder / "third" / "best.safetensors").exists()
+    assert (folder / "second" / "best.safetensors").exists()
 
 
 def test_a_network_of_ones_own_is_trained_measured_and_exported(folder: Path) -> None:

@@ -11,12 +11,14 @@ from matplotlib import pyplot
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # experiments/: what the scripts share
 from draw import trials  # of this folder
+
 from page import arms, interval, save, table
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs" / "methods"
 STEPS = arms(HERE.parent / "training-step" / "step-width16.json")
-NETWORK = "He's shortcut, width 16, 10,000 images"
+NETWORK = "He's shortcut, width 16, 10,000 images of CIFAR-10"
+PAPERS = " The paper has width 64, 50,000 images, 20 epochs."
 PAGES = {name: [name] for name in trials() if name not in ("pgd-2", "pgd-7", "fast-at-step-1")} | {
     "pgd-at": ["pgd-2", "pgd-7"]
 }
@@ -56,48 +58,43 @@ def placed(text: str, section: str) -> str:
 
 def section(page: str, names: list[str]) -> str:
     """Return the section of a page about the methods `names`."""
-    heads = ["", "network", "eps", "SA, %", "RA-PGD-50-10, %", "RA-AA, %"]
-    rows = [row for name in names for row in rows_of(name, several=len(names) > 1)]
+    several, heads = len(names) > 1, ["eps", "where", "SA, %", "RA-PGD-50-10, %", "RA-AA, %"]
+    rows = [[*([name] if several else []), *row] for name in names for row in rows_of(name)]
     parts = [
         "## Measured here",
         f"![Validation accuracy of {' and '.join(names)} by epoch]({page}.svg)",
-        table(heads, rows),
-        "Ours is one seed, on the first 1,000 test images. In brackets are 95 % intervals over their draw. The figure has "
-        "the accuracy on validation images, clean and under PGD-10, over the other methods in grey. **It is not the "
-        "paper's network, and is being measured again**: [what does every method "
-        "give?](../../experiments/methods/README.md)",
-        " ".join(map(cost, names)),
+        table(["method", *heads] if several else heads, rows),
+        f"Here: {NETWORK}, {epochs(names[0])}, one seed, the first 1,000 test images. In brackets are 95 % intervals "
+        f"over their draw.{PAPERS if names[0] in PAPER else ''} The figure has the accuracy on validation images.",
+        "**He's shortcut is not the paper's, so this is being measured again**: [what does every method "
+        f"give?](../../experiments/methods/README.md) {' '.join(map(cost, names))} Times are of a CPU: [what does a "
+        "step cost?](../../experiments/training-step/README.md)",
     ]
     return "\n\n".join(map(wrapped, parts)) + "\n\n"
 
 
-def rows_of(name: str, *, several: bool) -> list[list[object]]:
+def epochs(name: str) -> str:
+    """Return how long a method was trained."""
+    count = len(trials()[name]["epochs"])
+    return f"{count} epochs of 8 replays" if name == "free-at" else f"{count} epochs"
+
+
+def rows_of(name: str) -> list[list[object]]:
     """Return our row of a method, and the paper's."""
-    record, which = trials()[name], f"{name}, " if several else ""
-    (found,), epochs = record["results"], record["epochs"]
+    (found,) = trials()[name]["results"]
     cells = [interval(found[kind], found[f"{kind}_interval"]) for kind in ("sa", "ra_pgd")]
-    trained = f"{NETWORK}, {len(epochs)} epochs, the best {found['epoch']}"
-    source = "Table 2" if name == "pgd-2" else "Table 10"
-    paper = [
-        [
-            f"{which}the paper, {source}",
-            "width 64, 50,000 images, 20 epochs",
-            eps,
-            *(f"{share:.2f}" for share in shares),
-        ]
-        for eps, *shares in PAPER.get(name, [])
-    ]
-    return [[f"{which}here", trained, 8, *cells, None], *paper]
+    source = f"the paper, Table {2 if name == 'pgd-2' else 10}"
+    paper = [[eps, source, *(f"{share:.2f}" for share in shares)] for eps, *shares in PAPER.get(name, [])]
+    return [[8, f"here, epoch {found['epoch']}", *cells, None], *paper]
 
 
 def cost(name: str) -> str:
     """Return what a step and a training take."""
     arm = STEPS["fast-bat, tangent" if name == "fast-bat" else name]
-    step = f"A step of {name} takes {arm['over_fast_at']:.2f} times as long as one of FAST-AT"
-    if name == "fast-at":
-        step = f"A step takes {arm['ms']:.0f} ms at width 16"
     minutes = f" A training takes {MINUTES[name]} minutes in the paper." if name in MINUTES else ""
-    return f"{step} on a CPU ([measured](../../experiments/training-step/README.md)).{minutes}"
+    if name == "fast-at":
+        return f"A step takes {arm['ms']:.0f} ms.{minutes}"
+    return f"A step of {name} takes {arm['over_fast_at']:.2f} times as long as FAST-AT's.{minutes}"
 
 
 def wrapped(text: str) -> str:
