@@ -16,20 +16,27 @@ A broken link, a heading that is not there or an unknown name fails the build.
     python docs/site/build.py
 """
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from os.path import relpath
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 DOCS, SITE = ROOT / "docs", ROOT / "site"
-ELSEWHERE = {"CONTRIBUTING.md": "development/contributing.md", "CHANGELOG.md": "development/changelog.md"}
+ELSEWHERE = {
+    "CONTRIBUTING.md": "development/contributing.md",
+    "CHANGELOG.md": "development/changelog.md",
+    "docs/log/README.md": "development/log.md",  # one page of several, not the first of its tab
+}
 FIGURES = (".svg", ".png")
 LANGUAGES = {".py": "python", ".toml": "toml", ".jsonl": "json", ".json": "json", ".cff": "yaml"}
 LONGEST = 15_000  # characters of a file that are shown
@@ -39,26 +46,33 @@ LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 
 def main() -> None:
     """Stage the pages and build the site; exit with Zensical's status."""
-    pages = SITE / "pages"
     shutil.rmtree(SITE, ignore_errors=True)
-    stage(pages)
-    (SITE / "zensical.toml").write_text(tomli_w.dumps(settings(pages)))
+    stage(SITE / "pages")
+    status, said = build(SITE, settings())
+    print(said)
+    if status == 0:
+        print("The site is in site/html. To read and search it: python -m http.server --directory site/html")
+    sys.exit(status)
+
+
+def build(folder: Path, settings: dict[str, Any]) -> tuple[int, str]:
+    """Build folder/html of folder/pages; return Zensical's status, 0 only without a warning, and what it said."""
+    (folder / "zensical.toml").write_text(tomli_w.dumps(settings))
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--config-file", "zensical.toml"]
-    done = subprocess.run(command, cwd=SITE, env={**sys_path(), "NO_COLOR": "1"}, check=False)
-    sys.exit(done.returncode)
-
-
-def sys_path() -> dict[str, str]:
-    """Return the environment in which Zensical finds mathml.py."""
-    import os
-
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    modules = {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path[1:]])}  # with mathml.py
+    done = subprocess.run(command, cwd=folder, env=os.environ | modules, capture_output=True, text=True, check=False)
+    said = re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)
+    return done.returncode, re.sub(r"^Traceback.*\n(?: .*\n)*", "", said, flags=re.MULTILINE).strip()
 
 
 def sources() -> list[Path]:
     """Return the pages of the site, as they lie in the repository."""
     docs = [page for page in sorted(DOCS.rglob("*.md")) if page.parent.name != "site"]
-    return [*docs, *sorted((ROOT / "experiments").rglob("README.md")), *(ROOT / name for name in ELSEWHERE)]
+    return [
+        *docs,
+        *sorted((ROOT / "experiments").rglob("README.md")),
+        *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md")),
+    ]
 
 
 def stage(pages: Path) -> None:
@@ -79,7 +93,7 @@ def stage(pages: Path) -> None:
             waiting += linked
         else:
             target.write_text(shown(source))
-    shutil.copy(Path(__file__).parent / "site.css", pages / "site.css")
+    shutil.copy(HERE / "site.css", pages / "site.css")
 
 
 def placed(source: Path) -> str:
@@ -114,7 +128,7 @@ def turned(source: Path, text: str) -> tuple[str, list[Path]]:
     return outside_code(text, lambda part: LINK.sub(turn, part)), linked
 
 
-def outside_code(text: str, change: Any) -> str:
+def outside_code(text: str, change: Callable[[str], str]) -> str:
     """Return `text` with `change` made to what lies between its blocks of code."""
     found, start = "", 0
     for block in FENCE.finditer(text):
@@ -125,7 +139,7 @@ def outside_code(text: str, change: Any) -> str:
 
 def filled(text: str) -> str:
     """Return `text` with its comments filled in."""
-    text = re.sub(r"^<!-- (::: [\w.]+) -->$", r"\1", text, flags=re.MULTILINE)
+    text = re.sub(r"^<!--\s(:::[^>]*)\s-->$", r"\1", text, flags=re.MULTILINE)
     return text.replace("<!-- fastbat --help -->", commands()) if "<!-- fastbat --help -->" in text else text
 
 
@@ -148,9 +162,13 @@ def shown(source: Path) -> str:
     return f"# {name}\n\n~~~~~~ {LANGUAGES.get(source.suffix, 'text')}\n{text}\n~~~~~~\n"
 
 
-def settings(pages: Path) -> dict[str, Any]:
-    """Return Zensical's settings, with the experiments in the navigation."""
-    return tomllib.loads((Path(__file__).parent / "zensical.toml").read_text())
+def settings() -> dict[str, Any]:
+    """Return Zensical's settings, with the experiments in the order of their index."""
+    found = tomllib.loads((HERE / "zensical.toml").read_text())
+    index = (ROOT / "experiments" / "README.md").read_text()
+    (experiments,) = (tab["Experiments"] for tab in found["project"]["nav"] if "Experiments" in tab)
+    experiments += [f"experiments/{page}" for page in re.findall(r"^\| \[.*?\]\((.*?)\)", index, re.MULTILINE)]
+    return found
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from typing import Any
 from markdown import Markdown
 from markdown.extensions import Extension
 from markdown.inlinepatterns import InlineProcessor
-from math_core import LatexToMathML
+from math_core import LatexError, LatexToMathML
+from pymdownx.superfences import SuperFencesException
 
 INLINE = r"(?<![\\$\w])\$(?=\S)([^$\n]+?)(?<=\S)\$(?![\w$])"
 
@@ -36,5 +37,8 @@ def fence(source: str, *_: Any, **__: Any) -> str:
 
 
 def mathml(latex: str, *, block: bool) -> str:
-    """Return `latex` as MathML; LatexError where it is none."""
-    return LatexToMathML().convert_with_local_state(latex, displaystyle=block)
+    """Return `latex` as MathML; raise where it is no LaTeX, as the extension of blocks lets it pass."""
+    try:
+        return LatexToMathML(fancy_error=False).convert_with_local_state(latex, displaystyle=block)
+    except LatexError as error:
+        raise SuperFencesException(f"not LaTeX: {latex.strip()} ({error})") from error
