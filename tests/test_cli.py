@@ -266,7 +266,7 @@ def trained(tmp_path_factory):
 WRITTEN = sorted(
     {f.name for part in (METHODS["fast-bat"], Settings) for f in fields(part) if f.init}
     - {"data_dir", "image_column", "label_column", "image_size", "pad", "flip", "rotation", "validation", "dropout"}
-    - {"momentum_at_peak", "init_from", "decay_batchnorm"}
+    - {"momentum_at_peak", "init_from", "decay_batchnorm", "channels"}
 )
 
 

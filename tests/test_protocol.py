@@ -94,10 +94,10 @@ def test_a_configuration_of_one_protocol_is_not_taken_for_the_other(tmp_path, ca
 
 
 def pictures(folder, split, labels):
-    """Write a table of 8x8 pictures of Tiny-ImageNet's name, each of another grey."""
+    """Write a table of random images of Tiny-ImageNet's name and size."""
     rows = []
     for i in range(len(labels)):
-        pixels = generator("picture", split, i).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+        pixels = generator("picture", split, i).integers(0, 256, (64, 64, 3)).astype(np.uint8)
         Image.fromarray(pixels).save(buffer := io.BytesIO(), "PNG")
         rows.append({"bytes": buffer.getvalue(), "path": None})
     datasets.Dataset.from_dict({"image": rows, "label": labels}).to_parquet(folder / f"tiny-imagenet-{split}.parquet")
