@@ -18,12 +18,13 @@ HEAVY = ("torch", "numpy", "datasets", "sklearn", "PIL")
 SUITE = (
     '[train]\ndataset = "digits"\nmethod = ["fast-at", "trades"]\nepochs = [1, 0]\n[evaluate]\nattacks = "clean,pgd"\n'
 )
+COMMANDS = ("train", "evaluate", "diagnose", "export", "plot", "suite", "suite run", "list")
 ANSWERED = [
     "",
     "--help",
     "--version",
     *(f"list {what}{how}" for what in ("methods", "models", "datasets", "attacks") for how in ("", " --json")),
-    *(f"{command} --help" for command in ("train", "evaluate", "diagnose", "export", "suite", "suite run", "list")),
+    *(f"{command} --help" for command in COMMANDS),
     "train --method trades --help",
 ]
 REFUSED = [
@@ -72,6 +73,8 @@ REFUSED = [
     "suite estimate suite.toml",
     "suite status nowhere",
     "list method",
+    "plot",
+    "plot nowhere",
 ]
 PROBE = f"""
 import contextlib, io, json, sys

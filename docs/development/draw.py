@@ -16,7 +16,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "fastbat"
 LOWEST = 2  # layers at the bottom that all may use: a line each, without arrows
-COLUMNS = {"suite": 0, "tangent": 0, "attacks": 0, "geometry": 0, "audit": 2, "models": 2}  # 1, the middle, for others
+COLUMNS = {
+    "suite": 0,
+    "curves": 2,
+    "tangent": 0,
+    "attacks": 0,
+    "geometry": 0,
+    "audit": 2,
+    "models": 2,
+}  # 1, the middle, for others
 
 WIDTH, BOX, ROW, PITCH, TEXT = 900, 120, 34, 60, 470  # of the drawing and its boxes; a row with its gap; descriptions
 

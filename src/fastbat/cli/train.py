@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_type_hints
 from cyclopts import Parameter
 from docstring_parser import parse_from_object
 
+from fastbat.cli.config import check_resolved
 from fastbat.files import check_file
 from fastbat.methods import METHODS, Method
 from fastbat.progress import say
@@ -18,8 +19,11 @@ from fastbat.training import Run, Settings
 from fastbat.training.settings import EPS, METHOD, describe, make_method, method_settings
 
 
-def train_command(name: str, notes: Sequence[str] = ()) -> Callable[..., None]:
-    """Return `fastbat train` with the settings of the method `name` among its flags; it prints `notes` first."""
+def train_command(name: str, notes: Sequence[str] = (), file: Path | None = None) -> Callable[..., None]:
+    """Return `fastbat train` with the settings of the method `name` among its flags; it prints `notes` first.
+
+    What the `file` of settings says of what follows from them is checked, if there is one.
+    """
     method_class = METHODS[name]
     hints = get_type_hints(method_class)
     docs = {p.arg_name: p.description for p in parse_from_object(method_class).params}
@@ -37,7 +41,10 @@ def train_command(name: str, notes: Sequence[str] = ()) -> Callable[..., None]:
     ) -> None:
         run = Run(out or Path("runs") / f"{settings.dataset}-{method}-eps{eps:g}-seed{settings.seed}")
         chosen, settings = configure(method=method, eps=eps, settings=settings, **options)
-        (run.check_same if resume else run.check_free)(describe(chosen, settings))
+        described = describe(chosen, settings)
+        (run.check_same if resume else run.check_free)(described)
+        if file is not None:
+            check_resolved(file, described["resolved"])
         if settings.init_from is not None and not (resume or settings.init_from.is_dir()):
             check_file(settings.init_from)
         for note in notes:
@@ -80,11 +87,9 @@ def configure(
     settings: Settings = Settings(),  # noqa: B008 (frozen)
     **options: Any,
 ) -> tuple[Method, Settings]:
-    """Return what the parsed flags of `fastbat train` configure, all but the precision, which depends on the device.
-
-    Raises InputError where that is not to be had.
-    """
+    """Return what the parsed flags of `fastbat train` configure; InputError where that is not to be had."""
     own = {name: options[name] for name in method_settings(method) & options.keys()}
-    chosen = make_method(method, settings.protocol, {**own, "eps": eps})
+    chosen = make_method(method, {**own, "eps": eps})
     settings.check(chosen)
-    return chosen, settings.filled(chosen)
+    settings.resolved(chosen)
+    return chosen, settings
