@@ -1,4 +1,4 @@
-"""docs/your-own-images.md, followed to the letter, on a folder of JPEGs made from real photographs."""
+"""docs/guides/own-data.md, followed to the letter, on a folder of JPEGs made from real photographs."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ from fastbat import METHODS, Settings, train
 from fastbat.cli import main
 from fastbat.files import read_records
 
-PAGE = Path(__file__).parents[1] / "docs" / "your-own-images.md"
+PAGE = Path(__file__).parents[1] / "docs" / "guides" / "own-data.md"
 CLASSES = ("cat", "dog", "fish")
 
 

@@ -1,6 +1,6 @@
 """What an evaluation says: every accuracy with its n, its interval and its seconds; the record's schema.
 
-The schema is described in docs/evaluation.md; SCHEMA changes with it.
+The schema is described in docs/reference/files.md; SCHEMA changes with it.
 """
 
 from collections.abc import Mapping

@@ -31,7 +31,7 @@ class Settings:
     """
 
     protocol: Literal["paper", "released"] = "paper"
-    """What fills in the settings that paper and released code have differently (docs/protocol.md)."""
+    """What fills in the settings that paper and released code have differently (docs/reference/protocol.md)."""
     dataset: str = "digits"
     """Data set by name (`fastbat list datasets`), or OWNER/NAME of the Hugging Face hub."""
     data_dir: Path | None = None
