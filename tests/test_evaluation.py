@@ -21,6 +21,7 @@ from fastbat.attacks.pgd import pgd
 from fastbat.data.images import Images
 from fastbat.errors import InputError
 from fastbat.evaluation import Accuracy, Evaluation, RedFlag, frozen, gradient_alignment, paired, wilson
+from fastbat.evaluation.attacked import AttackedModel, TestImages
 from fastbat.evaluation.blocks import Work
 from fastbat.evaluation.check import gather
 from fastbat.evaluation.measures import adversarial, attack, correct, robust
@@ -37,8 +38,9 @@ EPS = 0.1
 def test_pgd_breaks_the_samples_a_plain_loop_breaks():
     model, x, y = trained_cnn()
     model, x, y = model.double(), x[:30].double(), y[:30]
-    clean = correct(model, x, y)
-    found = robust(model, x, y, clean, Plan(EPS, 10, seed=3, steps=7, restarts=3).rounds("pgd"), EPS, batch_size=13)
+    images, rounds = TestImages.of(x, y, model), Plan(EPS, 10, seed=3, steps=7, restarts=3).rounds("pgd")
+    clean = correct(model, images)
+    found = robust(AttackedModel.of(model), images, clean, rounds, EPS, batch_size=13)
     plain = model(x).argmax(1) == y
     for restart in range(3):
         for i in range(30):
@@ -75,7 +77,9 @@ def test_ra_pgd_50_10_in_float64_breaks_the_very_images_of_a_plain_loop():
     model, x, y = trained_cnn()
     model, x, y = model.double(), x[:60].double(), y[:60]
     plain = plain_pgd_50_10(model, x, y, EPS)
-    ours = robust(model, x, y, correct(model, x, y), Plan(EPS, 10).rounds("pgd"), EPS, batch_size=25)
+    images = TestImages.of(x, y, model)
+    rounds = Plan(EPS, 10).rounds("pgd")
+    ours = robust(AttackedModel.of(model), images, correct(model, images), rounds, EPS, batch_size=25)
     assert 0 < plain.sum() < 60
     assert torch.equal(ours, plain)
     assert fastbat.evaluate(model, (x, y), eps=EPS, batch_size=25).ra_pgd.hits == plain.sum()
@@ -93,10 +97,9 @@ def test_ra_pgd_50_10_of_a_preactresnet18_in_float32_is_within_an_image_of_a_pla
 def test_pgd_does_not_depend_on_the_batch_size():
     model, x, y = trained_cnn()
     model, x, y = model.double(), x[:50].double(), y[:50]
-    results = [
-        robust(model, x, y, correct(model, x, y), Plan(EPS, 10, steps=5, restarts=2).rounds("pgd"), EPS, size)
-        for size in (7, 50)
-    ]
+    images, rounds = TestImages.of(x, y, model), Plan(EPS, 10, steps=5, restarts=2).rounds("pgd")
+    clean = correct(model, images)
+    results = [robust(AttackedModel.of(model), images, clean, rounds, EPS, size) for size in (7, 50)]
     assert torch.equal(*results)
 
 
@@ -120,10 +123,9 @@ def test_autoattack_equals_pyautoattack_called_directly(short_autoattack):
         direct = AutoAttack(model, eps=EPS, seed=5)
         direct.verbose = False
         x_direct, y_direct = direct.run_standard_evaluation(x, y, batch_size=60)
-        clean = correct(model, x, y)
-        ours = attack(
-            model, model, model, x[clean], y[clean], torch.arange(60)[clean], Plan(EPS, 10, 5).rounds("aa"), EPS
-        )
+        clean = correct(model, TestImages.of(x, y, model))
+        bare = AttackedModel(model, model, model)
+        ours = attack(bare, x[clean], y[clean], torch.arange(60)[clean], Plan(EPS, 10, 5).rounds("aa"), EPS)
     assert 0 < ours.broken.sum() < 60
     assert torch.equal(ours.x_adv, x_direct[clean])
     assert torch.equal(ours.broken, (y_direct != y)[clean])

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 import fastbat
 from conftest import trained_cnn
 from fastbat import METHODS, Batch, build_model
-from fastbat.attacks import Inside
 from fastbat.data import load
+from fastbat.evaluation.attacked import AttackedModel
 from fastbat.evaluation.border import border_gradients
 from fastbat.evaluation.flags import MIN_IMAGES, Attacked, of_attacks, of_large_budget, of_what_is_left
 from fastbat.evaluation.probe import gradient_sizes
@@ -271,7 +271,7 @@ def test_honest_networks_lose_no_gradient_at_0_and_1():
     for name, width in (("cnn", 8), ("preactresnet18", 2), ("wideresnet-16-8", 1)):
         for activation in ("relu", "softplus", "swish"):
             model = build_model(name, width=width, activation=activation, mean=[0.3], std=[0.4]).eval()
-            found = border_gradients(model, Inside(model), x, y, EPS)
+            found = border_gradients(AttackedModel.of(model), x, y, EPS)
             assert len(found.lost) == 100
             assert not found.lost.any()
 

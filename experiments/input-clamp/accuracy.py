@@ -15,10 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from fastbat.attacks import Inside
 from fastbat.audit import Origin
 from fastbat.audit.subject import opened
-from fastbat.evaluation import Plan, correct, frozen
+from fastbat.evaluation import AttackedModel, Plan, TestImages, correct, frozen
 from fastbat.evaluation.interval import difference
 from fastbat.evaluation.measures import attack
 from fastbat.randomness import seed_torch
@@ -56,13 +55,14 @@ def rows(run: Path, args: argparse.Namespace) -> list[dict[str, object]]:
     subject = opened(str(run), Origin(), "best", None)
     x, y = subject.test.slice(0, args.limit).tensors()
     eps, bare, clamped = subject.trained_eps(), subject.model, nn.Sequential(Clamp(), subject.model)
-    arms = {"bare": (bare, Inside(bare)), "clamp": (clamped, Inside(clamped)), "clamp, exact": (clamped, clamped)}
+    exact = AttackedModel(clamped, clamped, clamped)
+    arms = {"bare": AttackedModel.of(bare), "clamp": AttackedModel.of(clamped), "clamp, exact": exact}
     plan = Plan(eps, len(subject.test.classes), 0, args.pgd_steps, args.pgd_restarts)
     made = list[dict[str, object]]()
     with frozen(bare, clamped):
-        clean = correct(bare, x, y)
+        clean = correct(bare, TestImages.of(x, y, bare))
         for name in args.attacks.split(","):
-            left = {arm: withstand(*each, x, y, clean, plan, name) for arm, each in arms.items()}
+            left = {arm: withstand(each, x, y, clean, plan, name) for arm, each in arms.items()}
             row = {
                 "run": run.name,
                 "eps_255": round(255 * eps, 6),
@@ -79,14 +79,12 @@ def rows(run: Path, args: argparse.Namespace) -> list[dict[str, object]]:
     return made
 
 
-def withstand(
-    model: nn.Module, search: nn.Module, x: Tensor, y: Tensor, clean: Tensor, plan: Plan, name: str
-) -> Tensor:
-    """Return a mask (N,): classified correctly, under the attack `name` on `search` too."""
+def withstand(model: AttackedModel, x: Tensor, y: Tensor, clean: Tensor, plan: Plan, name: str) -> Tensor:
+    """Return a mask (N,): classified correctly, under the attack `name`, too."""
     left = clean.clone()
     for index in clean.nonzero().flatten().split(BLOCK):
         seed_torch(0, name, int(index[0]))
-        broken = attack(model, search, search, x[index], y[index], index, plan.rounds(name), plan.eps).broken
+        broken = attack(model, x[index], y[index], index, plan.rounds(name), plan.eps).broken
         left[index[broken]] = False
     return left
 

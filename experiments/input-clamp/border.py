@@ -15,10 +15,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fastbat.attacks import Inside
 from fastbat.audit import Origin
 from fastbat.audit.subject import opened
-from fastbat.evaluation import frozen
+from fastbat.evaluation import AttackedModel, frozen
 from fastbat.evaluation.border import border_gradients
 from fastbat.evaluation.flags import of_border
 from fastbat.randomness import seed_torch
@@ -51,7 +50,7 @@ def rows(run: Path) -> list[dict[str, object]]:
         model = nn.Sequential(layer, subject.model)
         with frozen(model):
             seed_torch(0, "flags")
-            border = border_gradients(model, Inside(model), x, y, subject.trained_eps())
+            border = border_gradients(AttackedModel.of(model), x, y, subject.trained_eps())
         shares = {name: round(getattr(border, name), 6) for name in ("without", "inside", "climbed", "others")}
         images = {"images": len(border.lost), "lost": int(border.lost.sum()), "flag": bool(of_border(border))}
         made.append({"run": run.name, "front": front, **images, **shares})

@@ -6,6 +6,7 @@ from fastbat.lazy import export_lazily
 
 if TYPE_CHECKING:
     from fastbat.evaluation.alignment import gradient_alignment
+    from fastbat.evaluation.attacked import AttackedModel, TestImages
     from fastbat.evaluation.diagnose import Diagnosis, diagnose
     from fastbat.evaluation.evaluate import evaluate
     from fastbat.evaluation.flags import RedFlag
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 __all__ = [
     "ATTACKS",
     "Accuracy",
+    "AttackedModel",
     "Diagnosis",
     "Evaluation",
     "Plan",
     "RedFlag",
+    "TestImages",
     "correct",
     "diagnose",
     "evaluate",

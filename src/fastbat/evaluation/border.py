@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fastbat.attacks import input_gradient
 from fastbat.attacks.objective import margin
+from fastbat.evaluation.attacked import AttackedModel
 from fastbat.geometry import Box
 
 GREY_LEVEL = 1 / 255
@@ -28,8 +29,7 @@ class Border:
 
 
 def border_gradients(
-    model: nn.Module,
-    search: nn.Module,  # the same, as attacks climb it
+    model: AttackedModel,
     x: Tensor,  # (N, C, H, W) in [0, 1]
     y: Tensor,  # (N,)
     eps: float,
@@ -39,7 +39,7 @@ def border_gradients(
     corners = (x + Box(x, eps).corner()).clamp(0, 1)
     border = (corners == 0) | (corners == 1)
     moved = corners.clamp(GREY_LEVEL, 1 - GREY_LEVEL)
-    places = ((model, corners), (model, moved), (search, corners))
+    places = ((model.exact, corners), (model.exact, moved), (model.climbed, corners))
     at, inside, climbed = (without_gradient(network, images, y, batch_size) for network, images in places)
     counts = border.flatten(1).sum(1)
     lost = (border & at & ~inside).flatten(1).sum(1)
