@@ -29,8 +29,8 @@ from fastbat.evaluation.request import budgets_of, check_seed, whole
 from fastbat.evaluation.rounds import Plan
 from fastbat.geometry import tiny
 from fastbat.models import build_model
-from fastbat.precision import Autocast
 from fastbat.randomness import generator
+from fastbat.runtime.precision import Autocast
 
 EPS = 0.1
 

@@ -17,8 +17,8 @@ from fastbat.errors import InputError
 from fastbat.evaluation import Evaluation, diagnose, evaluate, loss_landscape
 from fastbat.evaluation.request import attacks_of
 from fastbat.files import append_record, check_writable, replacing
-from fastbat.processes import rank
 from fastbat.progress import say
+from fastbat.runtime.processes import rank
 from fastbat.training import pick_device
 
 FIGURE_3 = 1456  # the test image of the paper's loss landscape

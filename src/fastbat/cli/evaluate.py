@@ -95,7 +95,7 @@ def evaluate_command(
     check_target(target, checkpoint, origin, request.data_dir)
     out = folder(target, request)
     from fastbat.audit import evaluate_target
-    from fastbat.processes import rank, start_processes
+    from fastbat.runtime.processes import rank, start_processes
 
     start_processes()
     how = request.arguments() | {"out": out, "command": command(target, checkpoint, request, origin)}

@@ -16,9 +16,9 @@ from fastbat.evaluation.attacked import AttackedModel, TestImages
 from fastbat.evaluation.journal import Journal
 from fastbat.evaluation.measures import answered, attack
 from fastbat.evaluation.rounds import Plan
-from fastbat.processes import rank, summed, world
 from fastbat.progress import Show, bar
 from fastbat.randomness import seed_torch
+from fastbat.runtime.processes import rank, summed, world
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from fastbat.errors import InputError
 from fastbat.evaluation.alignment import gradient_alignment
 from fastbat.evaluation.attacked import AttackedModel, TestImages
 from fastbat.evaluation.check import check_fit
-from fastbat.evaluation.frozen import frozen
 from fastbat.evaluation.measures import attack, by_class, correct
 from fastbat.evaluation.probe import gradient_sizes
 from fastbat.evaluation.request import budgets_of, check_seed
 from fastbat.evaluation.rounds import Plan
 from fastbat.geometry import tiny
 from fastbat.progress import bar, say
+from fastbat.runtime.modes import frozen
 
 AT_ONCE = 250  # images
 LEVELS = 16  # budgets tried: eps / 8, 2 eps / 8, ..., 2 eps

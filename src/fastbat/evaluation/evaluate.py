@@ -17,7 +17,6 @@ from fastbat.errors import InputError
 from fastbat.evaluation.attacked import TestImages
 from fastbat.evaluation.blocks import Found, Job, Work
 from fastbat.evaluation.check import check_models, gather
-from fastbat.evaluation.frozen import frozen
 from fastbat.evaluation.journal import Journal
 from fastbat.evaluation.measures import by_class
 from fastbat.evaluation.probe import enough, judge, probes
@@ -35,9 +34,10 @@ from fastbat.evaluation.rounds import TRANSFER_STEPS, Plan, expanded, label
 from fastbat.evaluation.search import attacked_model
 from fastbat.files import check_writable, checksum, save_tensors
 from fastbat.geometry import tiny
-from fastbat.processes import rank
 from fastbat.progress import say
 from fastbat.randomness import seed_torch
+from fastbat.runtime.modes import frozen
+from fastbat.runtime.processes import rank
 from fastbat.version import versions as package_versions
 
 

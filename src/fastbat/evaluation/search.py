@@ -7,7 +7,7 @@ from fastbat.attacks import inside
 from fastbat.errors import InputError, choose
 from fastbat.evaluation.attacked import AttackedModel, TestImages
 from fastbat.evaluation.check import check_fit
-from fastbat.precision import Autocast, has_bf16
+from fastbat.runtime.precision import Autocast, has_bf16
 
 
 class Search(nn.Module):

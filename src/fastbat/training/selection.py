@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from fastbat.evaluation import AttackedModel, Plan, TestImages, correct, frozen, gradient_alignment, robust
-from fastbat.precision import in_precision
 from fastbat.progress import bar
+from fastbat.runtime.precision import in_precision
 from fastbat.training.overfitting import STEP_RATIO, has_collapsed
 from fastbat.training.settings import Settings
 from fastbat.training.state import State

@@ -11,9 +11,9 @@ from fastbat.errors import InputError, check_choices
 from fastbat.methods import METHODS, Method
 from fastbat.models import SHAPE, resolve_model
 from fastbat.plain import plain
+from fastbat.runtime.device import check_device
 from fastbat.training.fit import check_pace
 from fastbat.training.loggers import check_logger
-from fastbat.training.machine import check_device
 from fastbat.training.protocol import PROTOCOLS
 
 METHOD, EPS = "fast-bat", 8.0  # unless given; eps on the 0-255 scale
