@@ -55,8 +55,8 @@ def test_every_link_of_a_staged_page_leads_to_what_is_staged(staged: Path) -> No
 
 def test_the_page_of_the_command_line_has_every_command_and_every_flag(staged: Path) -> None:
     text = (staged / "reference" / "command-line.md").read_text()
-    commands = ["train", "evaluate", "diagnose", "export", "plot", "suite", "list"]
-    assert re.findall(r"^## fastbat (\w+)$", text, flags=re.MULTILINE) == commands
+    named = set(re.findall(r"^\| `fastbat (\w+)", text, flags=re.MULTILINE))
+    assert named == set(re.findall(r"^## fastbat (\w+)$", text, flags=re.MULTILINE)) > {"train", "evaluate"}
     assert all(f"`--{name.replace('_', '-')}" in text for name in Settings.__dataclass_fields__)
     assert "<!--" not in text
 

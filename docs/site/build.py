@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from functools import cache
 from os.path import relpath
 from pathlib import Path
 from typing import Any
@@ -59,25 +60,22 @@ def build(folder: Path, settings: dict[str, Any]) -> tuple[int, str]:
     """Build folder/html of folder/pages; return Zensical's status, 0 only without a warning, and what it said."""
     (folder / "zensical.toml").write_text(tomli_w.dumps(settings))
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--config-file", "zensical.toml"]
-    modules = {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path[1:]])}  # with mathml.py
+    modules = {"PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))}  # mathml.py
     done = subprocess.run(command, cwd=folder, env=os.environ | modules, capture_output=True, text=True, check=False)
     said = re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)
     return done.returncode, re.sub(r"^Traceback.*\n(?: .*\n)*", "", said, flags=re.MULTILINE).strip()
 
 
-def sources() -> list[Path]:
+@cache
+def sources() -> tuple[Path, ...]:
     """Return the pages of the site, as they lie in the repository."""
-    docs = [page for page in sorted(DOCS.rglob("*.md")) if page.parent.name != "site"]
-    return [
-        *docs,
-        *sorted((ROOT / "experiments").rglob("README.md")),
-        *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md")),
-    ]
+    pages = [*DOCS.rglob("*.md"), *(ROOT / "experiments").rglob("README.md")]
+    return (*sorted(pages), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md")
 
 
 def stage(pages: Path) -> None:
     """Write the pages of the site into the folder `pages`, and with them all that they link to."""
-    written, waiting = set(), sources()
+    written, waiting = set(), list(sources())
     while waiting:
         source = waiting.pop()
         if source in written:
@@ -98,14 +96,11 @@ def stage(pages: Path) -> None:
 
 def placed(source: Path) -> str:
     """Return where a file of the repository lies on the site."""
-    path = source.relative_to(ROOT)
-    name = str(path)
+    name = str(source.relative_to(ROOT))
     if name in ELSEWHERE:
         return ELSEWHERE[name]
-    if path.parts[0] == "docs":
-        return str(path.relative_to("docs"))
-    if path.parts[0] == "experiments" and (source.suffix in FIGURES or source.name == "README.md"):
-        return name
+    if source.suffix in FIGURES or source in sources():
+        return name.removeprefix("docs/")
     return f"source/{name}.md"
 
 
@@ -155,7 +150,8 @@ def shown(source: Path) -> str:
     """Return a page that shows a file of the repository, or the names of a folder."""
     name = source.relative_to(ROOT)
     if source.is_dir():
-        return f"# {name}/\n\n" + "".join(f"- `{file.relative_to(source)}`\n" for file in sorted(source.rglob("*.*")))
+        files = [file.relative_to(source) for file in sorted(source.rglob("*.*")) if "__pycache__" not in file.parts]
+        return f"# {name}/\n\n" + "".join(f"- `{file}`\n" for file in files)
     text = source.read_text()
     if len(text) > LONGEST:
         text = text[:LONGEST] + f"\n... {len(text) - LONGEST:,} more characters"
