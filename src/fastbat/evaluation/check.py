@@ -41,6 +41,8 @@ def _tensor(array: Any) -> Tensor:
     """Return an array of another library as a tensor."""
     if isinstance(array, Tensor):
         return array
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputError("an array is masked; fill in what is masked, or leave these images out")
     kind = np.asarray(array).dtype
     try:
         copy = torch.from_numpy(np.array(array, dtype=kind.newbyteorder("=")))  # of any strides, rights, byte order
