@@ -44,7 +44,7 @@ def photos(real_data, tmp_path):
 def test_from_a_folder_of_photographs_to_an_exported_robust_model(photos, monkeypatch, capsys):
     monkeypatch.chdir(photos.parent)
     settings = Settings(
-        dataset="cifar10", data_dir=PAGE.parents[2] / "shared" / "data", train_limit=256, select_limit=50,
+        dataset="cifar10", data_dir=PAGE.parents[3] / "shared" / "data", train_limit=256, select_limit=50,
         model="preactresnet18", width=8, epochs=1,
     )  # fmt: skip
     train(METHODS["standard"](), settings, "base")
