@@ -95,6 +95,8 @@ def test_a_list_begins_after_an_empty_line(page: Path) -> None:
 def test_the_figure_of_the_architecture_is_drawn_of_the_imports_as_they_are() -> None:
     script = runpy.run_path(str(DOCS / "development" / "draw.py"), run_name="imported")
     assert script["drawing"]() == (DOCS / "development" / "architecture.svg").read_text()
+    boxes = re.findall(r'<rect x="([\d.]+)" y="(\d+)"[^>]* class="box"/>', script["drawing"]())
+    assert len(boxes) == len(set(boxes)) > 10
     assert script["arrows"]({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == [("a", "b"), ("b", "c")]
 
 
