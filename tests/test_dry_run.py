@@ -16,8 +16,8 @@ from fastbat.errors import InputError
 from fastbat.files import load_tensors, read_toml
 from fastbat.methods import METHODS
 from fastbat.models import build_model
-from fastbat.models.finite import not_finite
-from fastbat.precision import Autocast
+from fastbat.models.finite import first_not_finite, not_finite
+from fastbat.runtime.precision import Autocast
 from fastbat.training import Settings, train
 from fastbat.training.bf16 import CORRECT, Products
 from fastbat.training.dry_run import first_images
@@ -284,6 +284,14 @@ def test_the_first_layer_is_the_first_that_runs():
     says = "the logits are not finite on 5 of 5 images, first in the output of first (Linear), whose bias is not finite"
     assert not_finite(net, x) == says
     assert not net.first._forward_hooks
+
+
+def test_what_is_not_finite_between_two_layers_is_the_input_of_the_second():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
+    net[1].register_forward_pre_hook(lambda layer, inputs: inputs[0] / 0)
+    logits, where = first_not_finite(net, torch.ones(5, 3, 1, 1))
+    assert where == "the input of 1 (Linear)"
+    assert not logits.isfinite().any()
 
 
 def test_lazy_layers_take_their_shape_and_train_as_others_do(tmp_path, monkeypatch):

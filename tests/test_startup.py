@@ -64,6 +64,12 @@ REFUSED = [
     "evaluate . --attacks transfer",
     "evaluate . --save-adversarial x.pt",
     "evaluate suite.toml --model cnn",
+    "evaluate page.pt --dataset digits --model cnn",
+    "evaluate w.safetensors --dataset digits",
+    "evaluate w.safetensors --model cnn",
+    "evaluate w.safetensors --dataset digits --model cnn --mean 125 --std 63",
+    "evaluate w.safetensors --dataset digits --model cnn --eps 8/256",
+    "evaluate some.code:net --dataset digits --model cnn",
     "diagnose nowhere --out look",
     "export nowhere x.pt2",
     "export . x.onnx",
@@ -99,13 +105,16 @@ def python(*arguments, **how):
 
 def test_what_prints_lists_or_refuses_does_not_import_torch(tmp_path):
     (tmp_path / "suite.toml").write_text(SUITE)
+    (tmp_path / "page.pt").write_text("<html>not found</html>")
+    (tmp_path / "w.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    before = sorted(tmp_path.iterdir())
     printed = python("-c", PROBE, input="\n".join([*ANSWERED, *REFUSED]), cwd=tmp_path)
     found = {line: (status, err, imported) for line, status, err, imported in map(json.loads, printed.splitlines())}
     assert {line: imported for line, (_, _, imported) in found.items() if imported} == {}
     assert {line: err for line, (status, err, _) in found.items() if status == 0} == dict.fromkeys(ANSWERED, "")
     assert [line for line, (status, _, _) in found.items() if status == 2] == REFUSED
     assert [line for line in REFUSED if found[line][1].count("\n") != 1] == []
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["suite.toml"]
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_fastbat_runs_as_a_module_too():

@@ -1,15 +1,16 @@
 """Settings of `fastbat train` from a TOML file: a flat table, or under [train] as suites have them; under flags."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from fastbat.cli.tokens import peek
+from fastbat.cli.tokens import grey_levels, peek
 from fastbat.errors import InputError, nearest
 from fastbat.files import read_toml
 from fastbat.methods import METHODS
 from fastbat.models import SHAPE, find_model
-from fastbat.training import CAUSES, Run
+from fastbat.training import CAUSES, Run, Settings
 from fastbat.training.settings import effective, method_settings
 
 SUITE = ("arm", "evaluate")  # tables of a suite, next to [train]
@@ -50,7 +51,11 @@ def flat(table: Mapping[str, Any], file: Path) -> dict[str, Any]:
 
     [resolved], which a run adds, is checked when all settings are known (`check_resolved`).
     """
-    train = table.get("train", {})
+    train, resolved = table.get("train", {}), table.get("resolved", {})
+    if not isinstance(resolved, dict):
+        raise InputError(f"resolved in {str(file)!r} is no setting; it is a table that a run adds")
+    own = method_settings(table["method"]) if table.get("method") in METHODS else resolved.keys()
+    refuse_unknown(resolved, [*own, *(f.name for f in fields(Settings))], file)
     if not isinstance(train, dict):
         raise InputError(f"train in {str(file)!r} is no setting; name a table [train], or the settings alone")
     config: dict[str, Any] = {}
@@ -65,7 +70,7 @@ def flat(table: Mapping[str, Any], file: Path) -> dict[str, Any]:
                 raise InputError(f"{str(file)!r} has a table [{key}]; settings are at the top or in [train]")
             if name in config:
                 raise InputError(f"{name} is in {str(file)!r} twice; leave one out")
-            config[name] = value
+            config[name] = grey_levels(value) if name == "eps" and isinstance(value, str) else value
     for name in {"config", "resume"} & config.keys():
         raise InputError(f"{name} in {str(file)!r} is no setting of a run; give it as a flag: --{name}")
     return config

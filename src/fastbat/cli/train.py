@@ -13,6 +13,7 @@ from docstring_parser import parse_from_object
 
 from fastbat.cli.config import check_resolved
 from fastbat.files import check_file
+from fastbat.geometry import tiny
 from fastbat.methods import METHODS, Method
 from fastbat.progress import say
 from fastbat.training import Run, Settings
@@ -47,7 +48,7 @@ def train_command(name: str, notes: Sequence[str] = (), file: Path | None = None
             check_resolved(file, described["resolved"])
         if settings.init_from is not None and not (resume or settings.init_from.is_dir()):
             check_file(settings.init_from)
-        for note in notes:
+        for note in (*notes, *filter(None, [tiny(chosen.eps)] if chosen.eps else ())):
             say(note)
         from fastbat.training import train
 

@@ -23,14 +23,21 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 def paired(mask: str, other: str, n: int) -> tuple[float, float, float]:
     """Return the accuracy of `mask` less that of `other` on the same n >= 1 images, and its 95 % interval, in points.
 
-    The masks are an evaluation's, in hexadecimal. The interval is Bonett and Price's (2012) for paired proportions,
-    (a - b) / m -+ 1.96 sqrt(a + b - (a - b)^2 / m) / m, m = n + 2, with a and b the images that just one model
-    classifies correctly, and one more each. It is over the draw of the images, not over training seeds. Raises
-    InputError where a mask is not one of n images.
+    The masks are an evaluation's, in hexadecimal. The interval is over the draw of the images, not over training seeds.
+    Raises InputError where a mask is not one of n images.
     """
     if n < 1 or not len(mask) == len(other) == 2 * math.ceil(n / 8):
         raise InputError(f"masks of {len(mask)} and {len(other)} digits are not of {n} images; give two of the same")
     mine, theirs = int(mask, 16), int(other, 16)
-    a, b, m = (mine & ~theirs).bit_count(), (theirs & ~mine).bit_count(), n + 2
-    gain, half = a - b, NORMAL_95 * math.sqrt(a + b + 2 - (a - b) ** 2 / m)
+    return difference((mine & ~theirs).bit_count(), (theirs & ~mine).bit_count(), n)
+
+
+def difference(a: int, b: int, n: int) -> tuple[float, float, float]:
+    """Return (a - b) / n and its 95 % interval, in points: of n >= 1 images, a and b are right with just one of two.
+
+    The interval is Bonett and Price's (2012) for paired proportions,
+    (a - b) / m -+ 1.96 sqrt(a + b - (a - b)^2 / m) / m, m = n + 2, with one more image each in a and b.
+    """
+    gain, m = a - b, n + 2
+    half = NORMAL_95 * math.sqrt(a + b + 2 - (a - b) ** 2 / m)
     return 100 * gain / n, 100 * (gain - half) / m, 100 * (gain + half) / m

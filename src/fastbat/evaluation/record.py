@@ -1,18 +1,28 @@
 """What an evaluation says: every accuracy with its n, its interval and its seconds; the record's schema.
 
-The schema is described in docs/evaluation.md; SCHEMA changes with it.
+The schema is described in docs/reference/files.md; SCHEMA changes with it.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from html import escape
+from io import StringIO
 from typing import Any
+
+from rich import markup
+from rich.console import Console
+from rich.table import Table
 
 from fastbat.attacks.ensemble import MIN_CLASSES_TARGETED, PARTS
 from fastbat.evaluation.flags import RedFlag
 from fastbat.evaluation.interval import wilson
+from fastbat.evaluation.sentence import sentence_of
+from fastbat.geometry import tiny
 
-SCHEMA = 2
+SCHEMA = 3
+WIDTH = 100  # of a table that is printed from Python
+INTERVALS = "[low, high]: 95 % interval over the draw of the images"
+HEADLINES = {"sa": "clean", "ra_pgd": "pgd", "ra_aa": "aa"}  # in a record, and whose percentage each is
 
 
 @dataclass(frozen=True)
@@ -118,12 +128,30 @@ class Evaluation:
         """Return a row for people for each accuracy: name, budget, accuracy, seconds."""
         return [(a.label, f"{255 * a.eps:g}/255" if a.eps else "", str(a), f"{a.seconds:.1f}") for a in self.accuracies]
 
+    def table(self) -> Table:
+        """Return the rows as a table for a terminal."""
+        about, title = self.settings, f"{self.n} images"
+        if "target" in about:
+            epoch = "" if about["epoch"] is None else f", epoch {about['epoch']}"
+            title = f"{about['target']}{epoch}: {title} of {about['dataset']}"
+        table = Table("", "eps", "accuracy, %", "seconds", title=title, min_width=len(title))
+        for row in self.rows():
+            table.add_row(*map(markup.escape, row))
+        return table
+
+    def __str__(self) -> str:
+        with (console := Console(file=StringIO(), highlight=False, width=WIDTH)).capture() as shown:
+            console.print(self.table())
+        return "\n".join([shown.get().rstrip(), INTERVALS, *self.remarks()])
+
     def remarks(self) -> list[str]:
         """Return what belongs under the table: flags raised, and what could not be judged."""
         flags = [f"RED FLAG {flag.name}: {flag.text}" for flag in self.red_flags]
         unjudged = [f"Red flags not judged, {reason}" for reason in self.not_judged]
         judged = any(a.eps for a in self.accuracies)
-        return self.parts() + flags + unjudged + ([] if flags or unjudged or not judged else ["No red flags."])
+        doubts = [line for a in self.accuracies if a.eps and (line := tiny(a.eps))]
+        none = [] if flags or unjudged or not judged else ["No red flags."]
+        return [*self.parts(), *dict.fromkeys(doubts), *flags, *unjudged, *none]
 
     def parts(self) -> list[str]:
         """Return in a line, if there is one, which parts of AutoAttack were run where some do not work."""
@@ -133,11 +161,19 @@ class Evaluation:
             return []
         return [f"RA-AA: {', '.join(ran)}; {', '.join(left)} need at least {MIN_CLASSES_TARGETED} classes"]
 
+    def sentence(self) -> str:
+        """Return what to write where these numbers are quoted."""
+        return sentence_of(self)
+
     def record(self) -> dict[str, Any]:
-        """Return everything as one JSON-ready object."""
+        """Return everything as one JSON-ready object; at its head n, the first budget, and the accuracies there."""
+        measured = {accuracy.attack for accuracy in self.accuracies}
+        budgets = [round(255 * accuracy.eps, 6) for accuracy in self.accuracies if accuracy.eps]
         return {
             "schema": SCHEMA,
             "n": self.n,
+            **({"eps_255": budgets[0]} if budgets else {}),
+            **{key: round(self[attack].percent, 4) for key, attack in HEADLINES.items() if attack in measured},
             "accuracies": [accuracy.record() for accuracy in self.accuracies],
             "red_flags": [asdict(flag) for flag in self.red_flags],
             "not_judged": list(self.not_judged),

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 
-@torch.no_grad()
 def not_finite(model: nn.Module, x: Tensor) -> str | None:
     """Return in words on how many images `model` gives logits that are not finite, and since which layer; else None.
 
@@ -16,12 +15,24 @@ def not_finite(model: nn.Module, x: Tensor) -> str | None:
         model: images to logits (B, K), in the mode that is asked about.
         x: images (B, C, H, W) in [0, 1].
     """
+    logits, where = first_not_finite(model, x)
+    bad = int((~logits.isfinite().flatten(1).all(1)).sum())
+    return f"the logits are not finite on {bad} of {len(x)} images, first in {where}" if bad else None
+
+
+@torch.no_grad()
+def first_not_finite(model: nn.Module, x: Tensor) -> tuple[Tensor, str]:
+    """Return the logits (B, K) of images x, and in words where numbers are not finite first, empty if all are.
+
+    That is the output of a layer; or its input, if what stands between two layers makes them so.
+    """
     first: list[str] = []
 
     def look(name: str) -> Any:
         def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
-            if not first and not all(finite(part) for part in tree_leaves(output)):
-                first.append(f"{name or 'the network'} ({type(layer).__name__}){damage(layer)}")
+            for what, parts in (("input", inputs), ("output", output)):
+                if not first and not all(finite(part) for part in tree_leaves(parts)):
+                    first.append(f"the {what} of {name or 'the network'} ({type(layer).__name__}){damage(layer)}")
 
         return hook
 
@@ -29,10 +40,7 @@ def not_finite(model: nn.Module, x: Tensor) -> str | None:
         for name, module in model.named_modules():
             hooks.enter_context(module.register_forward_hook(look(name)))
         logits: Tensor = model(x)
-    bad = int((~logits.isfinite().flatten(1).all(1)).sum())
-    if not bad:
-        return None
-    return f"the logits are not finite on {bad} of {len(x)} images, first in the output of {first[0]}"
+    return logits, "".join(first)
 
 
 def finite(part: Any) -> bool:
