@@ -408,13 +408,13 @@ def test_what_a_random_model_got_right_is_kept_over_an_interruption(digits_net, 
 
     how = FEW | {"batch_size": 20, "attacks": ["clean", "fgsm"]}
     whole = fastbat.evaluate(Noisy(), load("digits").test, **how)
-    real, count = fastbat.evaluation.blocks.attack, []
+    real, count = fastbat.evaluation.runner.attack, []
 
     def stops(*args):
         count.append(1)
         return real(*args) if len(count) != 3 else 1 / 0
 
-    monkeypatch.setattr("fastbat.evaluation.blocks.attack", stops)
+    monkeypatch.setattr("fastbat.evaluation.runner.attack", stops)
     with pytest.raises(ZeroDivisionError):
         fastbat.evaluate(Noisy(), load("digits").test, resume_in=tmp_path, **how)
     torch.manual_seed(1)
@@ -423,15 +423,15 @@ def test_what_a_random_model_got_right_is_kept_over_an_interruption(digits_net, 
 
 
 def test_two_processes_do_not_make_the_same_evaluation_at_once(digits_net, tmp_path, monkeypatch):
-    real = fastbat.evaluation.blocks.attack
+    real = fastbat.evaluation.runner.attack
 
     def again(*args):
-        monkeypatch.setattr("fastbat.evaluation.blocks.attack", real)
+        monkeypatch.setattr("fastbat.evaluation.runner.attack", real)
         with pytest.raises(InputError, match="another process is making this evaluation in"):
             fastbat.evaluate(digits_net, load("digits").test, resume_in=tmp_path, **FEW)
         return real(*args)
 
-    monkeypatch.setattr("fastbat.evaluation.blocks.attack", again)
+    monkeypatch.setattr("fastbat.evaluation.runner.attack", again)
     fastbat.evaluate(digits_net, load("digits").test, resume_in=tmp_path, **FEW)
     assert list(tmp_path.iterdir()) == []
 
@@ -442,7 +442,7 @@ def test_an_interrupted_evaluation_goes_on_at_the_next_block(digits_net, tmp_pat
         "limit": 100, "batch_size": 20, "precision": "float32",
     }  # fmt: skip
     whole = evaluate_target(tmp_path / "net.safetensors", **(how | {"out": tmp_path / "whole"}))
-    real, count = fastbat.evaluation.blocks.attack, []
+    real, count = fastbat.evaluation.runner.attack, []
 
     def stops(*args, **kwargs):
         count.append(1)
@@ -450,7 +450,7 @@ def test_an_interrupted_evaluation_goes_on_at_the_next_block(digits_net, tmp_pat
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr("fastbat.evaluation.blocks.attack", stops)
+    monkeypatch.setattr("fastbat.evaluation.runner.attack", stops)
     with pytest.raises(KeyboardInterrupt):
         evaluate_target(tmp_path / "net.safetensors", **how)
     (journal,) = (tmp_path / "out").glob(".evaluation-*.jsonl")
@@ -478,7 +478,7 @@ def test_what_was_finished_under_other_settings_is_not_taken(digits_net, tmp_pat
     digits_net.network[0].weight.data.sub_(1e-3)
     assert len(list(tmp_path.glob(".evaluation-*.jsonl"))) == 6
     calls = []
-    monkeypatch.setattr("fastbat.evaluation.blocks.attack", lambda *_: calls.append(1) or Outcome(*[None] * 3))
+    monkeypatch.setattr("fastbat.evaluation.runner.attack", lambda *_: calls.append(1) or Outcome(*[None] * 3))
     fastbat.evaluate(digits_net, data, resume_in=tmp_path, **(FEW | {"seed": 1}))
     assert calls == []
 

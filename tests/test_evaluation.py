@@ -22,11 +22,11 @@ from fastbat.data.images import Images
 from fastbat.errors import InputError
 from fastbat.evaluation import Accuracy, Evaluation, RedFlag, frozen, gradient_alignment, paired, wilson
 from fastbat.evaluation.attacked import AttackedModel, TestImages
-from fastbat.evaluation.blocks import Work
 from fastbat.evaluation.check import gather
 from fastbat.evaluation.measures import adversarial, attack, correct, robust
 from fastbat.evaluation.request import budgets_of, check_seed, whole
 from fastbat.evaluation.rounds import Plan
+from fastbat.evaluation.runner import Runner
 from fastbat.geometry import tiny
 from fastbat.models import build_model
 from fastbat.randomness import generator
@@ -427,7 +427,7 @@ BAD_CALLS = {
 @pytest.mark.parametrize("case", BAD_CALLS)
 def test_bad_input_is_one_line_before_any_attack(case, monkeypatch):
     change, message = BAD_CALLS[case]
-    monkeypatch.setattr(Work, "run", lambda *_: pytest.fail("an attack started"))
+    monkeypatch.setattr(Runner, "run", lambda *_: pytest.fail("an attack started"))
     call = {"x": GOOD_X, "y": GOOD_Y, "eps": EPS} | change
     make = call.pop("model", lambda: build_model("cnn", width=2, num_classes=4))
     data = call.pop("data", (call.pop("x"), call.pop("y")))

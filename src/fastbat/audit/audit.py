@@ -102,7 +102,7 @@ def diagnose_target(
     first where there are fewer), smallest-eps.npz, easiest.png with the images that broke at the smallest budgets.
     Raises InputError where target, weights, data or matplotlib are not to be had, or the model has no gradient.
     """
-    from fastbat.audit.pictures import draw_examples, draw_landscape  # here, for its library is an extra
+    from fastbat.audit.figures import draw_examples, draw_landscape  # here, for its library is an extra
 
     subject = opened(str(target), origin, checkpoint, data_dir)
     eps, place = subject.trained_eps() if eps is None else eps, pick_device(device)

@@ -11,7 +11,7 @@ from typing import Any
 from fastbat.errors import InputError, choose
 from fastbat.lazy import lazy_function, nn
 from fastbat.models.cnn import cnn
-from fastbat.models.foreign import FOREIGN, foreign, resnet50
+from fastbat.models.external import EXTERNAL, external, resnet50
 
 preact_resnet = lazy_function("fastbat.models.preact_resnet", "preact_resnet")
 bottleneck_resnet = lazy_function("fastbat.models.preact_resnet", "bottleneck_resnet")
@@ -56,10 +56,10 @@ WITHOUT = {"dropout": 0.0, "activation": "relu"}  # settings that say nothing of
 
 
 def find_model(name: str) -> Architecture:
-    """Return the network `name` of MODELS or of FOREIGN's forms; InputError for an unknown name, with the nearest."""
-    if name not in MODELS and (build := foreign(name)) is not None:
+    """Return the network `name` of MODELS or of EXTERNAL's forms; InputError for an unknown name, with the nearest."""
+    if name not in MODELS and (build := external(name)) is not None:
         return Architecture(name, build, {})
-    return MODELS[choose("model", name, [*MODELS, *FOREIGN])]
+    return MODELS[choose("model", name, [*MODELS, *EXTERNAL])]
 
 
 def resolve_model(name: str, **given: Any) -> dict[str, Any]:

@@ -17,15 +17,15 @@ from fastbat.progress import say
 if TYPE_CHECKING:
     from fastbat.models.normalize import Normalize
 
-FOREIGN = {
+EXTERNAL = {
     "torchvision/NAME": "any classifier of torchvision, such as torchvision/resnet18; random weights",
     "timm/NAME": "any classifier of timm, such as timm/convnext_atto (pip install timm); random weights",
     "MODULE:FUNCTION": "your own code, run as FUNCTION(num_classes=N) or FUNCTION(): images to logits",
 }
 
 
-def foreign(name: str) -> Callable[..., nn.Module] | None:
-    """Return build(num_classes=, channels=) of a foreign network, None where `name` is not of FOREIGN's forms.
+def external(name: str) -> Callable[..., nn.Module] | None:
+    """Return build(num_classes=, channels=) of an external network, None where `name` is not of EXTERNAL's forms.
 
     Raises InputError for a name that torchvision or timm does not know, or where timm is not installed.
     """
