@@ -439,7 +439,7 @@ def test_two_processes_do_not_make_the_same_evaluation_at_once(digits_net, tmp_p
 def test_an_interrupted_evaluation_goes_on_at_the_next_block(digits_net, tmp_path, monkeypatch):
     save_model(tmp_path / "net.safetensors", digits_net, about(digits_net))
     how = {"out": tmp_path / "out", "attacks": ["clean", "fgsm", "pgd"], "pgd_steps": 3, "pgd_restarts": 2} | {
-        "limit": 100, "batch_size": 20, "precision": "float32",
+        "limit": 60, "batch_size": 12, "precision": "float32",
     }  # fmt: skip
     whole = evaluate_target(tmp_path / "net.safetensors", **(how | {"out": tmp_path / "whole"}))
     real, count = fastbat.evaluation.runner.attack, []
@@ -486,7 +486,7 @@ def test_what_was_finished_under_other_settings_is_not_taken(digits_net, tmp_pat
 def test_processes_share_the_images_with_the_same_result(digits_net, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     save_model(tmp_path / "net.safetensors", digits_net, about(digits_net))
-    how = "--attacks clean,pgd,apgd-ce --pgd-steps 3 --pgd-restarts 2 --limit 100 --batch-size 20 --json"
+    how = "--attacks clean,pgd --pgd-steps 3 --pgd-restarts 2 --limit 60 --batch-size 20 --json"
     how = [*how.split(), "--save-adversarial", "FILE.safetensors", "--out", "OUT"]
     results = {}
     for processes in (1, 2):
@@ -514,7 +514,7 @@ def test_processes_share_the_images_with_the_same_result(digits_net, tmp_path, m
 def test_an_evaluation_that_is_killed_goes_on(digits_net, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     save_model(tmp_path / "net.safetensors", digits_net, about(digits_net))
-    how = "--attacks clean,pgd --pgd-steps 100 --pgd-restarts 2 --limit 80 --batch-size 10 --json --out out"
+    how = "--attacks clean,pgd --pgd-steps 100 --limit 40 --pgd-restarts 1 --batch-size 8 --json --out out"
     command = ["evaluate", "net.safetensors", *how.split()]
     process = [sys.executable, "-m", "fastbat", *command]
     child = subprocess.Popen(process, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -433,7 +433,7 @@ def test_a_run_in_a_folder_that_cannot_be_made_is_one_line(capsys, tmp_path):
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
 def test_a_killed_run_goes_on_after_its_last_finished_epoch(kill, capsys, tmp_path):
     flags = ["--width", "4", "--train-limit", "50", "--select-limit", "10", "--select-steps", "2", "--eps", "38"]
-    command = [sys.executable, "-m", "fastbat", "train", "--epochs", "40", *flags, "--out", str(tmp_path / "killed")]
+    command = [sys.executable, "-m", "fastbat", "train", "--epochs", "20", *flags, "--out", str(tmp_path / "killed")]
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs the tests may ignore it
@@ -447,11 +447,11 @@ def test_a_killed_run_goes_on_after_its_last_finished_epoch(kill, capsys, tmp_pa
         assert process.returncode == 130
         assert "resume after the last finished epoch with: fastbat train --out " in err
     done = len(read_records(tmp_path / "killed" / "metrics.jsonl"))
-    assert 1 <= done < 40
+    assert 1 <= done < 20
     status, _, err = call(capsys, "train", "--out", tmp_path / "killed", "--resume")
     assert status == 0
-    assert len([line for line in err.splitlines() if line.startswith("epoch ")]) in (40 - done, 41 - done)
-    assert [r["epoch"] for r in read_records(tmp_path / "killed" / "metrics.jsonl")] == list(range(1, 41))
+    assert len([line for line in err.splitlines() if line.startswith("epoch ")]) in (20 - done, 21 - done)
+    assert [r["epoch"] for r in read_records(tmp_path / "killed" / "metrics.jsonl")] == list(range(1, 21))
 
 
 def test_ctrl_c_before_there_is_a_run_names_nothing_to_go_on_with(capsys, monkeypatch, tmp_path):

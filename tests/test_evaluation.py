@@ -75,22 +75,22 @@ def plain_pgd_50_10(model, x, y, eps):
 
 def test_ra_pgd_50_10_in_float64_breaks_the_very_images_of_a_plain_loop():
     model, x, y = trained_cnn()
-    model, x, y = model.double(), x[:60].double(), y[:60]
+    model, x, y = model.double(), x[:40].double(), y[:40]
     plain = plain_pgd_50_10(model, x, y, EPS)
     images = TestImages.of(x, y, model)
     rounds = Plan(EPS, 10).rounds("pgd")
     ours = robust(AttackedModel.of(model), images, correct(model, images), rounds, EPS, batch_size=25)
-    assert 0 < plain.sum() < 60
+    assert 0 < plain.sum() < 40
     assert torch.equal(ours, plain)
     assert fastbat.evaluate(model, (x, y), eps=EPS, batch_size=25).ra_pgd.hits == plain.sum()
 
 
 def test_ra_pgd_50_10_of_a_preactresnet18_in_float32_is_within_an_image_of_a_plain_loop():
     model, x, y = trained(build_model("preactresnet18", width=2, mean=[0.3], std=[0.4]), 10, 15)
-    x, y = x[:256], y[:256]
+    x, y = x[:100], y[:100]
     plain = plain_pgd_50_10(model, x, y, 0.03)
-    ours = fastbat.evaluate(model, (x, y), eps=0.03, precision="float32", batch_size=100).ra_pgd.hits
-    assert 20 < plain.sum() < 236
+    ours = fastbat.evaluate(model, (x, y), eps=0.03, precision="float32", batch_size=40).ra_pgd.hits
+    assert 10 < plain.sum() < 90
     assert abs(ours - int(plain.sum())) <= 1
 
 

@@ -225,11 +225,11 @@ def test_the_mean_of_passes_is_climbed_for_a_random_model():
     calls = []
     noisy = Masked(model, before=lambda x: calls.append(len(x)) or x + 0.1 * torch.randn_like(x))
     once, often = (
-        fastbat.evaluate(noisy, (x[:60], y[:60]), eps=EPS, pgd_steps=10, pgd_restarts=1, eot=eot) for eot in (1, 8)
+        fastbat.evaluate(noisy, (x[:40], y[:40]), eps=EPS, pgd_steps=10, pgd_restarts=1, eot=eot) for eot in (1, 4)
     )
     assert often.ra_pgd.hits <= once.ra_pgd.hits
-    assert often.settings["eot"] == 8
-    again = fastbat.evaluate(noisy, (x[:60], y[:60]), eps=EPS, pgd_steps=10, pgd_restarts=1, eot=8)
+    assert often.settings["eot"] == 4
+    again = fastbat.evaluate(noisy, (x[:40], y[:40]), eps=EPS, pgd_steps=10, pgd_restarts=1, eot=4)
     assert again.ra_pgd.hits == often.ra_pgd.hits  # the seed covers the model's own draws
 
 
