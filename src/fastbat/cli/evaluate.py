@@ -85,7 +85,7 @@ def evaluate_command(
     Parameters
     ----------
     target
-        A run directory; a .safetensors, .pt, .pt2 (torch.export) or .onnx file; timm/NAME; or module:function.
+        A run directory; a .safetensors, .pt or .onnx file; timm/NAME; or module:function.
     checkpoint
         Which weights of a run directory: of the best epoch by robust validation accuracy or the last, raw or averaged.
     json
