@@ -515,10 +515,12 @@ def test_grey_colour_and_any_size(monkeypatch):
 
 def test_a_notebook_shows_the_same_numbers(digits_net):
     result = fastbat.evaluate(digits_net, load("digits").test, **(FEW | {"pgd_steps": 20}))
-    html = result._repr_html_()
-    assert str(result.ra_pgd) in html
-    assert "RA-PGD-20-2" in html
-    assert "No red flags." in html
+    shown = result._repr_mimebundle_((), ())
+    for text in (shown["text/html"], shown["text/plain"]):
+        assert str(result.ra_pgd) in text
+        assert "RA-PGD-20-2" in text
+        assert "[low, high]: 95 % interval" in text
+        assert "No red flags." in text
 
 
 # A closer look
