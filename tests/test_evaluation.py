@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pyautoattack import AutoAttack
+from scipy.stats import binomtest
 from torch import nn
 from torch.nn import functional as F
 
@@ -349,6 +350,12 @@ def test_wilson_solves_its_equation(case):
     for end in wilson(hits, n):
         if 1e-12 < end < 1 - 1e-12:
             assert abs(hits / n - end) == pytest.approx(1.959963984540054 * math.sqrt(end * (1 - end) / n), rel=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 100, 10_000])
+def test_wilson_is_scipys(n):
+    for hits in {0, 1, n // 3, n // 2, n - 1, n}:
+        assert wilson(hits, n) == pytest.approx(binomtest(hits, n).proportion_ci(method="wilson"), abs=1e-12)
 
 
 class Wrapped(nn.Module):

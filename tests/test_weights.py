@@ -459,7 +459,7 @@ CONTENTS = {
     "cut short, safetensors": (cut_safetensors, "is not a whole safetensors file"),
     "arrays": (lambda path: path.write_bytes(npz()), "holds 2 arrays of NumPy; have them saved as a state_dict"),
     "a zip": (archive(a__b="1", c="2"), "is a zip archive of 2 files (a/b), not of weights; unpack it first"),
-    "TorchScript": (script, "is a TorchScript program; export the network with torch.export.save"),
+    "TorchScript": (script, "is a torch.export or TorchScript program, and opening one may run code"),
     "a pickle": (np.float64(3).dumps(), "is a pickle that torch.save did not write; only running code opens it"),
     "a model": (network, f"holds torch.nn.modules.container.Sequential {HOLDS}"),
     "settings": (

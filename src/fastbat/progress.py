@@ -10,7 +10,7 @@ Show = Callable[[float, str], None]  # show(share done in [0, 1], what is being 
 
 SECONDS_BETWEEN_LINES = 60
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, force_jupyter=False)  # in a notebook, too, lines of text
 
 
 @contextmanager

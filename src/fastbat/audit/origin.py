@@ -9,8 +9,8 @@ from fastbat.errors import InputError
 from fastbat.models.content import kind_of
 from fastbat.training import Run
 
-Form = Literal["run", "safetensors", "torch", "program", "onnx", "timm", "code"]
-FORMS = "a run directory, a file of weights, a .pt2 or .onnx file, timm/NAME or module:function"
+Form = Literal["run", "safetensors", "torch", "onnx", "timm", "code"]
+FORMS = "a run directory, a file of weights, an .onnx file, timm/NAME or module:function"
 WEIGHTS = ("safetensors", "torch")
 
 
@@ -45,12 +45,17 @@ class Origin:
 
 
 def form_of(target: str) -> Form:
-    """Return what `target` names; a file is looked into. InputError where it is none of FORMS."""
+    """Return what `target` names; a file is looked into. InputError where it is none of FORMS, or a program."""
     path = Path(target)
     if path.is_dir():
         return "run"
     if path.is_file():
-        return kind_of(path)
+        if (kind := kind_of(path)) == "program":
+            raise InputError(
+                f"{target!r} is a torch.export or TorchScript program, and opening one may run code; name its weights "
+                "and their --model, or a function of yours that returns the network: module:function"
+            )
+        return kind
     if target.startswith("timm/"):
         return "timm"
     if re.fullmatch(r"[^\W\d][\w.]*:[^\W\d]\w*", target):

@@ -86,7 +86,7 @@ def evaluate_command(
     Parameters
     ----------
     target
-        A run directory; a .safetensors, .pt, .pt2 (torch.export) or .onnx file; timm/NAME; or module:function.
+        A run directory; a .safetensors, .pt or .onnx file; timm/NAME; or module:function.
     checkpoint
         Which weights of a run directory: of the best epoch by robust validation accuracy or the last, raw or averaged.
     json
@@ -159,19 +159,15 @@ def last_name(target: str) -> str:
 
 def show(result: "Evaluation") -> None:
     """Print one evaluation of a target: its table, then flags and notes, a line each."""
-    from fastbat.evaluation.record import INTERVALS  # here, for it imports torch
-
     about, console = result.settings, Console(highlight=False)
-    console.print(result.table())
-    lines = [INTERVALS, *result.remarks()]
-    lines += [about["hint"]] if "hint" in about else []
+    console.print(result, soft_wrap=True)
+    lines = [about["hint"]] if "hint" in about else []
     if says := about.get("says"):
         figures = ", ".join(
             f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}" for name, value in says.items()
         )
         lines.append(f"{about['target']} says of itself: {figures}")
-    lines += [f"To quote: {result.sentence()}", f"Command: {about['command']}"]
-    for line in lines:
+    for line in (*lines, f"To quote: {result.sentence()}", f"Command: {about['command']}"):
         console.print(line, soft_wrap=True, markup=False)
 
 

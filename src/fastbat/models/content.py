@@ -10,6 +10,7 @@ from fastbat.errors import InputError
 Kind = Literal["safetensors", "torch", "program", "onnx"]
 
 LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number that torch.save wrote before 1.6
+PROGRAM = ("/models/model.json", "/archive_format", "/serialized_exported_program.json", "/constants.pkl")
 ANEW = "download or copy it anew"
 OF_NUMPY = "arrays of NumPy; have them saved as a state_dict of tensors, with torch.save or safetensors"
 OTHERS: Mapping[bytes, str] = {  # by how the file begins
@@ -28,7 +29,7 @@ OTHERS: Mapping[bytes, str] = {  # by how the file begins
 
 
 def kind_of(path: Path) -> Kind:
-    """Return what the file holds: safetensors, what torch.save wrote, a torch.export program, or an ONNX model.
+    """Return what the file holds: safetensors, what torch.save wrote, a program of torch, or an ONNX model.
 
     Raises InputError, which says what it is instead, for every other file, and where it is empty, cut short or altered.
     """
@@ -69,15 +70,8 @@ def kind_of_zip(path: Path) -> Kind:
         raise InputError(f"{str(path)!r} is damaged or cut short ({error}); {ANEW}") from error
     if damaged:
         raise InputError(f"{str(path)!r} is damaged: its part {damaged!r} does not match its checksum; {ANEW}")
-    if any(
-        name.endswith(("/models/model.json", "/archive_format", "/serialized_exported_program.json")) for name in names
-    ):
+    if any(name.endswith(PROGRAM) or "/code/" in name for name in names):
         return "program"
-    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
-        raise InputError(
-            f"{str(path)!r} is a TorchScript program; export the network with torch.export.save to a .pt2, or "
-            "give it to fastbat.evaluate"
-        )
     if any(name.endswith("/data.pkl") for name in names):
         return "torch"
     if names and all(name.endswith(".npy") for name in names):
