@@ -36,13 +36,17 @@ def read_config(tokens: Sequence[str]) -> dict[str, Any]:
     if file is None:
         return {}
     run, out = Run(file.parent), peek(tokens, "--out")
-    if resumes(tokens) and out is not None:
-        refuse_another(tokens, effective(Run(out).read_config()), Run(out))
+    if resumes(tokens) and out is not None and (other := contradicted(tokens, effective(Run(out).read_config()))):
+        raise Run(out).refusal(*other)
     if run.config != file or not (run.state.exists() or resumes(tokens)):
         return flat(read_toml(file), file)
     table = run.read_config()
-    if "resolved" not in table:
-        refuse_stale(tokens, table, file)
+    if "resolved" not in table and (other := contradicted(tokens, table)):
+        name, before, given = other
+        raise InputError(
+            f"{str(file)!r} was written by an older version, with numbers that belong to {name} {plain(before)}; "
+            f"for {name} {given} start from settings of your own"
+        )
     return flat(table, file)
 
 
@@ -86,23 +90,13 @@ def refuse_unknown(config: Mapping[str, Any], known: Sequence[str], file: Path |
             raise InputError(f"unknown setting {name!r} in {str(file)!r}; {hint}")
 
 
-def refuse_another(tokens: Sequence[str], config: Mapping[str, Any], run: Run) -> None:
-    """Raise InputError where a flag changes what other settings of a run that is to resume follow from."""
+def contradicted(tokens: Sequence[str], config: Mapping[str, Any]) -> tuple[str, Any, str] | None:
+    """Return a setting that others follow from and that a flag changes: its name, what `config` has, what is given."""
     for name in CAUSES:
         given, before = peek(tokens, f"--{name}"), config.get(name)
         if given is not None and before and plain(given) != plain(before):  # eps 0: the method takes none
-            raise run.refusal(name, before, given)
-
-
-def refuse_stale(tokens: Sequence[str], config: Mapping[str, Any], file: Path) -> None:
-    """Raise InputError where a flag changes what other numbers in the `file` of an older version follow from."""
-    for name in CAUSES:
-        given, before = peek(tokens, f"--{name}"), config.get(name)
-        if given is not None and before and plain(given) != plain(before):
-            raise InputError(
-                f"{str(file)!r} was written by an older version, with numbers that belong to {name} {plain(before)}; "
-                f"for {name} {given} start from settings of your own"
-            )
+            return name, before, given
+    return None
 
 
 def plain(value: Any) -> str:
