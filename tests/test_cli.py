@@ -149,7 +149,7 @@ MISTAKES = {
     "no such configuration": ("train --config nowhere.toml", "cannot read 'nowhere.toml': No such file or directory"),
     "nothing to resume": (
         "train --out nowhere --resume",
-        "no run to go on with: 'nowhere/config.toml' does not exist; name the run with --out",
+        "no run to resume: 'nowhere/config.toml' does not exist; name the run with --out",
     ),
     "no such folder": ("train --dataset cifar10 --data-dir nowhere", "data_dir 'nowhere' is not a folder"),
     "a batch of one image": (
@@ -168,7 +168,7 @@ MISTAKES = {
     ),
     "an unknown attack": ("evaluate . --attacks clean,pdg", "unknown attack 'pdg'; did you mean 'pgd'?"),
     "no target": ("evaluate", "parameter TARGET requires an argument"),
-    "another device": ("train --device gpu", "device 'gpu' is not to be had here; say cpu, cuda or auto"),
+    "another device": ("train --device gpu", "device 'gpu' is not available here; choose cpu, cuda or auto"),
     "an unknown list": ("list method", 'Did you mean "methods"?'),
 }
 
@@ -445,7 +445,7 @@ def test_a_killed_run_goes_on_after_its_last_finished_epoch(kill, capsys, tmp_pa
     assert "Traceback" not in err
     if kill == signal.SIGINT:
         assert process.returncode == 130
-        assert "go on after the last finished epoch with: fastbat train --out " in err
+        assert "resume after the last finished epoch with: fastbat train --out " in err
     done = len(read_records(tmp_path / "killed" / "metrics.jsonl"))
     assert 1 <= done < 40
     status, _, err = call(capsys, "train", "--out", tmp_path / "killed", "--resume")

@@ -48,7 +48,7 @@ def open_program(path: Path) -> nn.Module:
         return torch.export.load(archive).module()
     except Exception as error:  # what a damaged archive raises is not documented
         why = str(error).strip().partition("\n")[0]
-        raise InputError(f"{str(path)!r} is no program of this torch ({why}); export it anew") from error
+        raise InputError(f"{str(path)!r} is no program of this torch ({why}); export it again") from error
     finally:
         logging.disable(logging.NOTSET)
 
@@ -65,7 +65,7 @@ def checked(path: Path) -> io.BytesIO:
             raise ValueError("it has no models/model.json")
         reason = next(code(files), None)
     except (zipfile.BadZipFile, ValueError, OSError, RecursionError) as error:
-        raise InputError(f"{str(path)!r} is not a whole .pt2 archive ({error}); export it anew") from error
+        raise InputError(f"{str(path)!r} is not a whole .pt2 archive ({error}); export it again") from error
     if reason is not None:
         raise InputError(
             f"{str(path)!r} would run code when opened: {reason}; have the network exported without that, "

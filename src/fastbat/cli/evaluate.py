@@ -57,7 +57,7 @@ class Request:
     seed: int = 0
     """Of the attacks' random starts."""
     out: Path | None = None
-    """Folder for evaluation.jsonl and what an interrupted evaluation goes on from; the run directory unless given."""
+    """Folder for evaluation.jsonl and what an interrupted evaluation resumes from; the run directory unless given."""
     save_adversarial: Path | None = None
     """Write the verified adversarial examples to this .safetensors file."""
     data_dir: Path | None = None

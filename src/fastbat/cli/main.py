@@ -44,13 +44,13 @@ def main(tokens: Sequence[str] | None = None) -> None:
 def how_to_go_on(tokens: Sequence[str]) -> str:
     """Return what to do after Ctrl-C, behind a semicolon, where there is something to go on with."""
     if tokens[:1] == ["evaluate"]:
-        return "; in a run directory, or with --out, the same command goes on where it stopped"
+        return "; in a run directory, or with --out, the same command resumes where it stopped"
     if tokens[:1] == ["suite"]:
-        return "; the same command goes on where it stopped"
+        return "; the same command resumes where it stopped"
     out = peek(tokens, "--out") if tokens[:1] == ["train"] else None
     if out is None or not Run(out).config.exists():
         return ""
-    return f"; go on after the last finished epoch with: fastbat train --out {shlex.quote(out)} --resume"
+    return f"; resume after the last finished epoch with: fastbat train --out {shlex.quote(out)} --resume"
 
 
 def fail(line: str, status: int) -> None:
