@@ -47,7 +47,7 @@ class Request:
     surrogates: str | None = None
     """For transfer: models to attack first, comma-separated, each given as a target is."""
     eot: int = 1
-    """Climb the mean of so many passes, for a model that is random."""
+    """Climb the mean of N passes, for a model that is random."""
     precision: Precision = "auto"
     """Of the search: bf16 where the device has it, or float32. Examples are verified in float32 either way."""
     limit: int | None = None

@@ -44,7 +44,7 @@ class Fitted:
     dropped: tuple[str, ...]
     """Names of tensors that the network has no place for; not of counters."""
     normalisation: tuple[Tensor, ...]
-    """Mean and standard deviation that lay beside the weights, if any."""
+    """Mean and standard deviation that lay next to the weights, if any."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Stored:
     others: tuple[str, ...] = ()
     """Where other tensors lie that could have been meant, such as an average of the weights."""
     says: Mapping[str, Any] = field(default_factory=dict)
-    """Numbers and short texts beside them."""
+    """Numbers and short texts next to them."""
 
 
 def read_weights(path: Path) -> Stored:

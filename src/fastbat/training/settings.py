@@ -42,15 +42,15 @@ class Settings:
     label_column: str | None = None
     """Column of a table that holds the labels; label, labels or fine_label unless given."""
     image_size: int | None = None
-    """Resize the shorter side to so many pixels and cut out the middle; needed where images differ in size."""
+    """Resize the shorter side to N pixels and cut out the middle; needed where images differ in size."""
     channels: Literal[1, 3] | None = None
     """3: RGB, unless given; 1: grey. For folders of images and tables; the mean and std follow."""
     pad: int | None = None
-    """Random crops after padding by so many pixels; the data set's own unless given (CIFAR: 4, digits: 0)."""
+    """Random crops after padding by N pixels; the data set's own unless given (CIFAR: 4, digits: 0)."""
     flip: bool | None = None
     """Random horizontal flips; the data set's own unless given (--flip=false: none)."""
     rotation: float | None = None
-    """Random rotations by up to so many degrees; the data set's own unless given (CIFAR-100: 15)."""
+    """Random rotations by up to N degrees; the data set's own unless given (CIFAR-100: 15)."""
     workers: int = 4
     """Processes that decode the images of a streamed data set; their number changes no image."""
     train_limit: int | None = None
@@ -92,7 +92,7 @@ class Settings:
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """bf16: the model's forward pass under autocast, all else float32. auto: if the device multiplies in it rightly."""
     accumulate: int = 1
-    """Run each batch in so many parts, one after another, where it does not fit into memory whole."""
+    """Run each batch in N parts, one after another, where it does not fit into memory whole."""
     compile: bool = False
     """Compile the network (torch.compile) in the first step; not for a method that differentiates twice, or YOPO."""
     select_steps: int | None = None
