@@ -230,7 +230,7 @@ class Bomb:
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     torch.save({"weights": Bomb()}, tmp_path / "bomb.pt")
-    with pytest.raises(InputError, match="holds getattr beside tensors, which only running code opens"):
+    with pytest.raises(InputError, match="holds getattr next to tensors, which only running code opens"):
         evaluate_target(tmp_path / "bomb.pt", origin=CNN, **FEW)
     assert not Path("/tmp/fastbat-was-here").exists()
 
@@ -685,7 +685,7 @@ BAD = {
     "another width": ("net.pt --dataset digits --model cnn --width 16", "does not fit the model"),
     "no such file": ("gone.pt --dataset digits --model cnn", "no model 'gone.pt'; name a run directory"),
     "no such target": ("gone --dataset digits", "no model 'gone'; name a run directory"),
-    "another ending": ("notes.txt --dataset digits", "'notes.txt' is empty; download or copy it anew"),
+    "another ending": ("notes.txt --dataset digits", "'notes.txt' is empty; download or copy it again"),
     "an empty file": ("empty.safetensors --dataset digits --model cnn", "is empty; download"),
     "a page": ("page.pt --dataset digits --model cnn", "is an HTML page, as a server sends where a download fails"),
     "a program": (
@@ -736,7 +736,7 @@ BAD = {
     "no passes": (f"{NET} --std 0.4 --eps 8 --eot 0", "eot is 0"),
     "another precision": (f"{NET} --std 0.4 --eps 8 --precision half", "half"),
     "no images": (f"{NET} --std 0.4 --eps 8 --limit 0", "limit is 0"),
-    "a device that is not": (f"{NET} --std 0.4 --eps 8 --device tpu", "device 'tpu' is not to be had here"),
+    "a device that is not": (f"{NET} --std 0.4 --eps 8 --device tpu", "device 'tpu' is not available here"),
     "an unknown data set": ("net.pt --dataset digit --model cnn", "unknown data set 'digit'; did you mean 'digits'"),
     "a folder for the embedded": (f"{NET} --std 0.4 --eps 8 --data-dir .", "digits is embedded; leave it out"),
     "a file for a folder": (f"{NET} --std 0.4 --eps 8 --out notes.txt", "cannot write into 'notes.txt'"),

@@ -149,7 +149,7 @@ MISTAKES = {
     "no such configuration": ("train --config nowhere.toml", "cannot read 'nowhere.toml': No such file or directory"),
     "nothing to resume": (
         "train --out nowhere --resume",
-        "no run to go on with: 'nowhere/config.toml' does not exist; name the run with --out",
+        "no run to resume: 'nowhere/config.toml' does not exist; name the run with --out",
     ),
     "no such folder": ("train --dataset cifar10 --data-dir nowhere", "data_dir 'nowhere' is not a folder"),
     "a batch of one image": (
@@ -168,7 +168,7 @@ MISTAKES = {
     ),
     "an unknown attack": ("evaluate . --attacks clean,pdg", "unknown attack 'pdg'; did you mean 'pgd'?"),
     "no target": ("evaluate", "parameter TARGET requires an argument"),
-    "another device": ("train --device gpu", "device 'gpu' is not to be had here; say cpu, cuda or auto"),
+    "another device": ("train --device gpu", "device 'gpu' is not available here; choose cpu, cuda or auto"),
     "an unknown list": ("list method", 'Did you mean "methods"?'),
 }
 

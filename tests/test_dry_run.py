@@ -197,7 +197,7 @@ SAYS = {
     "all_nan": r"the logits are not finite on 8 of 8 images, first in the output of network \(Strange\); nothing",
     "one_infinite": r"the logits are not finite on 8 of 8 images, first in the output of network \(Strange\)",
     "some_nan": r"the logits are not finite on 2 of 8 images",
-    "no_gradient": r"FastAT cannot train this model on images \(8, 1, 8, 8\): RuntimeError: .*does not require grad",
+    "no_gradient": "FastAT cannot train this model: its output has no gradient; is it detached, or computed within",
 }
 
 
@@ -212,15 +212,9 @@ def test_a_network_that_gives_no_logits_is_said_before_anything_is_written(kind,
     assert not (tmp_path / "run").exists()
 
 
-def on_meta() -> nn.Module:
-    with torch.device("meta"):
-        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-
-
 NOT_TAKEN = {
     "another size": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(100, 10)), "RuntimeError: mat1 and mat2 shapes"),
     "lazy, and too large a kernel": (lambda: nn.Sequential(nn.LazyConv2d(4, 11)), "RuntimeError: Calculated padded"),
-    "without values": (on_meta, "NotImplementedError: Cannot copy out of meta tensor"),
 }
 
 

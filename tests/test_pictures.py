@@ -354,7 +354,7 @@ def no_such_column(folder):
 def cut_short(folder):
     file = table(folder / "test-0.parquet", range(2))
     file.write_bytes(file.read_bytes()[:-50])
-    return r"test-0.parquet' cannot be read \(ArrowInvalid: .*\); copy it anew"
+    return r"test-0.parquet' cannot be read \(ArrowInvalid: .*\); copy it again"
 
 
 def nowhere(folder):

@@ -251,7 +251,7 @@ def test_ctrl_c_ends_the_trials_too_and_says_how_to_go_on(tmp_path):
     child.send_signal(signal.SIGINT)  # to the suite alone, as a process manager would
     err = child.communicate(timeout=60)[1]
     assert child.returncode == 130
-    assert err.strip().endswith("stopped; the same command resumes")
+    assert err.strip().endswith("stopped; the same command resumes where it stopped")
     with locked(run.path, "training"):  # nobody trains in it any more
         pass
     assert len(read_records(run.metrics)) < 5000

@@ -3,9 +3,10 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fastbat.errors import InputError
+from fastbat.files import as_path
 from fastbat.models.content import kind_of
 from fastbat.training import Run
 
@@ -25,7 +26,7 @@ class Origin:
     label_column: str | None = None
     """Column of a table that holds the labels; label, labels or fine_label unless given."""
     image_size: int | None = None
-    """Resize the shorter side to so many pixels and cut out the middle."""
+    """Resize the shorter side to N pixels and cut out the middle."""
     channels: Literal[1, 3] | None = None
     """Channels of the images it takes: 3, RGB, unless given; or 1, grey."""
     model: str | None = None
@@ -42,6 +43,11 @@ class Origin:
     """Mean to subtract in front of the model, per channel: 0.491,0.482,0.447; none where it is inside."""
     std: str | None = None
     """Standard deviation to divide by then."""
+
+
+def name_of(target: Any, what: str = "the target") -> str:
+    """Return a target as it is written on the command line; InputError where `what` is none, such as a network."""
+    return str(target.path if isinstance(target, Run) else as_path(what, target))
 
 
 def form_of(target: str) -> Form:

@@ -48,7 +48,7 @@ class Request:
     surrogates: str | None = None
     """For transfer: models to attack first, comma-separated, each given as a target is."""
     eot: int = 1
-    """Climb the mean of so many passes, for a model that is random."""
+    """Climb the mean of N passes, for a model that is random."""
     precision: Precision = "auto"
     """Of the search: bf16 where the device has it, or float32. Examples are verified in float32 either way."""
     limit: int | None = None
@@ -58,7 +58,7 @@ class Request:
     seed: int = 0
     """Of the attacks' random starts."""
     out: Path | None = None
-    """Folder for evaluation.jsonl and what an interrupted evaluation goes on from; the run directory unless given."""
+    """Folder for evaluation.jsonl and what an interrupted evaluation resumes from; the run directory unless given."""
     save_adversarial: Path | None = None
     """Write the verified adversarial examples to this .safetensors file."""
     data_dir: Path | None = None

@@ -47,9 +47,9 @@ def build_app(words: Sequence[str]) -> App:
 def how_to_resume(words: Sequence[str]) -> str:
     """Return what to do after Ctrl-C, behind a semicolon, if there is something to resume."""
     if words[:1] == ["evaluate"]:
-        return "; in a run directory, or with --out, the same command resumes"
+        return "; in a run directory, or with --out, the same command resumes where it stopped"
     if words[:1] == ["suite"]:
-        return "; the same command resumes"
+        return "; the same command resumes where it stopped"
     out = read_first(words[1:]).out if words[:1] == ["train"] else None
     if out is None or not Run(out).config.exists():
         return ""

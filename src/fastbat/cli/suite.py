@@ -39,7 +39,7 @@ def run_command(
     file
         TOML table: [train] and [evaluate] hold settings of those commands, a list is a dimension; [[arm]] is a row.
     out
-        Folder of the suite: a run directory a trial, results.jsonl, logs. The same command goes on after any stop.
+        Folder of the suite: a run directory a trial, results.jsonl, logs. The same command resumes after any stop.
     jobs
         Trials that run at a time; they share the threads.
     data_dir

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from fastbat.attacks import standard_parts
 from fastbat.attacks.ensemble import QUERIES
 from fastbat.data import ImageSet, fingerprint
-from fastbat.errors import InputError
 from fastbat.evaluation.attacked import TestImages
-from fastbat.evaluation.check import check_models, gather
+from fastbat.evaluation.check import check_models, check_networks, gather
 from fastbat.evaluation.journal import Journal
 from fastbat.evaluation.measures import by_class
 from fastbat.evaluation.probe import enough, probes, raised_flags
@@ -32,7 +31,7 @@ from fastbat.evaluation.request import (
 from fastbat.evaluation.rounds import TRANSFER_STEPS, Plan, expanded, label
 from fastbat.evaluation.runner import Measured, Measurement, Runner
 from fastbat.evaluation.search import attacked_model
-from fastbat.files import check_writable, checksum, save_tensors
+from fastbat.files import as_path, check_writable, checksum, save_tensors
 from fastbat.geometry import tiny
 from fastbat.progress import say
 from fastbat.randomness import seed_torch
@@ -87,15 +86,11 @@ def evaluate(
     surrogates = {} if surrogates is None else surrogates
     check_surrogates(attacks, surrogates)
     counts = {"pgd_steps": pgd_steps, "pgd_restarts": pgd_restarts, "batch_size": batch_size, "eot": eot}
-    if not isinstance(model, nn.Module):
-        raise InputError(
-            f"the model is a {type(model).__name__}; it must be an nn.Module, (B, C, H, W) -> (B, classes)"
-        )
-    resume_in, save_adversarial = (None if path is None else Path(path) for path in (resume_in, save_adversarial))
+    check_networks(model, surrogates)
     if save_adversarial is not None:
-        check_new_file(save_adversarial)
+        check_new_file(save_adversarial := as_path("save_adversarial", save_adversarial))
     if resume_in is not None:
-        check_writable(resume_in)
+        check_writable(resume_in := as_path("resume_in", resume_in))
     with frozen(model, *surrogates.values()):
         x, y = gather(data, limit)
         images = TestImages.of(x, y, model)

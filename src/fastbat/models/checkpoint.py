@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastbat.errors import InputError
-from fastbat.files import load_tensors, save_tensors
+from fastbat.files import as_path, load_tensors, save_tensors
 from fastbat.lazy import nn
 from fastbat.models.build import as_of_now, build_model
 
@@ -29,7 +29,7 @@ def load_model(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
     Raises:
         InputError: If the file is damaged, or its weights are not those of the model it names.
     """
-    path = Path(path)
+    path = as_path("the file", path)
     tensors, about = load_tensors(path)
     if about.get("kind") == "training state":
         raise InputError(

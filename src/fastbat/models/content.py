@@ -11,7 +11,7 @@ Kind = Literal["safetensors", "torch", "program", "onnx"]
 
 LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number that torch.save wrote before 1.6
 PROGRAM = ("/models/model.json", "/archive_format", "/serialized_exported_program.json", "/constants.pkl")
-ANEW = "download or copy it anew"
+AGAIN = "download or copy it again"
 OF_NUMPY = "arrays of NumPy; have them saved as a state_dict of tensors, with torch.save or safetensors"
 OTHERS: Mapping[bytes, str] = {  # by how the file begins
     b"version https://git-lfs": "is a pointer of Git LFS, not the file itself; get that with: git lfs pull",
@@ -36,7 +36,7 @@ def kind_of(path: Path) -> Kind:
     with path.open("rb") as file:
         head = file.read(512)
     if not head:
-        raise InputError(f"{str(path)!r} is empty; {ANEW}")
+        raise InputError(f"{str(path)!r} is empty; {AGAIN}")
     if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") < 2**27:
         return "safetensors"
     if head.startswith(b"PK"):
@@ -47,7 +47,7 @@ def kind_of(path: Path) -> Kind:
         (b"<!doctype", b"<html", b"<?xml", b"<head")
     ):
         what = "an HTML page" if b"html" in text else "an XML text"
-        raise InputError(f"{str(path)!r} is {what}, as a server sends where a download fails; {ANEW}")
+        raise InputError(f"{str(path)!r} is {what}, as a server sends where a download fails; {AGAIN}")
     for start, what in OTHERS.items():
         if head.startswith(start):
             raise InputError(f"{str(path)!r} {what}")
@@ -67,9 +67,9 @@ def kind_of_zip(path: Path) -> Kind:
                 raise zipfile.BadZipFile("it ends within")  # what was found is an archive within this one
             damaged = archive.testzip()
     except Exception as error:  # what a damaged archive raises is not documented
-        raise InputError(f"{str(path)!r} is damaged or cut short ({error}); {ANEW}") from error
+        raise InputError(f"{str(path)!r} is damaged or cut short ({error}); {AGAIN}") from error
     if damaged:
-        raise InputError(f"{str(path)!r} is damaged: its part {damaged!r} does not match its checksum; {ANEW}")
+        raise InputError(f"{str(path)!r} is damaged: its part {damaged!r} does not match its checksum; {AGAIN}")
     if any(name.endswith(PROGRAM) or "/code/" in name for name in names):
         return "program"
     if any(name.endswith("/data.pkl") for name in names):

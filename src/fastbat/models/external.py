@@ -22,6 +22,7 @@ EXTERNAL = {
     "timm/NAME": "any classifier of timm, such as timm/convnext_atto (pip install timm); random weights",
     "MODULE:FUNCTION": "your own code, run as FUNCTION(num_classes=N) or FUNCTION(): images to logits",
 }
+UNDECIDED = ("googlenet", "inception_v3")  # torchvision warns unless it is said whether their weights are drawn
 
 
 def external(name: str) -> Callable[..., nn.Module] | None:
@@ -59,7 +60,7 @@ def pretrained(name: str) -> tuple[nn.Module, Normalize]:
     except Exception as error:  # its own, the hub's and the network's
         why = " ".join(str(error).split())
         raise InputError(
-            f"the weights of {name} ({chosen}) are not to be had: {why}; check name and network"
+            f"the weights of {name} ({chosen}) are not available: {why}; check name and network"
         ) from error
     return network, Normalize(network.pretrained_cfg["mean"], network.pretrained_cfg["std"])
 
@@ -68,7 +69,10 @@ def from_torchvision(name: str, *, num_classes: int, channels: int) -> nn.Module
     """Return torchvision's classifier `name`, which takes colour images."""
     if channels != 3:
         raise InputError(f"torchvision's {name} takes images of 3 channels, not {channels}")
-    network: nn.Module = import_module("torchvision.models").get_model(name, weights=None, num_classes=num_classes)
+    how = {"init_weights": True} if name in UNDECIDED else {}
+    network: nn.Module = import_module("torchvision.models").get_model(
+        name, weights=None, num_classes=num_classes, **how
+    )
     return network
 
 

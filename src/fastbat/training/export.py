@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fastbat.errors import InputError
-from fastbat.files import replacing
+from fastbat.files import as_path, replacing
 from fastbat.lazy import torch
 from fastbat.models import load_model, save_model
 from fastbat.training.run import Run
@@ -25,12 +25,12 @@ def export_model(target: Path | str, file: Path | str, checkpoint: str = "best")
     Raises:
         InputError: For another ending, a file that exists, or a model without such a program.
     """
-    file = Path(file)
+    file, target = as_path("the file", file), as_path("the target", target)
     if file.suffix not in (".safetensors", ".pt2"):
         raise InputError(f"{str(file)!r} ends in neither .safetensors (weights) nor .pt2 (a torch.export program)")
     if file.exists():
         raise InputError(f"{str(file)!r} exists already; name another file")
-    model, about = load_model(Run(target).weights(checkpoint) if Path(target).is_dir() else target)
+    model, about = load_model(Run(target).weights(checkpoint) if target.is_dir() else target)
     if file.suffix == ".safetensors":
         save_model(file, model, about)
         return file

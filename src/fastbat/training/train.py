@@ -95,7 +95,7 @@ def roll_back(run: Run, task: Task, state: State, fix: PgdAT, record: dict[str, 
     state.method = fix
     state.discarded.append(record)
     save_state(run.state, task, state)
-    on = f"on with PGD-AT, {fix.steps} steps of eps / {fix.steps}"
+    on = f"then PGD-AT with {fix.steps} steps of eps / {fix.steps}"
     say(f"{describe_collapse(record)}; back to epoch {state.epoch}, {on}")
 
 
