@@ -87,10 +87,8 @@ REFUSED = [
 PROBE = f"""
 import contextlib, io, json, sys
 from fastbat.cli import main
-import fastbat.progress
 for line in sys.stdin.read().splitlines():
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err := io.StringIO()):
-        fastbat.progress.console.file = err
         try:
             main(line.split())
             status = 0
