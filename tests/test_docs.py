@@ -189,3 +189,13 @@ def test_the_decision_page_has_the_records_of_the_papers_network() -> None:
         ends = [[each["percent"], *each["interval"]] for each in first]
         assert accuracies == [f"{percent:.1f} [{low:.1f}, {high:.1f}]" for percent, low, high in ends]
         assert collapsed == ("yes" if any(epoch["collapsed"] for epoch in record["epochs"]) else "no")
+
+
+def test_the_page_of_inputs_names_31_kinds_and_tests_that_are_there() -> None:
+    text = (DOCS / "development" / "inputs.md").read_text()
+    kinds = [cells(line) for line in text.splitlines() if re.match(r"\| \d+ \|", line)]
+    assert [row[0] for row in kinds] == [str(i) for i in range(1, 32)]
+    for row in kinds:
+        tests = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row[-1])
+        assert tests, row[1]
+        assert all(f"\ndef {name}(" in (ROOT / "tests" / file).read_text() for file, name in tests), row[1]

@@ -19,6 +19,7 @@ from conftest import trained, trained_cnn
 from fastbat.attacks.ensemble import without_ties
 from fastbat.attacks.inside import inside
 from fastbat.attacks.pgd import pgd
+from fastbat.data.batch_check import ROUNDING
 from fastbat.data.images import Images
 from fastbat.errors import InputError
 from fastbat.evaluation import Accuracy, Evaluation, RedFlag, frozen, gradient_alignment, paired, wilson
@@ -28,7 +29,7 @@ from fastbat.evaluation.measures import adversarial, attack, correct, robust
 from fastbat.evaluation.request import budgets_of, check_seed, whole
 from fastbat.evaluation.rounds import Plan
 from fastbat.evaluation.runner import Runner
-from fastbat.geometry import tiny
+from fastbat.geometry import TOLERANCE, tiny
 from fastbat.models import build_model
 from fastbat.randomness import generator
 from fastbat.runtime.precision import Autocast
@@ -408,7 +409,7 @@ BAD_CALLS = {
         {"model": lambda: build_model("cnn", width=2, num_classes=1, mean=[0] * 3, std=[1] * 3)},
         "has 1 output",
     ),
-    "no module": ({"model": lambda: lambda x: x}, "the model is a function; it must be an nn.Module"),
+    "no module": ({"model": lambda: lambda x: x}, "the model is of type function; it must be an nn.Module"),
     "logits without a batch for one image": ({"model": lambda: Wrapped(torch.squeeze)}, r"returns \(4,\) for 1 images"),
     "batches of two sizes": (
         {"data": [(GOOD_X, GOOD_Y), (GOOD_X[..., :4], GOOD_Y)]},
@@ -685,7 +686,7 @@ class Rounded(nn.Module):
 
 @given(eps=st.floats(), steps=st.integers(-2, 2), seed=st.integers(-(2**64), 2**64))
 def test_a_request_is_taken_or_refused_in_one_line(eps, steps, seed):
-    sound = 0 < eps <= 1 and steps >= 1 and 0 <= seed < 2**63
+    sound = TOLERANCE < eps <= 1 and steps >= 1 and 0 <= seed < 2**63
     with nullcontext() if sound else pytest.raises(InputError, match=r"\A.+\Z"):  # . is no line break
         assert (budgets_of(eps), whole("pgd_steps", steps), check_seed(seed)) == ((eps,), steps, seed)
 
@@ -693,6 +694,6 @@ def test_a_request_is_taken_or_refused_in_one_line(eps, steps, seed):
 @given(value=st.floats(width=32), shape=st.lists(st.integers(0, 3), min_size=1, max_size=5), label=st.integers(-9, 9))
 def test_images_are_taken_or_refused_in_one_line(value, shape, label):
     x, y = torch.full(shape, value), torch.full(shape[:1], label)
-    sound = len(shape) == 4 and math.prod(shape) > 0 and 0 <= value <= 1
+    sound = len(shape) == 4 and math.prod(shape) > 0 and -ROUNDING <= value <= 1 + ROUNDING
     with nullcontext() if sound else pytest.raises(InputError, match=r"\A.+\Z"):
         gather((x, y), None)

@@ -176,6 +176,12 @@ def test_a_network_without_numbers_is_refused():
         fastbat.evaluate(Changed().to("meta"), (X, Y), eps=0.1)
 
 
+@pytest.mark.parametrize("data", ["digits", b"digits", {"x": X, "y": Y}, 3, None])
+def test_what_is_neither_a_pair_nor_a_loader_is_called_what_it_is(data):
+    with pytest.raises(InputError, match=rf"data is a {type(data).__name__}; expected tensors \(x, y\) or a loader of"):
+        gather(data, None)
+
+
 def test_one_rounding_holds_for_audits_and_own_loops():
     for low, high in ((-0.9 * ROUNDING, 1), (-1.1 * ROUNDING, 1), (0, 1 + 0.9 * ROUNDING), (0, 1 + 1.1 * ROUNDING)):
         x = torch.tensor([low, high, 0, 0], dtype=torch.float64).view(1, 1, 2, 2)

@@ -27,7 +27,7 @@ def gather(data: Any, limit: int | None) -> tuple[Tensor, Tensor]:
         return images.pixels, images.labels
     if isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(part, "__array__") for part in data):
         x, y = _tensors(data)
-    elif isinstance(data, Iterable):
+    elif isinstance(data, Iterable) and not isinstance(data, str | bytes | Mapping):
         x, y = _joined(map(_pair, data), limit)
     else:
         raise InputError(f"data is a {type(data).__name__}; expected tensors (x, y) or a loader of them")
