@@ -248,9 +248,9 @@ def flags_of(model, x, y, **how):
 
 
 BORDERS = {
-    "clamp": (lambda x: x.clamp(0, 1), "attacks here are given them a hair inside, where it is"),
-    "relu": (torch.relu, "attacks here are given them a hair inside, where it is"),
-    "a wide clamp": (lambda x: x.clamp(0.002, 0.998), "attacks here have none there either"),
+    "clamp": (lambda x: x.clamp(0, 1), "attacks are given them a hair inside, where it is"),
+    "relu": (torch.relu, "attacks are given them a hair inside, where it is"),
+    "a wide clamp": (lambda x: x.clamp(0.002, 0.998), "attacks have none there either"),
 }
 
 

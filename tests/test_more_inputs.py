@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from fastbat.models.foreign import UNDECIDED
 from PIL import Image
 from torch import nn
 from torchvision import models as torchvision_models
@@ -29,6 +28,7 @@ from fastbat.evaluation.check import gather
 from fastbat.evaluation.request import attacks_of, budgets_of, check_seed, check_surrogates
 from fastbat.geometry import TOLERANCE, check_eps, tiny
 from fastbat.models import build_model, load_model, load_weights
+from fastbat.models.external import UNDECIDED
 from fastbat.training import Run, export_model
 
 

@@ -298,7 +298,7 @@ def test_a_tangent_that_cannot_be_compiled_is_no_network_without_one(compiler, m
     def broken(_: Any) -> Any:
         raise ValueError("no such register")
 
-    monkeypatch.setattr(compiling, "compiled", lambda model: broken)
+    monkeypatch.setattr(compiling, "compiled_tangent", lambda model: broken)
     net, batch = Compiled(model_of("cnn")), batch_of("cnn")
     with pytest.raises(InputError, match=r"the tangent does not run compiled \(no such register\); leave it out"):
         directional(net, batch.x, batch.y, batch.x, cross_entropy)
