@@ -135,12 +135,12 @@ def test_autoattack_equals_pyautoattack_called_directly(short_autoattack):
 
 def test_ra_aa_equals_pyautoattack_at_full_length():
     model, x, y = trained_cnn()
-    x, y = x[:12], y[:12]
+    x, y = x[:8], y[:8]
     with frozen(model):
         direct = AutoAttack(model, eps=EPS, seed=5)
         direct.verbose = False
-        _, y_direct = direct.run_standard_evaluation(x, y, batch_size=12)
-    measured = fastbat.evaluate(model, (x, y), eps=EPS, attacks=["aa"], seed=5, batch_size=12, precision="float32")
+        _, y_direct = direct.run_standard_evaluation(x, y, batch_size=8)
+    measured = fastbat.evaluate(model, (x, y), eps=EPS, attacks=["aa"], seed=5, batch_size=8, precision="float32")
     assert (measured.ra_aa.hits, measured.ra_aa.rejected) == (int((y_direct == y).sum()), 0)
 
 
