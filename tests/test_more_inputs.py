@@ -419,6 +419,11 @@ def test_a_budget_divided_too_often_is_recognised(grey, power):
     assert tiny(grey / 255**power).endswith(f"was {grey}/255 meant?")
 
 
+@pytest.mark.parametrize("eps", [0, -1e-3, 0.5 / 255, 8 / 255, 1, float("nan")])
+def test_other_budgets_are_not_doubted(eps):
+    assert tiny(eps) is None
+
+
 @pytest.mark.parametrize("eps", [TOLERANCE, 1e-9, 8 / 255**4, 5e-324])
 def test_a_budget_that_changes_no_pixel_is_refused(eps):
     assert torch.tensor(1.0) - eps >= 1 - 2 * torch.finfo(torch.float32).eps
@@ -486,6 +491,14 @@ def test_a_network_that_can_be_trained_is(name, own_code, tmp_path):
     settings = Settings(model=f"nets_to_refuse:{name}", epochs=1, train_limit=40, select_limit=10, select_steps=1)
     run = train(method, settings, tmp_path / "run")
     assert run.weights("best").exists()
+
+
+def test_yopo_needs_its_first_layer(own_code, tmp_path):
+    with pytest.raises(
+        InputError, match=r"\AYOPO needs the gradient at the first layer, whose weights are frozen; train"
+    ):
+        train(METHODS["yopo"](eps=0.1), Settings(model="nets_to_refuse:partly"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_networks_of_torchvision_are_built_without_its_warning():

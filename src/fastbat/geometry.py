@@ -64,11 +64,11 @@ def check_eps(eps: float) -> None:
 
 
 def tiny(eps: float) -> str | None:
-    """Return what to say of a budget 0 < eps of less than half a grey level: it was meant on the other scale."""
+    """Return what to say of a budget of less than half a grey level, None of another: it was divided by 255 twice."""
     grey = other = 255 * eps
-    if grey >= 0.5:
+    if not 0 < grey < 0.5:
         return None
-    while other < 0.5:  # divided by 255 once too often, or twice
+    while other < 0.5:  # perhaps even more often
         other *= 255
     likely = round(other) if abs(other - round(other)) < 0.4 else other
     return f"eps is {grey:.3g}/255, less than half a grey level; was {likely:.3g}/255 meant?"
