@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from fastbat.audit import evaluate_target
-from fastbat.cli.main import configure_command, main
+from fastbat.cli.commands import configure_command
+from fastbat.cli.main import main
 from fastbat.files import read_records
 from fastbat.models import load_model
 from fastbat.training import Run, export_model

@@ -14,6 +14,7 @@ from rich.table import Table
 from fastbat.audit.check import check_target
 from fastbat.audit.origin import Origin, numbers, run_of
 from fastbat.cli.listing import print_json
+from fastbat.cli.words import BUDGET
 from fastbat.errors import InputError
 from fastbat.evaluation.request import (
     Precision,
@@ -38,7 +39,7 @@ class Request:
 
     attacks: str = "clean,pgd"
     """Comma-separated: clean, noise, fgsm, pgd, aa, square, transfer, ... (`fastbat list attacks`)."""
-    eps: str | None = None
+    eps: Annotated[str | None, BUDGET] = None
     """Linf budgets of the attacks on the 0-255 scale, comma-separated; the one trained against unless given."""
     pgd_steps: int = 50
     """Steps of PGD, each of eps / 4."""
@@ -176,7 +177,7 @@ def diagnose_command(
     *,
     out: Path,
     checkpoint: Checkpoint = "best",
-    eps: float | None = None,
+    eps: Annotated[float | None, BUDGET] = None,
     limit: int = 500,
     image: int | None = None,
     examples: int = 8,

@@ -11,8 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from fastbat.cli.commands import check_command, configure_command
 from fastbat.cli.listing import print_json
-from fastbat.cli.main import check_command, configure_command
 from fastbat.suite import Row, check_all, flags, read_trials, run_suite, status
 
 if TYPE_CHECKING:

@@ -58,7 +58,7 @@ class Run:
     def refusal(self, name: str, was: Any, now: Any) -> InputError:
         """Return the error that the run goes on with its own settings alone."""
         return InputError(
-            f"{str(self.path)!r} was started with {name} = {was}, not {now}; "
+            f"{str(self.path)!r} was started with {name} = {short(was)}, not {short(now)}; "
             "resume with its own settings, or name another --out"
         )
 
@@ -76,6 +76,11 @@ class Run:
             raise InputError(f"no run to go on with: {str(self.config)!r} does not exist; name the run with --out")
         table = read_toml(self.config)
         return table if "resolved" in table else as_of_now(table)
+
+
+def short(value: Any) -> str:
+    """Return a setting as text, 8.0 as 8."""
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
