@@ -654,7 +654,7 @@ def test_a_model_that_bf16_does_not_fit_is_searched_in_its_own_precision(monkeyp
     assert fastbat.evaluate(nn.Flatten(), (x, y), **how).settings["precision"] == "bf16"
 
 
-def test_square_compares_losses_in_the_models_own_precision(monkeypatch):
+def test_square_compares_losses_in_the_models_own_precision(monkeypatch, short_autoattack):
     model, x, y = trained_cnn()
     monkeypatch.setattr("fastbat.evaluation.search.check_fit", lambda *_: (10, True))
     monkeypatch.setattr(Autocast, "forward", lambda *_: pytest.fail("a pass in bf16"))
