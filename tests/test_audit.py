@@ -94,6 +94,7 @@ def opened_program(digits_net, tmp_path, monkeypatch):
     return "opens_a_program:net"
 
 
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")  # torch 2.9, of its own loading
 def test_a_program_that_a_function_opens(opened_program, expected):
     result = evaluate_target(opened_program, origin=Origin(dataset="digits"), **FEW)
     assert hits(result) == expected

@@ -254,8 +254,18 @@ BORDERS = {
 }
 
 
+def skip_if_clamp_keeps_gradients():
+    """Skip where torch's clamp has a gradient at its ends: before 2.13."""
+    at = torch.zeros(1, requires_grad=True)
+    at.clamp(0, 1).sum().backward()
+    if at.grad.item():
+        pytest.skip(f"the clamp of torch {torch.__version__} has a gradient at its ends")
+
+
 @pytest.mark.parametrize("kind", BORDERS)
 def test_gradients_lost_at_0_and_1_are_flagged(kind):
+    if kind == "clamp":
+        skip_if_clamp_keeps_gradients()
     before, told = BORDERS[kind]
     model, x, y = trained_cnn()
     x, y = x[:100], y[:100]
@@ -348,6 +358,8 @@ class Clamp(nn.Module):
 
 @pytest.mark.parametrize("ends", [(0.0, 1.0), (0.01, 0.99), (0.03, 0.97)])
 def test_a_clamp_that_reaches_further_than_a_grey_level_is_flagged_too(ends):
+    if ends == (0.0, 1.0):
+        skip_if_clamp_keeps_gradients()
     x, y = load("digits").train.slice(0, 100).tensors()
     model = build_model("cnn", width=8, mean=[0.3], std=[0.4]).eval()
     clamped = nn.Sequential(Clamp(*ends), model)

@@ -46,6 +46,7 @@ def test_it_is_repeated_as_it_was(run):
     assert (settings.shortcut, settings.width, type(method).__name__) == ("preact", 2, "FastBAT")
 
 
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")  # torch 2.9, of its own loading
 def test_it_can_be_exported_and_resumed(run, tmp_path):
     exported = export_model(run.path, tmp_path / "m.pt2")
     x = torch.rand(3, 1, 8, 8)
