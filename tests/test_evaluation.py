@@ -89,10 +89,10 @@ def test_ra_pgd_50_10_in_float64_breaks_the_very_images_of_a_plain_loop():
 
 def test_ra_pgd_50_10_of_a_preactresnet18_in_float32_is_within_an_image_of_a_plain_loop():
     model, x, y = trained(build_model("preactresnet18", width=2, mean=[0.3], std=[0.4]), 10, 15)
-    x, y = x[:100], y[:100]
+    x, y = x[:50], y[:50]
     plain = plain_pgd_50_10(model, x, y, 0.03)
-    ours = fastbat.evaluate(model, (x, y), eps=0.03, precision="float32", batch_size=40).ra_pgd.hits
-    assert 10 < plain.sum() < 90
+    ours = fastbat.evaluate(model, (x, y), eps=0.03, precision="float32", batch_size=20).ra_pgd.hits
+    assert 5 < plain.sum() < 45
     assert abs(ours - int(plain.sum())) <= 1
 
 
@@ -137,7 +137,8 @@ def test_autoattack_equals_pyautoattack_called_directly(short_autoattack):
 
 
 def test_ra_aa_equals_pyautoattack_at_full_length():
-    model, x, y = trained_cnn()
+    quick = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    model, x, y = trained(quick, 10, 30)
     x, y = x[:8], y[:8]
     with frozen(model):
         direct = AutoAttack(model, eps=EPS, seed=5)

@@ -102,6 +102,7 @@ def test_what_a_guide_adds_works_to_the_letter(page: str, written: str, tmp_path
     for part in ("src", "tests", "pyproject.toml"):
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
         copy(ROOT / part, tmp_path / part)
+    commands = []
     for language, file, text in code(GUIDES / page):
         target = tmp_path / file
         if language == "python":
@@ -110,15 +111,30 @@ def test_what_a_guide_adds_works_to_the_letter(page: str, written: str, tmp_path
         elif language == "diff":
             target.write_text(patched(target.read_text(), text))
         elif language == "sh":
-            for command in text.splitlines():
-                run(command, tmp_path)
+            commands += text.splitlines()
+    follow_in_a_process_of_its_own(commands, tmp_path)
     assert (tmp_path / written).exists()
 
 
-def run(command: str, folder: Path) -> None:
-    """Run a command of a page with the source in `folder`."""
-    program, *arguments = command.split()
-    python = {".venv/bin/python": [sys.executable], ".venv/bin/fastbat": [sys.executable, "-m", "fastbat"]}[program]
+# Runs each line of its input; a process for all, as each would import torch anew.
+RUN_EACH = """
+import sys
+from fastbat.cli import main
+import pytest
+for line in sys.stdin:
+    program, *arguments = line.split()
+    print("$", line, flush=True)
+    if program == ".venv/bin/fastbat":
+        main(arguments)
+    else:
+        assert [program, *arguments[:2]] == [".venv/bin/python", "-m", "pytest"]
+        assert pytest.main(arguments[2:]) == 0
+"""
+
+
+def follow_in_a_process_of_its_own(commands: list[str], folder: Path) -> None:
+    """Run the commands of a page with the source in `folder`."""
     space = os.environ | {"PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*python, *arguments], cwd=folder, env=space, capture_output=True, text=True)
-    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    program, lines = [sys.executable, "-c", RUN_EACH], "\n".join(commands)
+    done = subprocess.run(program, input=lines, cwd=folder, env=space, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout[-5000:]}\n{done.stderr[-3000:]}"

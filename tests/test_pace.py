@@ -15,6 +15,7 @@ from fastbat.errors import InputError
 from fastbat.methods import METHODS, FastBAT
 from fastbat.methods.fast_at_ga import FastATGA
 from fastbat.models import build_model
+from fastbat.models.build import MODELS, Architecture
 from fastbat.runtime.layout import pick_layout
 from fastbat.runtime.modes import frozen_weights
 from fastbat.tangent import directional, push
@@ -210,16 +211,15 @@ def compiler() -> None:
         pytest.skip(f"torch.compile does not run here: {type(error).__name__}")
 
 
+def small(num_classes: int = 4) -> nn.Module:
+    """A network of few layers, as each kernel takes seconds to compile."""
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(1, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(36, num_classes)).train()
+
+
 @compiles
 def test_a_compiled_network_is_the_network_and_runs_other_sizes_as_it_is(compiler):
-    def small() -> nn.Module:  # of few layers, as each kernel takes seconds to compile
-        torch.manual_seed(1)
-        return nn.Sequential(nn.Conv2d(1, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4)).train()
-
     plain, model = small(), small()
-    for net in (plain, model):
-        torch.manual_seed(2)
-        net(batch_of("cnn").x)
     fast = Compiled(model)
     calls = []
     fast.fast = {key: lambda x, run=run: calls.append(len(x)) or run(x) for key, run in fast.fast.items()}
@@ -239,7 +239,7 @@ def test_weights_that_were_held_take_gradients_again(compiler):
     """Which torch 2.11 does not see: compiled for held weights, the tangent's first loss left them no gradient."""
     batch, found = batch_of("cnn"), []
     for fast in (False, True):
-        model = model_of("cnn")
+        model = small()
         net = Compiled(model) if fast else model
         with frozen_weights(model):
             at = batch.x.clone().requires_grad_()
@@ -313,6 +313,8 @@ def test_training_compiles_on_demand(compiler, tmp_path, monkeypatch):
         return lambda *xs: calls.append(len(xs[-1])) or run(*xs)
 
     monkeypatch.setattr(torch, "compile", counted)
+    few_layers = Architecture("", lambda num_classes, **_: small(num_classes), {"width": 4})
+    monkeypatch.setitem(MODELS, "cnn", few_layers)
     torch._dynamo.utils.counters.clear()
     settings = replace(SMALL, compile=True, train_limit=250, batch_size=100)
     train(FastBAT(EPS), settings, tmp_path / "run")

@@ -12,6 +12,7 @@ from fastbat.data.cache import cached, indexed
 from fastbat.data.cards import DatasetCard, dataset_card
 from fastbat.data.check import check_published, check_several, say_dark, say_grey, say_order
 from fastbat.data.columns import Source
+from fastbat.data.digits import load_digits
 from fastbat.data.encoded import Encoded, on_disk
 from fastbat.data.folders import hidden
 from fastbat.data.hub import on_hub
@@ -66,8 +67,6 @@ def load(
     }
     check_source(name, data_dir, **how, **augmentation)
     if name == "digits":
-        from fastbat.data.digits import load_digits  # here, for scikit-learn takes as long to import as torch
-
         splits: tuple[ImageSet, ...] = load_digits()
     else:
         find = _finder(name, card, data_dir)
