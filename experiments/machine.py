@@ -4,7 +4,7 @@ import json
 import platform
 import subprocess
 import time
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from statistics import median, quantiles
@@ -14,7 +14,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from fastbat.runtime.device import synchronize
+from fastbat.errors import InputError
+from fastbat.runtime.device import pick_device, synchronize
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -23,9 +24,17 @@ def parser(doc: str | None, rounds: int) -> ArgumentParser:
     """Return a parser with what every timing of steps takes; its help is `doc`, the head of the file."""
     made = ArgumentParser(description=doc, formatter_class=RawDescriptionHelpFormatter)
     made.add_argument("--rounds", type=int, default=rounds, help="at least 2")
-    made.add_argument("--device", default="cpu")
+    made.add_argument("--device", type=device_called, default="cpu")
     made.add_argument("--out", type=Path, help="JSON file")
     return made
+
+
+def device_called(name: str) -> torch.device:
+    """Return the device called `name`; without one the parser ends with a line that says so."""
+    try:
+        return pick_device(name)
+    except InputError as error:
+        raise ArgumentTypeError(str(error)) from error
 
 
 def interleaved(

@@ -22,7 +22,8 @@ import fastbat
 from conftest import percent, trained, trained_cnn
 from fastbat import METHODS, Settings, build_model, train
 from fastbat.audit import Origin, diagnose_target, evaluate_target
-from fastbat.audit.readings import find_hint, other_shortcut
+from fastbat.audit.claims import claims
+from fastbat.audit.readings import Reading, find_hint
 from fastbat.audit.target import undescribed
 from fastbat.cli import main
 from fastbat.data import load
@@ -215,7 +216,8 @@ def test_a_timm_network_by_name(monkeypatch):
     made = timm.create_model("resnet10t", num_classes=10)
     monkeypatch.setattr(timm, "create_model", lambda name, pretrained: made)
     x, y = torch.rand(4, 3, 64, 64), torch.arange(4)
-    model, read = undescribed("timm/resnet10t", "timm", Origin(), 10, 3)
+    reading, read = undescribed("timm/resnet10t", "timm", Origin(), 10, 3)
+    model = reading.model
     assert read == {}
     assert model[0].mean.flatten().tolist() == pytest.approx(made.pretrained_cfg["mean"])
     assert fastbat.evaluate(model, (x, y), eps=EPS, attacks=["clean", "fgsm"]).n == 4
@@ -578,12 +580,36 @@ def test_a_forgotten_normalisation_is_found_and_named(digits_net, tmp_path, caps
     result = evaluate_target(tmp_path / "net.pt", origin=bare, attacks=["clean"])
     assert "assumed: no normalisation (else --mean and --std)" in capsys.readouterr().err
     assert result.settings["assumed"] == ["no normalisation", "activation relu"]
-    found = find_hint(shifted(digits_net), load("digits").test, "digits", ["no normalisation"])
+    test = load("digits").test
+    found = find_hint(Reading(shifted(digits_net)), test, "digits")
     assert re.fullmatch(
-        r"SA is [\d.]+ % on the first 200 images, and [\d.]+ % with --mean 0.305 --std 0.376: try these, if .*", found
+        r"SA is [\d.]+ % on the first 200 images, and [\d.]+ % with --mean 0.305 --std 0.376: try that, if .*", found
     )
-    assert find_hint(shifted(digits_net), load("digits").test, "digits", []) is None
-    assert find_hint(digits_net, load("digits").test, "digits", ["no normalisation"]) is None
+    wrong = Normalize([0.5], [0.2])
+    assert (
+        find_hint(Reading(shifted(digits_net), wrong, wrong), test, "digits") is None
+    )  # its own, which is not doubted
+    assert find_hint(Reading(digits_net), test, "digits") is None
+
+
+def test_a_normalisation_that_was_asked_for_is_measured_and_a_better_one_is_named(digits_net, tmp_path):
+    state, beside = digits_net.network.state_dict(), {"mean": torch.tensor([0.3]), "std": torch.tensor([0.4])}
+    torch.save(state, tmp_path / "bare.pt")
+    torch.save(state | beside, tmp_path / "own.pt")
+    wrong, how = {"mean": "1", "std": "0.05"}, {"attacks": ["clean"], "limit": 200}
+    model = nn.Sequential(Normalize([1.0], [0.05]), digits_net.network)
+    expected = hits(fastbat.evaluate(model, load("digits").test, **how))
+    for file, better in (("bare", "with --mean 0.305 --std 0.376"), ("own", "with --mean 0.3 --std 0.4")):
+        result = evaluate_target(tmp_path / f"{file}.pt", origin=replace(CNN, **wrong), **how)
+        assert hits(result) == expected
+        assert f" % {better}: try that, if it was trained so" in result.settings["hint"]
+        assert "hint" not in evaluate_target(tmp_path / f"{file}.pt", origin=CNN, **how).settings
+
+
+def test_a_normalisation_that_is_there_twice_is_found_and_named(digits_net, tmp_path):
+    twice = Reading(digits_net, Normalize([0.9], [0.1]))  # asked for, in front of the one inside
+    found = find_hint(twice, load("digits").test, "digits")
+    assert re.fullmatch(r"SA is [\d.]+ % .*, and [\d.]+ % without --mean and --std: try that, if it was .*", found)
 
 
 def shifted(model, mean=0.305, std=0.376):
@@ -595,26 +621,131 @@ def test_images_from_minus_1_to_1_are_found_and_named(digits_net):
     test = load("digits").test
     dark = replace(test, pixels=test.pixels // 8)  # so that their own normalisation is another
     bright = nn.Sequential(Normalize([0.0], [1 / 8]), digits_net)
-    found = find_hint(shifted(bright, 0.5, 0.5), dark, "folder", ["no normalisation"])
-    assert "% with --mean 0.5 --std 0.5: try these" in found
+    found = find_hint(Reading(shifted(bright, 0.5, 0.5)), dark, "folder")
+    assert "% with --mean 0.5 --std 0.5: try that" in found
 
 
 def test_a_model_that_is_no_better_than_one_class_is_doubted(digits_net):
     renamed = nn.Sequential(digits_net, nn.Linear(10, 10, bias=False)).eval()
     renamed[1].weight.data = torch.eye(10).roll(1, 0)  # the classes in another order
-    found = find_hint(renamed, load("digits").test, "digits", [])
+    found = find_hint(Reading(renamed), load("digits").test, "digits")
     assert re.fullmatch(r"SA is [\d.]+ % on the first 200 images, no better than one class for all; check .*", found)
 
 
-def test_the_other_shortcut_is_found_and_named(tmp_path):
+def test_the_other_shortcut_is_found_and_named_whether_it_was_assumed_or_asked_for(tmp_path):
     model, _, _ = trained(build_model("preactresnet18", width=4, mean=[0.305], std=[0.376], shortcut="preact"), 10, 25)
-    test = load("digits").test
-    raw = other_shortcut(model)
-    assert find_hint(model, test, "digits", ["shortcut preact"]) is None
-    assert "% with --shortcut preact: try these" in find_hint(raw, test, "digits", ["shortcut raw"])
-    assumed = ["shortcut raw", "no normalisation"]
-    both = find_hint(raw.network, test, "digits", assumed)
-    assert "% with --mean 0.305 --std 0.376 --shortcut preact: try these" in both
+    torch.save(model.network.state_dict(), tmp_path / "net.pt")
+    how, digits = {"attacks": ["clean"], "limit": 200}, {"dataset": "digits", "model": "preactresnet18", "width": 4}
+    hints = {}
+    for normalised in (True, False):
+        for shortcut in ("preact", "raw", None):  # None: raw is assumed, for the names are ours
+            scale = {"mean": "0.305", "std": "0.376"} if normalised else {}
+            result = evaluate_target(tmp_path / "net.pt", origin=Origin(**digits, **scale, shortcut=shortcut), **how)
+            hints[normalised, shortcut] = result.settings.get("hint")
+    assert hints[True, "preact"] is None
+    assert "% with --shortcut preact: try that" in hints[True, "raw"]
+    assert hints[True, None] == hints[True, "raw"]
+    assert "% with --mean 0.305 --std 0.376 --shortcut preact: try that" in hints[False, "raw"]
+    assert hints[False, None] == hints[False, "raw"]
+    assert "% with --mean 0.305 --std 0.376: try that" in hints[False, "preact"]
+
+
+def claiming(model, path, **says):
+    """Write the weights of `model` next to what their file says of itself; measure SA and RA-PGD, a strong one."""
+    torch.save({"net": model.network.state_dict(), **says}, path)
+    how = {"eps": EPS, "attacks": "clean,pgd", "pgd_steps": 10, "pgd_restarts": 1, "precision": "float32"}
+    return evaluate_target(path, origin=CNN, **how)
+
+
+def test_a_claim_that_the_measurement_excludes_is_called_a_contradiction(digits_net, tmp_path):
+    true = claiming(digits_net, tmp_path / "net.pt")
+    sa, ra = (round(accuracy.percent, 2) for accuracy in (true.sa, true.ra_pgd))
+    assert ra + 20 < sa < 97
+    images = "another epoch or another reading (3 tried, none fits)."
+    for name, claimed, measured, cause in (
+        ("test_acc", 99.9, true.sa, f"The claim is wrong, or of other images, {images}"),
+        ("acc", ra - 20, true.sa, f"The claim is wrong, or of an attack, other images, {images}"),
+        ("pgd20_acc", ra + 20, true.ra_pgd, "or of a smaller budget, a weaker attack, other images or another epoch."),
+    ):
+        result = claiming(digits_net, tmp_path / "net.pt", **{name: torch.tensor([claimed])})  # as some scripts save it
+        (found,) = result.settings["contradictions"]
+        assert (found["claim"], found["claimed"]) == (name, pytest.approx(claimed))
+        assert (found["attack"], found["percent"]) == (measured.attack, pytest.approx(measured.percent, abs=1e-3))
+        low, high = measured.interval
+        at = " at Linf eps 25.5/255" if measured.eps else ""
+        number = f"{measured.label} {measured.percent:.1f} % [{low:.1f}, {high:.1f}]{at}"
+        says = f"CONTRADICTION: net.pt says {name} {claimed:.6g} %, but measured is {number}, on all 397 test images of"
+        assert says in str(result)
+        assert cause in str(result)
+        assert json.loads(json.dumps(result.record()))["settings"]["contradictions"] == [found]
+
+
+def test_a_claim_that_may_be_true_is_none(digits_net, tmp_path):
+    true = claiming(digits_net, tmp_path / "net.pt")
+    sa, ra = (round(accuracy.percent, 2) for accuracy in (true.sa, true.ra_pgd))
+    for says in (
+        {},
+        {"test_acc": sa, "adv_acc": ra},
+        {"test_acc": round(sa / 100, 4)},
+        {"acc": f"{sa}%"},
+        {"acc": ra},  # under attack
+        {"test_robust_acc": ra - 20},  # its attack may be stronger
+        {"val_acc": 99.9, "train_acc": 99.9, "top5_acc": 99.9},  # of other images, and of another question
+    ):
+        result = claiming(digits_net, tmp_path / "net.pt", **says)
+        assert result.settings["contradictions"] == []
+        assert "CONTRADICTION" not in str(result)
+
+
+def test_a_sample_excludes_less_than_all_images(digits_net, tmp_path):
+    torch.save({"net": digits_net.network.state_dict(), "test_acc": 97.5}, tmp_path / "net.pt")
+    few, every = (
+        evaluate_target(tmp_path / "net.pt", origin=CNN, attacks=["clean"], limit=limit) for limit in (40, None)
+    )
+    assert few.sa.interval[1] > 97.5 > every.sa.interval[1]
+    assert [len(result.settings["contradictions"]) for result in (few, every)] == [0, 1]
+
+
+def test_a_claim_that_fits_another_reading_names_it_and_nothing_is_switched(digits_net, tmp_path):
+    true = claiming(digits_net, tmp_path / "net.pt")
+    torch.save({"net": digits_net.network.state_dict(), "test_acc": true.sa.percent}, tmp_path / "net.pt")
+    asked = replace(CNN, mean="1", std="0.05")
+    result = evaluate_target(tmp_path / "net.pt", origin=asked, attacks=["clean"])
+    wrong = nn.Sequential(Normalize([1.0], [0.05]), digits_net.network)
+    assert hits(result) == hits(fastbat.evaluate(wrong, load("digits").test, attacks=["clean"]))
+    (found,) = result.settings["contradictions"]
+    assert re.search(r"It fits with --mean 0.305 --std 0.376 \(SA [\d.]+ % \[.*\]\): try that, if", found["text"])
+    names = ["with --mean 0.305 --std 0.376", "with --mean 0.5 --std 0.5", "without --mean and --std"]
+    assert sorted(found["other_readings"]) == names
+    bare = Reading(digits_net.network).model
+    expected = fastbat.evaluate(bare, load("digits").test, attacks=["clean"]).sa.percent
+    assert found["other_readings"]["without --mean and --std"] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("says", "percent", "robust"),
+    [
+        ({"acc": 94.5}, 94.5, False),
+        ({"testAcc": "0.945"}, 94.5, False),
+        ({"best_acc1": 94}, 94, False),
+        ({"acc@1": "94.5 %"}, None, None),
+        ({"clean_accuracy": 1}, 100, False),
+        ({"nat_prec1": 94.5}, 94.5, False),
+        ({"PGD-20-10 accuracy": 50.25}, 50.25, True),
+        ({"autoattack_acc": 50.25}, 50.25, True),
+        ({"ra": 0.5}, 50, True),
+        ({"acc": True}, None, None),
+        ({"acc": 0}, None, None),
+        ({"acc": 120}, None, None),
+        ({"acc": "nan"}, None, None),
+        ({"acc_loss": 0.5}, None, None),
+        ({"train_acc": 0.5}, None, None),
+        ({"best": 94.5}, None, None),
+    ],
+)
+def test_which_figures_of_a_file_are_accuracies(says, percent, robust):
+    found = [(claim.percent, claim.robust) for claim in claims(says)]
+    assert found == ([] if percent is None else [(pytest.approx(percent), robust)])
 
 
 def test_an_audit_keeps_a_record_with_its_command_and_a_sentence_to_quote(digits_net, tmp_path, monkeypatch, capsys):

@@ -20,13 +20,16 @@ SCRIPTS = [path for path in sorted(EXPERIMENTS.glob("*/*.py")) if "__main__" in 
 PRINTING = [path for path in SCRIPTS if "\ndef tables()" in path.read_text()]
 SUITES = [path for path in sorted(EXPERIMENTS.rglob("*.toml")) if path.name != "config.toml"]
 
+Patch = pytest.MonkeyPatch
+Run = Callable[[Path], dict[str, Any]]
+
 
 def named(path: Path) -> str:
     return str(path.relative_to(EXPERIMENTS))
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], dict[str, Any]]]:
+def run(monkeypatch: Patch) -> Iterator[Run]:
     """Import a script as `python experiments/QUESTION/script.py` would, without its main."""
     before = set(sys.modules)
 
@@ -85,13 +88,32 @@ def test_a_page_begins_with_its_answer_and_ends_with_the_commands(page: Path) ->
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=named)
-def test_a_script_loads_and_its_docstring_gives_its_command(path: Path, run: Callable[[Path], dict[str, Any]]) -> None:
+def test_a_script_loads_and_its_docstring_gives_its_command(path: Path, run: Run) -> None:
     lines = [line.strip() for line in run(path)["__doc__"].splitlines()]
     assert any(line.startswith(f"python experiments/{named(path)}") for line in lines)
 
 
+TIMINGS = {"data-speed": ["batch"], "scaling": [], "training-step": []}  # those that take a device, and what more
+
+
+@pytest.mark.parametrize("name", TIMINGS)
+def test_a_device_that_is_not_there_is_answered_in_a_line(name: str, run: Run, monkeypatch: Patch, capsys: Any) -> None:
+    main = run(EXPERIMENTS / name / "measure.py")["main"]
+    monkeypatch.setattr(sys, "argv", ["measure.py", *TIMINGS[name], "--device", "tpu"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.endswith("'tpu' is not available here; choose cpu, cuda or auto\n")
+
+
+def test_a_missing_gpu_is_answered_in_a_line(run: Run, monkeypatch: Patch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit, match="CUDA graphs need a GPU, and torch finds none here"):
+        run(EXPERIMENTS / "training-step-gpu" / "cuda_graph.py")["main"]()
+
+
 @pytest.mark.parametrize("path", PRINTING, ids=named)
-def test_the_tables_of_a_page_are_what_its_script_prints(path: Path, run: Callable[[Path], dict[str, Any]]) -> None:
+def test_the_tables_of_a_page_are_what_its_script_prints(path: Path, run: Run) -> None:
     pages = "".join(page.read_text() for page in path.parent.glob("*.md"))
     printed = run(path)["tables"]()
     assert printed.count("\n") > 3

@@ -1,5 +1,6 @@
 """Red flags: models that hide their gradients are found out, honest ones are not accused."""
 
+import re
 from copy import deepcopy
 
 import pytest
@@ -365,3 +366,17 @@ def test_a_clamp_that_reaches_further_than_a_grey_level_is_flagged_too(ends):
     clamped = nn.Sequential(Clamp(*ends), model)
     assert of_border(border_gradients(AttackedModel.of(clamped), x, y, EPS))
     assert not of_border(border_gradients(AttackedModel.of(model), x, y, EPS))
+
+
+def test_progress_says_when_it_is_the_red_flags_that_attack(monkeypatch, capsys):
+    monkeypatch.setattr("fastbat.progress.SECONDS_BETWEEN_LINES", -1)  # every line, not one a minute
+    model, x, y = trained_cnn()
+    how = {"eps": 20 / 255, "attacks": "clean,pgd", "pgd_steps": 2, "pgd_restarts": 1, "batch_size": 40}
+    fastbat.evaluate(model, (x[:80], y[:80]), **how)
+    lines = capsys.readouterr().err.splitlines()
+    phases = dict.fromkeys(line.split(",")[0] for line in lines if "eps" in line)
+    own = [f"red flags: {attack}" for attack in ("noise", "fgsm", "pgd", "pgd-margin", "square")]
+    assert list(phases) == ["pgd", *own]
+    assert re.fullmatch(r"clean: \d+ of 40 correct so far, 50% done", lines[1])
+    assert any(re.fullmatch(r"pgd, eps 20/255: \d+ of 40 robust so far; round 1 of 1 on .*", line) for line in lines)
+    assert any(line.startswith("red flags: square, eps 80/255") for line in lines)

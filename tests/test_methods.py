@@ -219,6 +219,38 @@ def test_batch_norm_sees_as_many_batches_as_the_class_says(name: str) -> None:
 
 
 @contract
+def test_with_another_budget_a_method_keeps_its_memory_and_what_was_given(name: str) -> None:
+    model, batch, method = model_of("cnn"), batch_of("cnn"), method_of(name)
+    for _ in range(2):
+        update(method, model, batch)
+    before = method.state_dict()
+    other, eps = method.with_eps(EPS / 4), EPS / 4 if method.eps else 0
+    assert other == METHODS[CASES[name].method](eps=eps, **CASES[name].settings)
+    assert (other.eps, method.eps) == (eps, method_of(name).eps)
+    assert other.resolved == METHODS[CASES[name].method](eps=eps, **CASES[name].settings).resolved
+    kept = other.state_dict()
+    assert all(torch.equal(kept[key], tensor) for key, tensor in before.items())
+    assert bool(kept) == CASES[name].remembers
+    with pytest.raises(FrozenInstanceError):
+        other.eps = 0.1
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.remembers])
+def test_a_memory_of_a_larger_budget_is_cut_to_the_new_one(name: str) -> None:
+    batch, method, model = batch_of("cnn"), method_of(name), model_of("cnn")
+    clean = torch.where(border_of(batch) > 0, CASES[name].border, batch.x)
+    shown = seen_by(model, lambda: [update(method, model, batch) for _ in range(3)])
+    assert (shown - clean).abs().max() > EPS / 2
+    other = method.with_eps(EPS / 4)
+    shown = seen_by(model, lambda: update(other, model, batch))
+    assert EPS / 8 < (shown - clean).abs().max() <= EPS / 4 + ROUNDING  # at the memory, not at zero
+    assert method.state_dict().keys() == other.state_dict().keys()
+    assert all(torch.equal(tensor, method.state_dict()[key]) for key, tensor in other.state_dict().items())
+    (moved,) = [tensor for tensor in other.state_dict().values() if tensor.is_floating_point()]
+    assert 0 < moved[:6].abs().max() <= EPS / 4 + ROUNDING
+
+
+@contract
 def test_a_method_is_its_settings(name: str) -> None:
     method, model, batch = method_of(name), model_of("cnn"), batch_of("cnn")
     text, number = repr(method), hash(method)

@@ -79,6 +79,35 @@ def test_what_a_method_remembers_is_resumed_too(name, how, tmp_path, monkeypatch
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize(("name", "how"), [("free-at", {"replays": 2}), ("atta", {"reset": 3})])
+def test_a_ramp_of_eps_in_an_update_resumes_with_what_is_remembered(name, how, tmp_path, monkeypatch):
+    method, settings = METHODS[name](eps=8 / 255, **how), Settings(**{**vars(SMALL), "epochs": 2})
+    gradients, seen = epochs.gradients, []
+
+    def ramped(method, net, batch, parts):
+        now = method.with_eps(method.eps * (1 - 0.8 * batch.progress))  # down, so that the memory has to be cut
+        seen.append(now.eps)
+        return gradients(now, net, batch, parts)
+
+    def stopped(task, state, restore):
+        return train_epoch(task, state, restore) if state.epoch == 0 else 1 / 0
+
+    monkeypatch.setattr(epochs, "gradients", ramped)
+    whole, train_epoch = train(method, settings, tmp_path / "whole"), RUN.train_epoch
+    assert len(seen) == len(set(seen)) == 6 * how.get("replays", 1)
+    monkeypatch.setattr(RUN, "train_epoch", stopped)
+    with pytest.raises(ZeroDivisionError):
+        train(method, settings, tmp_path / "stopped")
+    monkeypatch.setattr(RUN, "train_epoch", train_epoch)
+    resumed = train(method, settings, tmp_path / "stopped", resume=True)
+    assert same(weights(whole), weights(resumed))
+    memories = [
+        {key: t for key, t in load_tensors(run.state)[0].items() if key[:6] == "memory"} for run in (whole, resumed)
+    ]
+    assert memories[0].keys() != set()
+    assert same(*memories)
+
+
 def test_free_at_presents_every_batch_eight_times_on_its_own_budget(tmp_path, monkeypatch):
     steps = []
     spy_on_updates(monkeypatch, lambda batch, step: steps.append((step, batch.index)))

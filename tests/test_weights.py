@@ -190,9 +190,10 @@ def drawn(network):
 
 
 def read(path, **origin):
-    return undescribed(
+    reading, about = undescribed(
         str(path), form_of(str(path)), Origin(**({"model": "preactresnet18", "width": WIDTH} | origin)), CLASSES, 3
     )
+    return reading.model, about
 
 
 WRN, BAT = {"model": "wideresnet-16-8", "width": 2}, {"model": "wideresnet-16-8-released", "width": 2}
@@ -315,7 +316,8 @@ def test_wrapped_weights_are_found(tmp_path_factory, prefixes, keys, name, endin
     path = tmp_path_factory.mktemp("w") / f"{name}{ending}"
     with path.open("wb") as file:  # of a path, torch.save goes by the ending
         torch.save(content, file)
-    model, about = undescribed(str(path), form_of(str(path)), Origin(model="cnn", width=2), CLASSES, 1)
+    reading, about = undescribed(str(path), form_of(str(path)), Origin(model="cnn", width=2), CLASSES, 1)
+    model = reading.model
     assert all(
         torch.equal(tensor, found.to(tensor.dtype))
         for tensor, found in zip(state.values(), model.state_dict().values(), strict=False)
@@ -327,7 +329,8 @@ def test_wrapped_weights_are_found(tmp_path_factory, prefixes, keys, name, endin
 def test_what_torch_puts_around_a_layer_is_no_part_of_its_name(wrapper, tmp_path):
     state = network().state_dict()
     torch.save({f"model.{name.replace('.', f'.{wrapper}', 1)}": state[name] for name in state}, tmp_path / "w.pt")
-    model, _ = undescribed(str(tmp_path / "w.pt"), "torch", Origin(model="cnn", width=2), CLASSES, 1)
+    reading, _ = undescribed(str(tmp_path / "w.pt"), "torch", Origin(model="cnn", width=2), CLASSES, 1)
+    model = reading.model
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in state.items())
 
 
@@ -336,7 +339,8 @@ def test_what_a_file_has_of_its_own_normalisation_stands_in_front(tmp_path):
         values = dict(zip(names, (torch.full((1, 1, 1), 0.3), torch.full((1, 1, 1), 0.4)), strict=True))
         torch.save(prefixed("1.") | values, tmp_path / "w.pt")
         origin = Origin(model="cnn", width=2)
-        model, about = undescribed(str(tmp_path / "w.pt"), "torch", origin, CLASSES, 1)
+        reading, about = undescribed(str(tmp_path / "w.pt"), "torch", origin, CLASSES, 1)
+        model = reading.model
         x = torch.rand(3, 1, 8, 8)
         assert torch.allclose(model(x), network()((x - 0.3) / 0.4))
         assert "; with its own normalisation, mean 0.3, std 0.4" in about["read_as"]
@@ -355,7 +359,8 @@ def test_an_average_beside_the_weights_is_named_and_the_figures_of_a_file_are_ke
         "a\nb": 1,
     }
     torch.save({"net": state, "ema": {k: 0 * v for k, v in state.items()}, **beside}, tmp_path / "w.pt")
-    model, about = undescribed(str(tmp_path / "w.pt"), "torch", Origin(model="cnn", width=2), CLASSES, 1)
+    reading, about = undescribed(str(tmp_path / "w.pt"), "torch", Origin(model="cnn", width=2), CLASSES, 1)
+    model = reading.model
     assert torch.equal(model[0].weight, state["0.weight"])
     assert "from its key 'net'; not read: 'ema'" in about["read_as"]
     assert about["says"] == {"epoch": 9, "test_acc": 0.91, "arch": "cnn", "loss": 0.5}
@@ -372,7 +377,8 @@ def test_plain_data_beside_the_weights_is_no_obstacle(tmp_path):
     for legacy in (True, False):
         content = {"state_dict": network().state_dict(), **numbers, **other}
         torch.save(content, tmp_path / "w.pt", _use_new_zipfile_serialization=not legacy)
-        model, about = undescribed(str(tmp_path / "w.pt"), "torch", Origin(model="cnn", width=2), CLASSES, 1)
+        reading, about = undescribed(str(tmp_path / "w.pt"), "torch", Origin(model="cnn", width=2), CLASSES, 1)
+        model = reading.model
         assert torch.equal(model[0].weight, network()[0].weight)
         assert about["says"] == {"best_acc": 91.25, "lr": 0.5, "epoch": 7, "big": 3}
         json.dumps(about)

@@ -24,7 +24,7 @@ from PIL import Image
 from fastbat.data import DATASETS, Images, Loader, Splits, load
 from fastbat.data.stream import CORES
 from fastbat.methods import METHODS, FastBAT, Method
-from fastbat.training import Settings, pick_device
+from fastbat.training import Settings
 from fastbat.training.epoch import train_epoch, update
 from fastbat.training.prepare import build
 from fastbat.training.state import State
@@ -45,11 +45,10 @@ def main() -> None:
     args = flags.parse_args()
     torch.manual_seed(0)
     with TemporaryDirectory() as folder:
-        device = pick_device(args.device)
-        arms, base = ARMS[args.what](Path(folder), device)
-        seconds = interleaved({name: run for name, (_, run) in arms.items()}, args.rounds, device)
+        arms, base = ARMS[args.what](Path(folder), args.device)
+        seconds = interleaved({name: run for name, (_, run) in arms.items()}, args.rounds, args.device)
     rows = [row(name, arms[name][0], seconds, base) for name in arms]
-    publish(args.what, rows, args.out, what=args.what, rounds=args.rounds, device=str(device))
+    publish(args.what, rows, args.out, what=args.what, rounds=args.rounds, device=str(args.device))
 
 
 Arms = tuple[dict[str, tuple[int, Callable[[], object]]], str]  # images and what runs, by name; the arm to compare with

@@ -18,7 +18,6 @@ import torch
 
 from fastbat.data import Batch
 from fastbat.methods import METHODS, FastBAT, Method
-from fastbat.training import pick_device
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # experiments/: what the scripts share
 from machine import figures, interleaved, parser, publish, ratio
@@ -41,7 +40,7 @@ def main() -> None:
     flags.add_argument("--batch-sizes", default="32,64,128,256,512")
     args = flags.parse_args()
     torch.manual_seed(0)
-    device = pick_device(args.device)
+    device = args.device
     numbers, sizes = ([int(each) for each in given.split(",")] for given in (args.threads, args.batch_sizes))
     arms: dict[Arm, Callable[[], None]] = {}
     for size in sizes:

@@ -19,6 +19,8 @@ from updates import MODES, fast, training
 
 def main() -> None:
     """Print both for some methods, at widths 16 and 64."""
+    if not torch.cuda.is_available():
+        sys.exit("CUDA graphs need a GPU, and torch finds none here; run this on a machine with one")
     device, eps = torch.device("cuda"), 8 / 255
     batch = Batch(torch.rand(128, 3, 32, 32, device=device), torch.randint(10, (128,), device=device))
     methods = {"fast-at": METHODS["fast-at"](eps)}

@@ -28,7 +28,6 @@ from torch import nn
 
 from fastbat.data.batch import Batch, View
 from fastbat.methods import METHODS, FastATGA, FastBAT
-from fastbat.runtime.device import pick_device
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # experiments/: what the scripts share
 from machine import figures, interleaved, parser, publish, ratio
@@ -53,7 +52,7 @@ def main() -> None:
     flags.add_argument("--only", default="", help="arms, each followed by a semicolon; all unless given")
     flags.add_argument("--authors", type=Path, help="checkout of the authors' code")
     args = flags.parse_args()
-    device = pick_device(args.device)
+    device = args.device
     arms = every_arm(args, device)
     only = args.only.strip(";").split(";") if args.only else arms
     if unknown := set(only) - set(arms):

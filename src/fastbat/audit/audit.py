@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fastbat.audit.claims import contradictions
 from fastbat.audit.origin import Origin, name_of
 from fastbat.audit.readings import find_hint
 from fastbat.audit.subject import Subject, opened
@@ -63,12 +64,15 @@ def evaluate_target(
     def tell() -> None:
         if rank() == 0:
             say_how_read(subject, *others.values())
-            images, assumed = subject.test.slice(0, how.get("limit")), subject.read.get("assumed", ())
-            if not subject.about and (hint := find_hint(model, images, subject.dataset, assumed)):
+            images = subject.test.slice(0, how.get("limit"))
+            if subject.reading and (hint := find_hint(subject.reading, images, subject.dataset)):
                 about["hint"] = hint
                 say(hint)
 
     def keep(result: Evaluation) -> None:
+        if subject.reading and rank() == 0:
+            says, size = subject.read.get("says", {}), how.get("batch_size", 250)
+            about["contradictions"] = contradictions(says, result.said_of(**about), subject.reading, subject.test, size)
         if folder and rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
             when = datetime.now(UTC).isoformat(timespec="seconds")

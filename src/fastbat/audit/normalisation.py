@@ -11,6 +11,8 @@ from fastbat.errors import InputError
 if TYPE_CHECKING:
     from fastbat.models import Normalize
 
+NO_NORMALISATION = "no normalisation"  # what is assumed of a model that brings none
+
 
 def given_scale(origin: Origin) -> tuple[list[float], list[float]] | None:
     """Return the mean and the standard deviation asked for, None where there are none; InputError unless in [0, 1]."""

@@ -10,6 +10,7 @@ from torch import nn
 
 from fastbat.audit.check import Named, check_target, find_target
 from fastbat.audit.origin import Origin, run_of
+from fastbat.audit.readings import Reading
 from fastbat.audit.target import undescribed
 from fastbat.data import ImageSet, check_not_blank, load_test
 from fastbat.errors import InputError
@@ -30,6 +31,7 @@ class Subject:
     about: Mapping[str, Any]  # of a model trained here
     run: Run | None  # the run directory that it lies in
     read: Mapping[str, Any]  # how a file of others was read, and what it says of itself
+    reading: Reading | None = None  # a model of others, and how else it may be read
 
     @property
     def dataset(self) -> str:
@@ -78,8 +80,8 @@ def opened(
     if ours is not None:
         model, about = ours
         return Subject(model, test, target, named.file, origin, about, run_of(Path(target)), {})
-    model, read = undescribed(target, named.form, origin, len(test.classes), test.channels)
-    return Subject(model, test, target, named.file, origin, {}, None, read)
+    reading, read = undescribed(target, named.form, origin, len(test.classes), test.channels)
+    return Subject(reading.model, test, target, named.file, origin, {}, None, read, reading)
 
 
 def test_images(named: Named, origin: Origin, data_dir: Path | None) -> ImageSet:

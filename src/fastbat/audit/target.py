@@ -15,31 +15,31 @@ from typing import Any
 
 from torch import nn
 
-from fastbat.audit.normalisation import given_scale, normalize
+from fastbat.audit.normalisation import NO_NORMALISATION, given_scale, normalize
 from fastbat.audit.origin import WEIGHTS, Form, Origin
-from fastbat.audit.readings import NO_NORMALISATION
+from fastbat.audit.readings import Reading
 from fastbat.audit.weights import of_weights
 from fastbat.models import find_model, pretrained
 
 
 def undescribed(
     target: str, form: Form, origin: Origin, num_classes: int, channels: int
-) -> tuple[nn.Module, dict[str, Any]]:
+) -> tuple[Reading, dict[str, Any]]:
     """Return a model of others and what a record says of how it was read.
 
     `num_classes` and `channels` are those of the images it is to be measured on.
     """
     path, given = Path(target), given_scale(origin)
     scale = normalize(*given, channels) if given else None
-    model: nn.Module
     if form in WEIGHTS:
         return of_weights(path, origin, num_classes, channels, scale)
+    if form == "timm":
+        network, own = pretrained(target)
+        return Reading(network, own, own), {}
     if form == "onnx":
         from fastbat.audit.onnx import Onnx  # here, for its library is an extra
 
-        model = Onnx(path)
-    elif form == "timm":
-        model, scale = pretrained(target)
+        model: nn.Module = Onnx(path)
     else:
         model = find_model(target).build(num_classes=num_classes, channels=channels)
-    return (nn.Sequential(scale, model) if scale else model), {} if scale else {"assumed": [NO_NORMALISATION]}
+    return Reading(model, scale), {} if scale else {"assumed": [NO_NORMALISATION]}

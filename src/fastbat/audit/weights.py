@@ -5,9 +5,10 @@ from typing import Any
 
 from torch import nn
 
-from fastbat.audit.normalisation import listed, normalize
+from fastbat.audit.normalisation import NO_NORMALISATION, listed, normalize
 from fastbat.audit.origin import Origin
-from fastbat.audit.readings import NO_NORMALISATION, SHORTCUT
+from fastbat.audit.readings import Reading
+from fastbat.errors import InputError
 from fastbat.models import SHAPE, Normalize, build_model, find_model
 from fastbat.models.fit import Fitted, check_shapes, fit
 from fastbat.models.layouts import OWN
@@ -16,7 +17,7 @@ from fastbat.models.stored import Stored, read_weights
 
 def of_weights(
     path: Path, origin: Origin, num_classes: int, channels: int, scale: Normalize | None
-) -> tuple[nn.Module, dict[str, Any]]:
+) -> tuple[Reading, dict[str, Any]]:
     """Return the network that `origin` names with the weights of a file, and what a record says of how it was read.
 
     In front stands `scale`, what was asked for; else the normalisation that the file itself has, if any. Raises
@@ -35,15 +36,26 @@ def of_weights(
     own = network.state_dict()
     check_shapes(own, fitted.tensors, path)
     network.load_state_dict(own | fitted.tensors)
-    if scale is None and fitted.normalisation:
-        mean, std = (tensor.flatten().tolist() for tensor in fitted.normalisation)
-        scale = normalize(mean, std, channels)
+    brought = own_scale(fitted, channels, needed=scale is None)
     assumed = assumptions(origin, fitted, shortcut, usual.get("activation"))
     lines = account(stored, fitted, origin)
     if assumed:
         lines.append(f"assumed: {', '.join(f'{what} (else {flag})' for what, flag in assumed.items())}")
     read = {"read_as": "; ".join(lines), "assumed": list(assumed), "says": dict(stored.says)}
-    return (nn.Sequential(scale, network) if scale else network), read
+    return Reading(network, scale or brought, brought, shortcut), read
+
+
+def own_scale(fitted: Fitted, channels: int, needed: bool) -> Normalize | None:
+    """Return the normalisation that lay next to the weights, if any; InputError where it is none and `needed`."""
+    if not fitted.normalisation:
+        return None
+    mean, std = (tensor.flatten().tolist() for tensor in fitted.normalisation)
+    try:
+        return normalize(mean, std, channels)
+    except InputError:
+        if needed:
+            raise
+        return None
 
 
 def account(stored: Stored, fitted: Fitted, origin: Origin) -> list[str]:
@@ -71,7 +83,7 @@ def assumptions(origin: Origin, fitted: Fitted, shortcut: str | None, activation
     """Return what a state_dict does not say, and the flag that says it otherwise."""
     assumed = {}
     if shortcut and origin.shortcut is None:
-        assumed[f"{SHORTCUT}{shortcut}"] = f"--shortcut {'preact' if shortcut == 'raw' else 'raw'}"
+        assumed[f"shortcut {shortcut}"] = f"--shortcut {'preact' if shortcut == 'raw' else 'raw'}"
     if origin.mean is None and not fitted.normalisation:
         assumed[NO_NORMALISATION] = "--mean and --std"
     if activation and origin.activation is None:

@@ -147,13 +147,14 @@ class Evaluation(JupyterMixin):
         return shown.get().rstrip()
 
     def remarks(self) -> list[str]:
-        """Return what belongs under the table: flags raised, and what could not be judged."""
+        """Return what belongs under the table: flags raised, what could not be judged, and claims that do not fit."""
         flags = [f"RED FLAG {flag.name}: {flag.text}" for flag in self.red_flags]
         unjudged = [f"Red flags not judged, {reason}" for reason in self.not_judged]
         judged = any(a.eps for a in self.accuracies)
         doubts = [line for a in self.accuracies if a.eps and (line := tiny(a.eps))]
         none = [] if flags or unjudged or not judged else ["No red flags."]
-        return [*self.parts(), *dict.fromkeys(doubts), *flags, *unjudged, *none]
+        claims = [f"CONTRADICTION: {each['text']}" for each in self.settings.get("contradictions", ())]
+        return [*self.parts(), *dict.fromkeys(doubts), *flags, *unjudged, *none, *claims]
 
     def parts(self) -> list[str]:
         """Return in a line, if there is one, which parts of AutoAttack were run where some do not work."""

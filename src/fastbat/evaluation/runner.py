@@ -35,6 +35,12 @@ class Measurement:
         """The name of its lines in the journal."""
         return f"{'probe-' if self.probe else ''}{self.attack}@{255 * self.plan.eps:.10g}"
 
+    @property
+    def title(self) -> str:
+        """What is shown while it runs."""
+        at = f", eps {255 * self.plan.eps:.10g}/255" if self.plan.eps else ""
+        return f"{'red flags: ' if self.probe else ''}{self.attack}{at}"
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -63,10 +69,11 @@ class Runner:
         mine = range(rank() * self.batch_size, measurement.n, world() * self.batch_size)
         broken, not_finite = (torch.zeros(measurement.n, dtype=torch.int64) for _ in range(2))
         totals = torch.zeros(2, dtype=torch.float64)
-        seen, right, what = 0, 0, f"{measurement.attack}, eps {255 * measurement.plan.eps:.10g}/255"
-        with bar(measurement.name) as show:
+        seen, right, what = 0, 0, measurement.title
+        still = "correct" if self.clean is None else "robust"
+        with bar(what) as show:
             for i, block in enumerate(mine):
-                head = f"{what}: {right} of {seen} robust so far" if seen else what
+                head = f"{what}: {right} of {seen} {still} so far" if seen else what
                 show(i / len(mine), head)
                 if (measurement.name, block) not in self.journal.done:
                     self.run_block(measurement, block, within(show, head, i, len(mine)))

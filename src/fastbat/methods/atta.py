@@ -87,8 +87,11 @@ class Atta(Method):
             yield training_loss(model(x + delta), batch)
 
     def recall(self, index: Tensor) -> Tensor:
-        """Return the canvases (B, C, H + 2 pad, W + 2 pad) of the images `index`, new noise where it is time."""
-        canvas, epoch = self.memory["canvas"][index], self.memory["visits"][index] + 1
+        """Return the canvases (B, C, H + 2 pad, W + 2 pad) of the images `index`, new noise where it is time.
+
+        What a larger budget left behind is cut to eps.
+        """
+        canvas, epoch = self.memory["canvas"][index].clamp(-self.eps, self.eps), self.memory["visits"][index] + 1
         fresh = (epoch == 1) | (epoch % self.reset == 0)
         return torch.where(fresh[:, None, None, None], 0.001 * torch.randn_like(canvas), canvas)
 

@@ -48,7 +48,7 @@ class FreeAT(Method):
         memory = self.memory.get("delta", torch.zeros_like(x))
         if len(memory) < len(x):  # a larger batch than any before starts its further rows at 0
             memory = torch.cat([memory, torch.zeros_like(x[len(memory) :])])
-        delta = memory[: len(x)].clone().requires_grad_()
+        delta = memory[: len(x)].clamp(-self.eps, self.eps).requires_grad_()  # of a larger budget, perhaps
         batch.log["active"] = 1 - box.interior(delta.detach()).mean()
         yield training_loss(model(x + delta), batch)
         moved = box.project(delta.detach() + self.eps * grad_of(delta).sign())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Self
 
 from fastbat.errors import InputError
 from fastbat.lazy import F, Tensor, nn, torch
@@ -38,8 +38,9 @@ class Traits:
 class Method:
     """A training method: a frozen dataclass of `eps`, on the [0, 1] scale (0: no budget), and settings of its own.
 
-    A setting that is left open (None) follows from eps; `resolved` has its number. The weight of a loss has `published`
-    in its field's metadata, the largest value published: a larger one is reported.
+    A setting that is left open (None) follows from eps; `resolved` has its number. A field that is no setting
+    (init=False) is its memory. The weight of a loss has `published` in its field's metadata, the largest value
+    published: a larger one is reported.
     """
 
     eps: float
@@ -56,6 +57,23 @@ class Method:
     def resolved(self) -> dict[str, Any]:
         """The numbers, by name, of those settings that follow from eps unless given."""
         return {}
+
+    def with_eps(self, eps: float) -> Self:
+        """Return the method with another budget: what is left open follows it, what was given stays.
+
+        Both have one memory, so that one goes on where the other was. A perturbation in it is cut to the budget of the
+        method that reads it.
+
+        Args:
+            eps: on the [0, 1] scale.
+
+        Raises:
+            InputError: If it is no budget for the method.
+        """
+        other = replace(self, eps=eps)  # type: ignore[type-var]
+        memory = {each.name: getattr(self, each.name) for each in fields(self) if not each.init}  # type: ignore[arg-type]
+        vars(other).update(memory)
+        return other
 
     def losses(self, model: nn.Module, batch: Batch) -> Iterator[Tensor]:
         """Yield the losses whose accumulated gradients make one update; none: the batch makes no update.

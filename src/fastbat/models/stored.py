@@ -105,7 +105,7 @@ def figures(table: Mapping[Any, Any]) -> dict[str, Any]:
     """Return the first numbers and short texts of a table."""
     found = {}
     for name, value in table.items():
-        value = plain(value)
+        value = value.item() if isinstance(value, Tensor) and value.numel() == 1 else plain(value)
         if isinstance(value, float) and not math.isfinite(value):
             value = str(value)  # which JSON has no number for
         if short(str(name)) and (isinstance(value, bool | int | float) or (isinstance(value, str) and short(value))):
