@@ -1,7 +1,7 @@
 """scikit-learn's digits: 1,797 grey 8x8 images of handwritten digits, inside the installed package.
 
-Its file is read without importing scikit-learn, which takes as long as importing torch. Each line holds the 64 grey levels
-0..16 of an image, row by row, and its digit.
+Its file is read without importing scikit-learn, which takes as long as importing torch. Each line holds the 64 grey
+levels 0..16 of an image, row by row, and its digit.
 """
 
 from importlib.util import find_spec
