@@ -91,7 +91,7 @@ def test_ra_pgd_50_10_of_a_preactresnet18_in_float32_is_within_an_image_of_a_pla
     model, x, y = trained(build_model("preactresnet18", width=2, mean=[0.3], std=[0.4]), 10, 15)
     x, y = x[:50], y[:50]
     plain = plain_pgd_50_10(model, x, y, 0.03)
-    ours = fastbat.evaluate(model, (x, y), eps=0.03, precision="float32", batch_size=20).ra_pgd.hits
+    ours = fastbat.evaluate(model, (x, y), eps=0.03, precision="float32").ra_pgd.hits
     assert 5 < plain.sum() < 45
     assert abs(ours - int(plain.sum())) <= 1
 

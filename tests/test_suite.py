@@ -216,7 +216,7 @@ def test_an_attack_needs_a_budget_of_the_training_or_of_the_table(tmp_path, caps
     assert not (tmp_path / "out").exists()
 
 
-def test_a_killed_suite_goes_on_where_it_was(tmp_path):
+def test_a_killed_suite_goes_on_where_it_was(request, tmp_path):
     text, out = TINY.replace("epochs = 2", "epochs = 40").replace("300", "50") + "seed = [0, 1]\n", tmp_path / "out"
     command = ["suite", "run", str(table(tmp_path, text)), "--out", str(out)]
     child = subprocess.Popen(
@@ -229,6 +229,7 @@ def test_a_killed_suite_goes_on_where_it_was(tmp_path):
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
     assert not read_records(out / "results.jsonl")
+    request.getfixturevalue("in_process")
     main(command)
     assert "--resume" in (out / "fast-at-seed0.log").read_text().split("$ fastbat")[-1]
     assert [record["status"] for record in read_records(out / "results.jsonl")] == ["finished"] * 2
