@@ -1,0 +1,12 @@
+"""Reports: records on disk -> figures -> one self-contained HTML page."""
+
+from typing import TYPE_CHECKING
+
+from fastbat.lazy import export_lazily
+
+if TYPE_CHECKING:
+    from fastbat.report.page import write_report
+
+__all__ = ["write_report"]
+
+export_lazily(__name__)

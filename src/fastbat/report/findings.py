@@ -1,0 +1,210 @@
+"""What came out, in sentences made by rule: who leads, what is worth its cost, who collapsed, what is open."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from fastbat.report.audit import lowest
+from fastbat.report.board import scale_of
+from fastbat.report.cards import Cards
+from fastbat.report.names import counted, listed, network, shown
+from fastbat.report.plane import front, measured
+from fastbat.report.read import Found
+from fastbat.report.rows import Group, Row
+from fastbat.report.state import still_rising
+
+MOST = 3  # groups that a finding speaks of
+NAMED = 6  # rows that a sentence names
+
+
+class Finding(NamedTuple):
+    """A heading and its sentences."""
+
+    head: str
+    text: str
+
+
+def findings(groups: Sequence[Group], found: Found) -> list[Finding]:
+    """Return the findings of a comparison."""
+    told = [leaders(groups), worth_its_cost(groups), collapse(groups), limits(groups, found)]
+    return [finding for finding in told if finding]
+
+
+def findings_of_one(row: Row, found: Found) -> list[Finding]:
+    """Return the findings on one model."""
+    told = [robustness(row), flags_of(row), collapse_of(row), limits_of(row, found)]
+    return [finding for finding in told if finding]
+
+
+def at(group: Group) -> str:
+    """Return `At eps 8` or nothing."""
+    trained = f", trained at {group.trained_255:g}" if group.trained_255 else ""
+    return f"At eps {group.eps_255:g}{trained}, " if group.eps_255 else ""
+
+
+def leaders(groups: Sequence[Group]) -> Finding | None:
+    """Return who has the highest accuracy, and who cannot be told apart from it."""
+    sentences, alone = [], True
+    for group in groups:
+        ranked = [row for row in group.ranked if row.place]
+        if len(ranked) < 2:
+            continue
+        top = max(ranked, key=lambda row: row.cells[group.key].percent)
+        tied = [row for row in ranked if row is not top and row.place and row.place[0] == 1]
+        cell = top.cells[group.key]
+        best = f"{at(group)}{top.full_name} has the highest {cell.label}, {cell.percent:.1f} %"
+        if not tied:
+            sentences.append(f"{best}, beyond doubt.")
+            continue
+        alone = False
+        names = [f"{row.full_name} {row.cells[group.key].percent:.1f}" for row in tied[:NAMED]]
+        more = f" and {counted(len(tied) - NAMED, 'more')}" if len(tied) > NAMED else ""
+        others = "another" if len(tied) == 1 else counted(len(tied), "other")
+        sentences.append(f"{best}. {others.capitalize()} cannot be told from it: {', '.join(names)}{more}.")
+    if not sentences:
+        return None
+    rest = len(sentences) - MOST
+    more = f" {counted(rest, 'further group').capitalize()}: see the table." if rest > 0 else ""
+    return Finding("A clear lead." if alone else "No single winner.", " ".join(sentences[:MOST]) + more)
+
+
+def worth_its_cost(groups: Sequence[Group]) -> Finding | None:
+    """Return the methods on the Pareto front of each group."""
+    sentences = []
+    for group in groups[:MOST]:
+        marks = measured(group, Cards())
+        on = [mark.name for mark in front(marks) if mark.kind != "bad"]
+        if len(marks) > 2 and on:
+            sentences.append(f"{at(group)}no cheaper method is more robust than {listed(on)}.")
+    text = " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
+    return Finding("Worth their cost.", f"{text} Estimates alone decide this.") if text else None
+
+
+def collapse(groups: Sequence[Group]) -> Finding | None:
+    """Return who overfitted catastrophically."""
+    trained = {id(trial): (group, row, trial) for group in groups for row in group.rows for trial in row.trials}
+    with_attack = [each for each in trained.values() if any("val_ra" in epoch for epoch in each[2].epochs)]
+    fallen = {(at(group), row.full_name) for group, row, _ in with_attack if row.fallen}
+    count = sum(row.fallen / len(row.trials) for _, row, _ in with_attack)
+    if not with_attack:
+        return None
+    total = counted(len(with_attack), "training")
+    if not fallen:
+        return Finding("None collapsed.", f"{total.capitalize()}, and none overfitted catastrophically.")
+    names = [f"{name}{f' ({where[3:-2]})' if where and len(groups) > 1 else ''}" for where, name in sorted(fallen)]
+    more = f" and {counted(len(names) - NAMED, 'more')}" if len(names) > NAMED else ""
+    return Finding(
+        f"{round(count)} of {len(with_attack)} collapsed.",
+        f"{', '.join(names[:NAMED])}{more} overfitted catastrophically. Their best epoch is shown where it was kept.",
+    )
+
+
+def limits(groups: Sequence[Group], found: Found) -> Finding | None:
+    """Return what the page cannot say: seeds, epochs, scale, what failed or is not finished."""
+    rows = [row for group in groups for row in group.ranked]
+    if not rows:
+        return None
+    seeds = min(len(row.trials) for row in rows)
+    said = [f"{counted(seeds, 'seed').capitalize()} a row at least."]
+    if seeds == 1 and all(len(row.trials) == 1 for row in rows):
+        said = ["There is one seed a row: intervals are over the images alone."]
+    if rising := sum(any(still_rising(epochs) for epochs in row.runs) for row in rows):
+        said.append(f"{rising} of {len(rows)} rows had their best epoch at the end: longer training might help.")
+    if any(cell.paper for row in rows for cell in row.cells.values()):
+        said.append("The paper's numbers are at its own scale.")
+    said += unfinished(found)
+    if flagged := [row.full_name for row in rows if row.flags]:
+        said.append(f"Red flags: {listed(flagged[:NAMED])}.")
+    return Finding("What this cannot say.", " ".join(said))
+
+
+def unfinished(found: Found) -> list[str]:
+    """Return how many trials of the suites failed or are not finished."""
+    failed = sum(len(source.failed) for source in found.sources)
+    waiting = sum(len(source.unfinished) for source in found.sources)
+    said = [f"{counted(failed, 'trial').capitalize()} failed." if failed else ""]
+    said.append(f"{counted(waiting, 'trial').capitalize()} of the suite not finished yet." if waiting else "")
+    return [text for text in said if text]
+
+
+def robustness(row: Row) -> Finding | None:
+    """Return the accuracies of one model."""
+    if not row.cells:
+        return Finding("Not evaluated.", "No evaluation is recorded; `fastbat evaluate` makes one.")
+    clean, least = row.cells.get("clean"), lowest(row)
+    said = [f"It classifies {clean.percent:.1f} % of the clean images correctly."] if clean else []
+    if least:
+        low, high = least.interval
+        bound = "at most " if least.upper_bound else ""
+        said.append(
+            f"Under the strongest attack made ({least.label}) {bound}{least.percent:.1f} % [{low:.1f}, {high:.1f}]."
+        )
+    return Finding("How robust.", " ".join(said))
+
+
+def flags_of(row: Row) -> Finding | None:
+    """Return whether signs of masked gradients were seen on one model."""
+    if row.checked == "not attacked":
+        return None
+    if row.flags:
+        return Finding(
+            "Red flags.", f"{listed(name for name, _ in row.flags)}: the robust accuracy is likely too high."
+        )
+    told = {
+        "none raised": "No sign of masked gradients was seen. That does not prove the opposite.",
+        "not judged": "Not all signs of masked gradients could be judged.",
+        "not checked": "Signs of masked gradients were not looked for.",
+    }
+    return Finding("Red flags.", told[row.checked])
+
+
+def collapse_of(row: Row) -> Finding | None:
+    """Return what became of one training."""
+    if not any("val_ra" in epoch for epochs in row.runs for epoch in epochs):
+        return None
+    return Finding("Training.", f"{row.state.capitalize()}, after {counted(len(row.runs[0]), 'epoch')}.")
+
+
+def limits_of(row: Row, found: Found) -> Finding:
+    """Return what the page cannot say of one model."""
+    said = ["One model: intervals are over the draw of the images and say nothing of another seed."]
+    if any(still_rising(epochs) for epochs in row.runs):
+        said.append("Its best epoch was the last: longer training might help.")
+    return Finding("What this cannot say.", " ".join([*said, *unfinished(found)]))
+
+
+def headline(groups: Sequence[Group], one: Row | None) -> str:
+    """Return the title of the page."""
+    datasets = listed(dict.fromkeys(_dataset(row) for group in groups for row in group.rows if _dataset(row)))
+    if one is not None:
+        return f"{one.name} on {datasets}" if datasets else one.name
+    names = dict.fromkeys(row.name for group in groups for row in group.rows)
+    what = "Adversarial training" if any(row.runs[0] for group in groups for row in group.rows) else "Robustness"
+    compared = listed(names) if len(names) <= 4 else f"{counted(len(names), 'method')} compared"
+    return f"{what}{f' on {datasets}' if datasets else ''}: {compared}"
+
+
+def standfirst(groups: Sequence[Group], one: Row | None) -> str:
+    """Return what was compared, in a sentence or two."""
+    rows = [row for group in groups for row in group.rows]
+    if not rows:
+        return "A closer look at one model: no evaluation is recorded here."
+    labels = listed(dict.fromkeys(cell.label for row in rows for cell in row.cells.values()))
+    budgets = listed(f"{eps:g}/255" for eps in sorted({group.eps_255 for group in groups} - {0}))
+    scale = scale_of(groups[0])
+    on = f" on {scale['test images']} test images" if scale["test images"] else ""
+    attacked = f" Measured: {labels}{f', eps {budgets}' if budgets else ''}{on}." if labels else ""
+    if one is not None:
+        net = network(one.trials[0])
+        of = f"{net}, " if net != "not recorded" else ""
+        how = one.trials[0].train.get("method")
+        trained = f"{of}trained by {shown(str(how))}." if how else f"{of}trained elsewhere."
+        return trained[0].upper() + trained[1:] + attacked
+    trainings = len({id(trial) for row in rows for trial in row.trials})
+    names = dict.fromkeys(row.name for row in rows)
+    methods = listed(list(names)[:NAMED]) + (" and others" if len(names) > NAMED else "")
+    parts = counted(len(groups), "group") + " of equal scale" if len(groups) > 1 else scale["network"]
+    return f"{counted(trainings, 'model').capitalize()} by {methods}; {parts}.{attacked}"
+
+
+def _dataset(row: Row) -> str:
+    return shown(str(row.trials[0].setting("dataset") or ""))
