@@ -1,8 +1,10 @@
 """Auditing: models of others in every form, evaluations interrupted and shared out, examples saved."""
 
+import hashlib
 import json
 import pickle
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import time
 import warnings
 import zipfile
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +21,12 @@ import torch
 from torch import nn
 
 import fastbat
-from conftest import percent, trained_cnn
+from conftest import percent, trained, trained_cnn
 from fastbat import METHODS, Settings, build_model, train
 from fastbat.audit import Origin, diagnose_target, evaluate_target
 from fastbat.audit.program import open_program
+from fastbat.audit.readings import find_hint, other_shortcut
+from fastbat.audit.target import undescribed
 from fastbat.cli import main
 from fastbat.data import load
 from fastbat.errors import InputError
@@ -29,6 +34,7 @@ from fastbat.evaluation import frozen, loss_landscape
 from fastbat.evaluation.measures import Outcome
 from fastbat.files import load_tensors, read_records
 from fastbat.models import Normalize, save_model
+from fastbat.version import commit
 
 EPS = 0.1
 FEW = {"attacks": ["clean", "pgd"], "eps": EPS, "pgd_steps": 3, "pgd_restarts": 2, "limit": 60}
@@ -197,9 +203,8 @@ def test_a_timm_network_by_name(monkeypatch):
     made = timm.create_model("resnet10t", num_classes=10)
     monkeypatch.setattr(timm, "create_model", lambda name, pretrained: made)
     x, y = torch.rand(4, 3, 64, 64), torch.arange(4)
-    from fastbat.audit.target import undescribed
-
-    model = undescribed("timm/resnet10t", Origin(), 10, 3)
+    model, read = undescribed("timm/resnet10t", "timm", Origin(), 10, 3)
+    assert read == {}
     assert model[0].mean.flatten().tolist() == pytest.approx(made.pretrained_cfg["mean"])
     assert fastbat.evaluate(model, (x, y), eps=EPS, attacks=["clean", "fgsm"]).n == 4
 
@@ -214,7 +219,7 @@ class Bomb:
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     torch.save({"weights": Bomb()}, tmp_path / "bomb.pt")
-    with pytest.raises(InputError, match="cannot be read without running code in it"):
+    with pytest.raises(InputError, match="holds getattr beside tensors, which only running code opens"):
         evaluate_target(tmp_path / "bomb.pt", origin=CNN, **FEW)
     assert not Path("/tmp/fastbat-was-here").exists()
 
@@ -222,7 +227,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
 CALL = "__import__('pathlib').Path('/tmp/fastbat-was-here').touch()"
 REFUSED = {
     "example inputs": "data/sample_inputs/model.pt holds more than tensors",
-    "an operation": "it calls torch.hub.load; where you trust it, load it yourself",
+    "an operation": "it calls torch.hub.load; have the network exported without that",
     "a library": "it calls torch.ops.load_library",
     "a pickled weight": "data/weights/model_weights_config.json names an object, 'weight_0'",
     "an opaque object": "data/constants/model_constants_config.json names an object, 'opaque_obj_0'",
@@ -277,7 +282,7 @@ def test_a_program_that_would_run_code_is_refused(kind, digits_net, tmp_path):
     expected = (
         f"would run code when opened: {re.escape(REFUSED[kind])}"
         if kind in REFUSED
-        else "is not a whole .pt2|is no program"
+        else "is not a whole .pt2|is no program|is damaged or cut short|holds no network that fastbat knows"
     )
     with pytest.raises(InputError, match=expected) as caught:
         evaluate_target(bad, origin=Origin(dataset="digits"), **FEW)
@@ -657,6 +662,114 @@ def test_the_landscape_is_the_loss_along_the_sign_and_a_random_direction(digits_
     digits_net.float()
 
 
+# What is said of other people's models
+
+
+def test_a_forgotten_normalisation_is_found_and_named(digits_net, tmp_path, capsys):
+    torch.save(digits_net.network.state_dict(), tmp_path / "net.pt")
+    bare = Origin(dataset="digits", model="cnn", width=8)
+    result = evaluate_target(tmp_path / "net.pt", origin=bare, attacks=["clean"])
+    assert "assumed: no normalisation (else --mean and --std)" in capsys.readouterr().err
+    assert result.settings["assumed"] == ["no normalisation"]
+    found = find_hint(shifted(digits_net), load("digits").test, "digits", ["no normalisation"])
+    assert re.fullmatch(
+        r"SA is [\d.]+ % on the first 200 images, and [\d.]+ % with --mean 0.305 --std 0.376: try these, if .*", found
+    )
+    assert find_hint(shifted(digits_net), load("digits").test, "digits", []) is None
+    assert find_hint(digits_net, load("digits").test, "digits", ["no normalisation"]) is None
+
+
+def shifted(model, mean=0.305, std=0.376):
+    """`model` for images that were normalised like this, as the digits are."""
+    return nn.Sequential(Normalize([-mean / std], [1 / std]), model)
+
+
+def test_images_from_minus_1_to_1_are_found_and_named(digits_net):
+    test = load("digits").test
+    dark = replace(test, pixels=test.pixels // 8)  # so that their own normalisation is another
+    bright = nn.Sequential(Normalize([0.0], [1 / 8]), digits_net)
+    found = find_hint(shifted(bright, 0.5, 0.5), dark, "folder", ["no normalisation"])
+    assert "% with --mean 0.5 --std 0.5: try these" in found
+
+
+def test_a_model_that_is_no_better_than_one_class_is_doubted(digits_net):
+    renamed = nn.Sequential(digits_net, nn.Linear(10, 10, bias=False)).eval()
+    renamed[1].weight.data = torch.eye(10).roll(1, 0)  # the classes in another order
+    found = find_hint(renamed, load("digits").test, "digits", [])
+    assert re.fullmatch(r"SA is [\d.]+ % on the first 200 images, no better than one class for all; check .*", found)
+
+
+def test_the_other_shortcut_is_found_and_named(tmp_path):
+    model, _, _ = trained(build_model("preactresnet18", width=4, mean=[0.305], std=[0.376], shortcut="preact"), 10, 25)
+    test = load("digits").test
+    raw = other_shortcut(model)
+    assert find_hint(model, test, "digits", ["shortcut preact"]) is None
+    assert "% with --shortcut preact: try these" in find_hint(raw, test, "digits", ["shortcut raw"])
+    assumed = ["shortcut raw", "no normalisation"]
+    both = find_hint(raw.network, test, "digits", assumed)
+    assert "% with --mean 0.305 --std 0.376 --shortcut preact: try these" in both
+
+
+def test_an_audit_keeps_a_record_with_its_command_and_a_sentence_to_quote(digits_net, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    state = digits_net.network.state_dict()
+    torch.save({"net": state, "epoch": 7, "test_acc": 91.25}, "theirs.pth.tar")
+    words = "--dataset digits --model cnn --width 8 --mean 0.3 --std 0.4 --eps 20/255 --pgd-steps 2 --limit 60"
+    main(["evaluate", "theirs.pth.tar", *words.split()])
+    said = capsys.readouterr()
+    (record,) = read_records(Path("evaluations/theirs.pth/evaluation.jsonl"))
+    assert said.err.endswith("kept in evaluations/theirs.pth/evaluation.jsonl\n")
+    assert "theirs.pth.tar says of itself: epoch 7, test_acc 91.25\n" in said.out
+    assert "To quote: theirs.pth.tar (SHA-256 " in said.out
+    settings = record["settings"]
+    assert f"Command: {settings['command']}\n" in said.out
+    assert settings["command"] == (
+        "fastbat evaluate theirs.pth.tar --eps=20 --pgd-steps=2 --limit=60 --dataset=digits --model=cnn --width=8 "
+        "--mean=0.3 --std=0.4"
+    )
+    assert settings["sha256"] == hashlib.sha256(Path("theirs.pth.tar").read_bytes()).hexdigest()
+    assert settings["says"] == {"epoch": 7, "test_acc": 91.25}
+    assert settings["versions"]["commit"] == commit()
+    assert record["eps_255"] == 20
+    main(["evaluate", *shlex.split(settings["command"])[2:], "--json"])
+    again = json.loads(capsys.readouterr().out)
+    assert [again[key] for key in ("sa", "ra_pgd", "n")] == [record[key] for key in ("sa", "ra_pgd", "n")]
+
+
+def test_a_folder_that_cannot_be_written_is_said_and_stops_nothing(digits_net, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_model(Path("mine.safetensors"), digits_net, about(digits_net))
+    Path("evaluations").touch()
+    main(["evaluate", "mine.safetensors", "--attacks", "clean"])
+    said = capsys.readouterr()
+    assert said.err.endswith("no record is kept: this folder cannot be written; name one: --out DIR\n")
+    assert "SA" in said.out
+    with pytest.raises(SystemExit):
+        main(["evaluate", "mine.safetensors", "--attacks", "clean", "--out", "evaluations/here"])
+
+
+def test_clean_accuracy_of_an_unknown_model_needs_no_budget(digits_net, tmp_path):
+    torch.save(digits_net.network.state_dict(), tmp_path / "net.pt")
+    assert evaluate_target(tmp_path / "net.pt", origin=CNN, attacks=["clean"], limit=60).n == 60
+    with pytest.raises(InputError, match=r"nothing is known of the training of '.*net.pt'; say what budget"):
+        evaluate_target(tmp_path / "net.pt", origin=CNN, attacks=["clean", "fgsm"])
+
+
+def test_a_function_gets_the_number_of_classes_only_if_it_takes_it(tmp_path, monkeypatch, capsys):
+    (tmp_path / "ways_to_build.py").write_text(
+        "from torch import nn\n\n\ndef plain():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n\n\n"
+        "def any(**how):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, how['num_classes']))\n\n\n"
+        "def named(num_classes=3):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))\n\n\n"
+        "def other(size):\n    return None\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    for name in ("plain", "any", "named"):
+        target = f"ways_to_build:{name}"
+        assert evaluate_target(target, origin=Origin(dataset="digits"), attacks=["clean"], limit=20).n == 20
+    with pytest.raises(InputError, match=r"ways_to_build:other for 10 classes: .*missing 1 required positional arg"):
+        evaluate_target("ways_to_build:other", origin=Origin(dataset="digits"), attacks=["clean"])
+
+
 # Bad input, each one line before any work
 
 BAD = {
@@ -666,20 +779,35 @@ BAD = {
     "another width": ("net.pt --dataset digits --model cnn --width 16", "does not fit the model"),
     "no such file": ("gone.pt --dataset digits --model cnn", "no model 'gone.pt'; name a run directory"),
     "no such target": ("gone --dataset digits", "no model 'gone'; name a run directory"),
-    "another ending": ("notes.txt --dataset digits", "no model 'notes.txt'; name a run directory"),
-    "an empty file": ("empty.safetensors --dataset digits --model cnn", "is not a whole safetensors file"),
-    "an empty program": ("empty.pt2 --dataset digits", "is not a whole .pt2 archive"),
-    "an empty ONNX file": ("empty.onnx --dataset digits", "is no ONNX model that onnxruntime runs"),
+    "another ending": ("notes.txt --dataset digits", "'notes.txt' is empty; download or copy it anew"),
+    "an empty file": ("empty.safetensors --dataset digits --model cnn", "is empty; download"),
+    "a page": ("page.pt --dataset digits --model cnn", "is an HTML page, as a server sends where a download fails"),
+    "an empty program": ("empty.pt2 --dataset digits", "is empty; download"),
+    "an empty ONNX file": ("empty.onnx --dataset digits", "is empty; download"),
+    "no ONNX file": ("text.onnx --dataset digits", "is no ONNX model that onnxruntime runs"),
     "no such module": (
         "gone:net --dataset digits",
-        "model gone:net with num_classes=10: ModuleNotFoundError: No module named 'gone'",
+        "model gone:net for 10 classes: ModuleNotFoundError: No module named 'gone'",
     ),
     "an unknown timm network": ("timm/resnet1 --dataset digits", "unknown timm model 'resnet1'; did you mean"),
     "mean without std": (NET := "net.pt --dataset digits --model cnn --width 8 --mean 0.3", "one of --mean and --std"),
     "three means": (f"{NET},0.3,0.3 --std 0.4,0.4,0.4", "mean has 3 numbers for images of 1 channels"),
     "a word for a mean": ("net.pt --dataset digits --model cnn --mean a --std 1", "mean is 'a'; it must be numbers"),
     "std of 0": (f"{NET} --std 0", "std is 0; every number must be above 0"),
-    "no budget": (f"{NET} --std 0.4", "was trained against no budget; say which one"),
+    "no budget": (
+        f"{NET} --std 0.4",
+        "nothing is known of the training of 'net.pt'; say what budget to attack it with: --eps 8",
+    ),
+    "a mean of 0-255": (
+        f"{NET[:-3]}125.3 --std 63",
+        "mean is 125.3 and std is 63, but images lie in [0, 1]; if that is on the 0-255 scale, write --mean 0.4914",
+    ),
+    "a std of 0-255": (
+        f"{NET} --std 63",
+        "std is 63, but images lie in [0, 1]; if that is on the 0-255 scale, write --std 0.2471",
+    ),
+    "a negative mean": (f"{NET[:-3]}-0.5 --std 1", "mean is -0.5; images lie in [0, 1], and so does their mean"),
+    "another denominator": (f"{NET} --std 0.4 --eps 8/256", "eps is '8/256'; it must be numbers"),
     "eps as a word": (f"{NET} --std 0.4 --eps big", "eps is 'big'; it must be numbers"),
     "eps of 0": (f"{NET} --std 0.4 --eps 0", "eps is 0/255; it must lie above 0"),
     "a negative eps in the curve": (f"{NET} --std 0.4 --eps 2,-4", "eps is -4/255"),
@@ -701,7 +829,7 @@ BAD = {
     "a file for a folder": (f"{NET} --std 0.4 --eps 8 --out notes.txt", "cannot write into 'notes.txt'"),
     "examples as text": (f"{NET} --std 0.4 --eps 8 --save-adversarial adv.txt", "must end in .safetensors"),
     "examples over a file": (f"{NET} --std 0.4 --eps 8 --save-adversarial mine.safetensors", "exists already"),
-    "another kind of weights": ("list.pt --dataset digits --model cnn", "holds no state_dict"),
+    "another kind of weights": ("list.pt --dataset digits --model cnn", "holds a list: no state_dict"),
     "a mean that is inside": ("mine.safetensors --mean 0.3 --std 0.4", "mean is 0.3, but 'mine.safetensors' brings"),
     "a width that is known": ("mine.safetensors --width 8", "width is 8, but 'mine.safetensors' brings its own"),
     "an activation that is known": (
@@ -712,7 +840,7 @@ BAD = {
         "timm/resnet18 --dataset digits --mean 0.3 --std 0.4",
         "mean is 0.3, but 'timm/resnet18' brings",
     ),
-    "a network for a program": ("empty.pt2 --dataset digits --model cnn", "model is cnn, but 'empty.pt2' brings"),
+    "a network for a program": ("net.pt2 --dataset digits --model cnn", "model is cnn, but 'net.pt2' brings"),
     "a run's weights as another's data": ("mine.safetensors --dataset parquet", "is read from a folder of yours"),
 }
 
@@ -737,6 +865,10 @@ def test_bad_input_is_one_line_and_nothing_is_written(case, digits_net, tmp_path
     save_model(Path("mine.safetensors"), digits_net, about(digits_net))
     for name in ("empty.safetensors", "empty.pt2", "empty.onnx", "notes.txt"):
         Path(name).touch()
+    Path("page.pt").write_text("<html>not found</html>")
+    Path("text.onnx").write_text("no model")
+    with zipfile.ZipFile("net.pt2", "w") as archive:
+        archive.writestr("net/models/model.json", "{}")
     before = sorted(tmp_path.iterdir())
     with pytest.raises(SystemExit) as stop:
         main(["evaluate", *words.split()])

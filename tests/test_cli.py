@@ -12,7 +12,8 @@ import pytest
 
 from fastbat.audit import evaluate_target
 from fastbat.cli import main
-from fastbat.cli.main import configure_command
+from fastbat.cli.main import check_command, configure_command
+from fastbat.errors import InputError
 from fastbat.files import load_tensors, read_records, read_toml
 from fastbat.methods import METHODS
 from fastbat.training import Run, Settings
@@ -43,8 +44,25 @@ def test_train_then_evaluate_prints_one_json_object(capsys, tmp_path):
     clean, pgd = record["accuracies"]
     assert (status, record["n"], clean["eps_255"], pgd["eps_255"], pgd["label"]) == (0, 30, 0, 51, "RA-PGD-3-2")
     assert 0 <= pgd["percent"] <= clean["percent"] <= 100
+    assert [record[key] for key in ("sa", "ra_pgd", "eps_255")] == [clean["percent"], pgd["percent"], 51]
     assert record["settings"]["versions"]["fastbat"] == version("fastbat")
     assert read_records(run / "evaluation.jsonl")[0]["accuracies"] == record["accuracies"]
+
+
+def test_a_budget_may_be_written_as_a_fraction_of_255():
+    for words in (["--eps", "8/255"], ["--eps=8/255"], ["--eps", "8"]):
+        method, _ = configure_command(["train", "--method", "fast-at", *words])
+        assert method.eps == pytest.approx(8 / 255)
+    check_command(["evaluate", "theirs.pt", "--eps", "2/255,8/255"])
+    with pytest.raises(InputError, match="eps is '8/256'; it must be numbers"):
+        check_command(["evaluate", "theirs.pt", "--eps", "8/256"])
+
+
+def test_a_budget_that_was_meant_on_the_other_scale_is_doubted_before_the_training(capsys, tmp_path):
+    few = ["--epochs", "1", "--width", "2", "--train-limit", "60", "--select-limit", "20", "--method", "fast-at"]
+    status, _, err = call(capsys, "train", *few, "--eps", "0.031", "--out", tmp_path / "run")
+    assert status == 0
+    assert err.startswith("eps is 0.031/255, less than half a grey level; was 8/255 meant?\n")
 
 
 def test_evaluate_prints_a_table_with_n_and_intervals(capsys, tmp_path):

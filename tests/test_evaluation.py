@@ -16,6 +16,7 @@ from torch.nn import functional as F
 import fastbat
 from conftest import trained, trained_cnn
 from fastbat.attacks.ensemble import without_ties
+from fastbat.attacks.inside import inside
 from fastbat.attacks.pgd import pgd
 from fastbat.data.images import Images
 from fastbat.errors import InputError
@@ -25,8 +26,9 @@ from fastbat.evaluation.check import gather
 from fastbat.evaluation.measures import adversarial, attack, correct, robust
 from fastbat.evaluation.request import budgets_of, check_seed, whole
 from fastbat.evaluation.rounds import Plan
-from fastbat.evaluation.search import Search
+from fastbat.geometry import tiny
 from fastbat.models import build_model
+from fastbat.precision import Autocast
 from fastbat.randomness import generator
 
 EPS = 0.1
@@ -269,7 +271,7 @@ def test_an_example_that_fails_its_check_is_rejected(monkeypatch):
     x, y = x[:6], model(x[:6]).argmax(1)
     result = fastbat.evaluate(model, (x, y), eps=EPS, attacks=["apgd-ce"])
     assert result["apgd-ce"].hits == 6
-    assert result["apgd-ce"].rejected == int((model(x + 8 * EPS).argmax(1) != y).sum()) > 0
+    assert result["apgd-ce"].rejected == int((model((x + 8 * EPS).clamp(0, 1)).argmax(1) != y).sum()) > 0
 
 
 def test_a_loader_and_tensors_give_the_same():
@@ -288,8 +290,10 @@ def test_the_record_is_json_with_n_intervals_and_seconds():
     result = fastbat.evaluate(model, (x[:20], y[:20]), eps=EPS, pgd_steps=2, pgd_restarts=1)
     record = json.loads(json.dumps(result.record()))
     clean, pgd = record["accuracies"]
-    assert (record["schema"], record["n"], clean["attack"], pgd["attack"]) == (2, 20, "clean", "pgd")
-    assert pgd["eps_255"] == pytest.approx(25.5)
+    assert (record["schema"], record["n"], clean["attack"], pgd["attack"]) == (3, 20, "clean", "pgd")
+    assert record["eps_255"] == pgd["eps_255"] == pytest.approx(25.5)
+    assert (record["sa"], record["ra_pgd"]) == (clean["percent"], pgd["percent"])
+    assert "ra_aa" not in record
     assert clean["percent"] == 5 * clean["hits"] == 5 * result.sa.hits
     assert pgd["interval"][0] <= pgd["percent"] <= pgd["interval"][1]
     assert pgd["seconds"] > 0
@@ -430,6 +434,52 @@ def test_bad_input_is_one_line_before_any_attack(case, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+def test_clean_accuracy_needs_no_budget_and_has_none_in_its_record():
+    model, x, y = trained_cnn()
+    record = fastbat.evaluate(model, (x[:20], y[:20]), attacks=["clean"]).record()
+    assert record["sa"] == record["accuracies"][0]["percent"]
+    assert not {"eps_255", "ra_pgd", "ra_aa"} & record.keys()
+    with pytest.raises(InputError, match="no eps is given; name at least one budget"):
+        fastbat.evaluate(model, (x[:20], y[:20]), attacks=["clean", "pgd"])
+
+
+def test_the_headlines_of_a_record_are_those_of_the_first_budget():
+    model, x, y = trained_cnn()
+    result = fastbat.evaluate(model, (x[:30], y[:30]), eps=[0.02, 0.1], pgd_steps=2, pgd_restarts=1)
+    record = result.record()
+    assert (record["eps_255"], record["ra_pgd"]) == (5.1, record["accuracies"][1]["percent"])
+
+
+def test_a_sentence_says_what_was_measured_on_what_and_by_what():
+    model, x, y = trained_cnn()
+    result = fastbat.evaluate(
+        model, (x[:60], y[:60]), eps=EPS, pgd_steps=20, pgd_restarts=1, precision="float32", seed=3
+    )
+    said = result.said_of(target="w.pt", sha256="0123456789abcdef", dataset="digits", test_images=397).sentence()
+    for accuracy in result.accuracies:
+        low, high = accuracy.interval
+        assert f"{accuracy.label} {accuracy.percent:.1f} % [{low:.1f}, {high:.1f}]" in said
+    for part in (
+        "w.pt (SHA-256 0123456789ab): ", " at Linf eps 25.5/255, on the first 60 of 397 test images of digits",
+        "; no red flags; seed 3, in float32; fastbat ", f", torch {torch.__version__}"[:11],
+    ):  # fmt: skip
+        assert part in said
+    assert result.settings["images"][:12] in said
+    assert "on all 60 images" in result.sentence()
+
+
+def test_a_budget_of_less_than_half_a_grey_level_is_doubted(capsys):
+    model, x, y = trained_cnn()
+    result = fastbat.evaluate(model, (x[:60], y[:60]), eps=0.031 / 255, pgd_steps=1, pgd_restarts=1)
+    doubt = "eps is 0.031/255, less than half a grey level; was 8/255 meant?"
+    assert capsys.readouterr().err == f"{doubt}\n"
+    assert result.remarks()[0] == doubt
+    assert tiny(0.5 / 255) is None
+    assert [tiny(eps / 255).split("was ")[1] for eps in (0.03, 0.016, 0.1, 0.3)] == [
+        "8/255 meant?", "4/255 meant?", "25.5/255 meant?", "76.5/255 meant?",
+    ]  # fmt: skip
+
+
 def test_an_evaluation_without_attacks_is_refused():
     with pytest.raises(InputError, match="no attacks are named; known: clean, noise, fgsm, pgd"):
         fastbat.evaluate(torch.nn.Flatten(), (torch.rand(2, 1, 1, 2), torch.tensor([0, 1])), eps=0.1, attacks=())
@@ -459,6 +509,83 @@ def test_the_result_is_handed_on_before_its_blocks_are_forgotten(tmp_path):
     assert found == result
     assert files
     assert not list(tmp_path.glob(".evaluation-*"))
+
+
+CLAMPS = {
+    "clamp": lambda x: x.clamp(0, 1),
+    "relu": torch.relu,
+    "of normalised pixels": lambda x: ((x - 0.3) / 0.4).clamp(-0.3 / 0.4, 0.7 / 0.4) * 0.4 + 0.3,
+}
+
+
+@pytest.mark.parametrize("clamp", CLAMPS)
+def test_a_clamp_in_front_of_a_model_changes_nothing_that_signed_steps_find(clamp):
+    model, x, y = trained_cnn()
+    x, y = x[:40], y[:40]
+    assert ((x == 0) | (x == 1)).float().mean() > 0.3
+    bare, clamped = (
+        each_attack(each, x, y, ("fgsm", "pgd", "transfer")) for each in (model, Before(CLAMPS[clamp], model))
+    )
+    assert max(abs(bare[name] - clamped[name]) for name in bare) <= 1
+    assert bare["clean"] - bare["pgd"] > 5
+
+
+def test_a_clamp_in_front_of_a_model_changes_nothing_that_autoattack_finds(short_autoattack):
+    model, x, y = trained_cnn(classes=4)
+    x, y = x[:20], y[:20]
+    parts = ("apgd-ce", "apgd-t", "fab-t", "square")
+    bare, clamped = (each_attack(each, x, y, parts) for each in (model, Before(CLAMPS["clamp"], model)))
+    assert max(abs(bare[name] - clamped[name]) for name in bare) <= 1
+    assert bare["clean"] > bare["apgd-t"]
+
+
+def each_attack(model, x, y, attacks):
+    """The images that each of these attacks leaves."""
+    how = {"eps": EPS / 2, "pgd_steps": 10, "pgd_restarts": 1, "precision": "float32"}
+    surrogates = {"same": model} if "transfer" in attacks else {}
+    result = fastbat.evaluate(model, (x, y), attacks=("clean", *attacks), surrogates=surrogates, **how)
+    return {accuracy.attack: accuracy.hits for accuracy in result.accuracies}
+
+
+class Before(nn.Module):
+    """`model` behind a function of its images."""
+
+    def __init__(self, function, model):
+        super().__init__()
+        self.function, self.model = function, model
+
+    def forward(self, x):
+        return self.model(self.function(x))
+
+
+def test_pixels_at_the_border_are_a_hair_inside_with_their_gradient_and_others_stay():
+    x = torch.tensor([0.0, 1e-4, 0.3, 1.0], requires_grad=True)
+    moved = inside(x)
+    assert torch.equal(moved[1:3], x[1:3])
+    assert 0 < moved[0] < 1e-5
+    assert 0 < 1 - moved[3] < 1e-5
+    moved.clamp(0, 1).sum().backward()
+    assert x.grad.tolist() == [1, 1, 1, 1]
+
+
+class Strict(nn.Module):
+    """A model that refuses what is no image."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        if x.min() < 0 or x.max() > 1:
+            raise ValueError(f"images in [{x.min():.9g}, {x.max():.9g}]")
+        return self.model(x)
+
+
+def test_no_model_is_given_a_pixel_outside_0_and_1():
+    model, x, y = trained_cnn()
+    attacks = ("clean", "noise", "fgsm", "pgd")
+    result = fastbat.evaluate(Strict(model), (x[:100], y[:100]), eps=0.3, attacks=attacks, pgd_restarts=2)
+    assert result.n == 100
 
 
 def test_square_goes_on_where_two_logits_tie():
@@ -500,7 +627,7 @@ def test_a_model_that_bf16_does_not_fit_is_searched_in_its_own_precision(monkeyp
 def test_square_compares_losses_in_the_models_own_precision(monkeypatch):
     model, x, y = trained_cnn()
     monkeypatch.setattr("fastbat.evaluation.search.check_fit", lambda *_: (10, True))
-    monkeypatch.setattr(Search, "forward", lambda *_: pytest.fail("a pass in bf16"))
+    monkeypatch.setattr(Autocast, "forward", lambda *_: pytest.fail("a pass in bf16"))
     how = {"eps": EPS, "attacks": ["square"], "limit": 40}  # too few for the red flags' own attacks
     own, low = (fastbat.evaluate(model, (x, y), precision=p, **how) for p in ("float32", "bf16"))
     assert own["square"].hits == low["square"].hits < own["clean"].hits

@@ -1,5 +1,7 @@
 """Red flags: models that hide their gradients are found out, honest ones are not accused."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +10,9 @@ from torch.nn import functional as F
 import fastbat
 from conftest import trained_cnn
 from fastbat import METHODS, Batch, build_model
+from fastbat.attacks import Inside
 from fastbat.data import load
+from fastbat.evaluation.border import border_gradients
 from fastbat.evaluation.flags import MIN_IMAGES, Attacked, of_attacks, of_large_budget, of_what_is_left
 from fastbat.evaluation.probe import gradient_sizes
 from fastbat.evaluation.search import Search
@@ -233,3 +237,96 @@ def test_what_withstands_a_large_budget_is_said_to():
     assert of_what_is_left(attacked(pgd=95, square=90)) == ()
     (said,) = of_what_is_left(attacked(pgd=20, square=20))
     assert "80 of 100 images withstand PGD-20 and Square" in said
+
+
+# What the outputs say
+
+
+def flags_of(model, x, y, **how):
+    settings = {"eps": EPS, "pgd_steps": 3, "pgd_restarts": 1, "precision": "float32"} | how
+    return {flag.name: flag for flag in fastbat.evaluate(model, (x, y), **settings).red_flags}
+
+
+BORDERS = {
+    "clamp": (lambda x: x.clamp(0, 1), "attacks here are given them a hair inside, where it is"),
+    "relu": (torch.relu, "attacks here are given them a hair inside, where it is"),
+    "a wide clamp": (lambda x: x.clamp(0.002, 0.998), "attacks here have none there either"),
+}
+
+
+@pytest.mark.parametrize("kind", BORDERS)
+def test_gradients_lost_at_0_and_1_are_flagged(kind):
+    before, told = BORDERS[kind]
+    model, x, y = trained_cnn()
+    x, y = x[:100], y[:100]
+    assert "border-gradients" not in flags_of(model, x, y)
+    flag = flags_of(Masked(model, before=before), x, y)["border-gradients"]
+    assert flag.figures["hits"] == flag.figures["n"] == 100
+    assert flag.figures["inside"] == flag.figures["others"] == 0 < flag.figures["without"]
+    assert told in flag.text
+
+
+def test_honest_networks_lose_no_gradient_at_0_and_1():
+    x, y = load("digits").train.slice(0, 100).tensors()
+    for name, width in (("cnn", 8), ("preactresnet18", 2), ("wideresnet-16-8", 1)):
+        for activation in ("relu", "softplus", "swish"):
+            model = build_model(name, width=width, activation=activation, mean=[0.3], std=[0.4]).eval()
+            found = border_gradients(model, Inside(model), x, y, EPS)
+            assert len(found.lost) == 100
+            assert not found.lost.any()
+
+
+class OfTheBatch(nn.Module):
+    """A network with BatchNorm that keeps no running statistics."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.norm, self.network = nn.BatchNorm2d(1, affine=False, track_running_stats=False), network
+
+    def forward(self, x):
+        return self.network(0.3 + 0.4 * self.norm(x))
+
+
+@pytest.mark.parametrize("attacks", [["clean"], ["clean", "pgd"]])
+def test_a_model_whose_answer_depends_on_the_batch_is_flagged(attacks):
+    model, x, y = trained_cnn()
+    flag = flags_of(OfTheBatch(model), x[:60], y[:60], attacks=attacks)["batch-dependent"]
+    assert "all accuracies depend on the batch" in flag.text
+    assert flag.figures["difference"] > 0.01
+    assert "batch-dependent" not in flags_of(model, x[:60], y[:60], attacks=attacks)
+
+
+def poisoned(model, value):
+    """`model` with one weight of its first layer replaced."""
+    model = deepcopy(model)
+    with torch.no_grad():
+        model.network[0].weight[0, 0, 0, 0] = value
+    return model
+
+
+def some(z):
+    """Logits of which those of every fourth image are no numbers."""
+    return z + torch.where(torch.arange(len(z)) % 4 == 0, torch.nan, 0.0)[:, None]
+
+
+NOT_FINITE = {
+    "a weight": (lambda model: poisoned(model, torch.nan), 80, "network.0.weight holds 1 values of 72 that are not"),
+    "a weight that overflows": (lambda model: poisoned(model, 3e38), None, "first in the output of "),
+    "one infinite logit": (
+        lambda model: Masked(model, after=lambda z: z + torch.tensor([torch.inf, *9 * [0.0]])), 80,
+        "first in the output of the model (Masked)",
+    ),
+    "some images": (lambda model: Masked(model, after=some), 20, "first in the output of the model (Masked)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("attacks", [["clean"], ["clean", "pgd"]])
+@pytest.mark.parametrize("kind", NOT_FINITE)
+def test_logits_that_are_no_numbers_are_counted_and_their_layer_is_named(kind, attacks):
+    change, hits, where = NOT_FINITE[kind]
+    model, x, y = trained_cnn()
+    flags = flags_of(change(model), x[:80], y[:80], attacks=attacks, batch_size=16)
+    flag = flags.pop("not-finite")
+    assert hits is None or flag.figures["hits"] == hits
+    assert f"on {flag.figures['hits']} of 80 images, which count as misclassified; {where}" in flag.text
+    assert not flags or kind == "some images"

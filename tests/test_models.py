@@ -250,7 +250,7 @@ def test_the_activations_are_the_papers():
         ({"name": "torchvision/resnet"}, "unknown torchvision model 'resnet'; did you mean"),
         ({"name": "torchvison/resnet18"}, "unknown model 'torchvison/resnet18'; did you mean 'torchvision/NAME'"),
         ({"name": "torchvision/resnet18", "mean": [0.5], "std": [0.5]}, "takes images of 3 channels, not 1"),
-        ({"name": "no_such_module:net"}, "model no_such_module:net with num_classes=10: ModuleNotFoundError"),
+        ({"name": "no_such_module:net"}, "model no_such_module:net for 10 classes: ModuleNotFoundError"),
         ({"name": "math:net"}, "module 'math' has no attribute 'net'"),
         ({"name": "own:not_a_network"}, "model own:not_a_network returned int, not a torch.nn.Module"),
         ({"name": "own:no_classes"}, "unexpected keyword argument 'num_classes'"),

@@ -77,8 +77,11 @@ BAD = {
     "surplus": (lambda s, _: s | {"more": torch.ones(2)}, "more is (2,) in it and missing in the model"),
     "another shape": (lambda s, _: s | {"stem.weight": torch.ones(2, 3, 3, 3)}, "stem.weight is (2, 3, 3, 3) in it"),
     "another last layer": (lambda s, _: s | {"linear.weight": torch.ones(5, 9)}, "linear.weight is (5, 9) in it"),
-    "code": (lambda s, path: s | {"trap": Trap(path / "sprung")}, "cannot be read without running code in it"),
-    "no state_dict": (lambda s, _: {"model": s}, "holds no state_dict, neither as a whole nor as its 'state_dict'"),
+    "code": (
+        lambda s, path: s | {"trap": Trap(path / "sprung")},
+        "holds io.open beside tensors, which only running code opens",
+    ),
+    "no state_dict": (lambda s, _: {"epoch": 3}, "holds the keys 'epoch': no state_dict"),
 }
 
 
@@ -98,9 +101,9 @@ def test_weights_that_do_not_fit_are_one_line_and_change_nothing(case, trained, 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("w.pt", b"no weights", "cannot be read without running code"),
-        ("w.safetensors", b"no weights", "is not a whole safetensors file"),
-        ("w.onnx", b"no weights", "is not a whole safetensors file"),
+        ("w.pt", b"no weights", "holds no network that fastbat knows: it begins with 'no weights'"),
+        ("w.safetensors", b"\x10" + 7 * b"\0" + b"{}", "is not a whole safetensors file"),
+        ("w.onnx", b"no weights", "holds a program, not weights"),
         ("nowhere.pt", None, "no file "),
     ],
 )

@@ -84,6 +84,14 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, meta
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file, without its tensors; nothing where there is none to read."""
+    with path.open("rb") as file, suppress(ValueError, OverflowError, AttributeError):
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        return dict(header.get("__metadata__", {}))
+    return {}
+
+
 def check_file(path: Path) -> None:
     """Raise InputError where there is no file `path`."""
     if not path.is_file():

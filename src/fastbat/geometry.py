@@ -58,6 +58,16 @@ def check_eps(eps: float) -> None:
         )
 
 
+def tiny(eps: float) -> str | None:
+    """Return what to say of a budget of less than half a grey level: it was meant on the other scale."""
+    grey = 255 * eps
+    if grey >= 0.5:
+        return None
+    other = 255 * grey
+    likely = round(other) if abs(other - round(other)) < 0.4 else other
+    return f"eps is {grey:.3g}/255, less than half a grey level; was {likely:.3g}/255 meant?"
+
+
 def step_size(given: float | None, default: float) -> float:
     """Return the size of a step on the [0, 1] scale, `default` unless given; raise InputError unless 0 < given <= 1."""
     if given is not None and not 0 < given <= 1:

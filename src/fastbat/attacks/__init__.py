@@ -7,8 +7,9 @@ from fastbat.lazy import export_lazily
 if TYPE_CHECKING:
     from fastbat.attacks.ensemble import PARTS, autoattack_part, standard_parts
     from fastbat.attacks.gradient import input_gradient
+    from fastbat.attacks.inside import Inside, inside
     from fastbat.attacks.pgd import pgd
 
-__all__ = ["PARTS", "autoattack_part", "input_gradient", "pgd", "standard_parts"]
+__all__ = ["PARTS", "Inside", "autoattack_part", "input_gradient", "inside", "pgd", "standard_parts"]
 
 export_lazily(__name__)

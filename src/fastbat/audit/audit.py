@@ -11,11 +11,14 @@ import numpy as np
 import torch
 
 from fastbat.audit.origin import Origin
-from fastbat.audit.subject import opened
+from fastbat.audit.readings import find_hint
+from fastbat.audit.subject import Subject, opened
 from fastbat.errors import InputError
 from fastbat.evaluation import Evaluation, diagnose, evaluate, loss_landscape
+from fastbat.evaluation.request import attacks_of
 from fastbat.files import append_record, check_writable, replacing
 from fastbat.processes import rank
+from fastbat.progress import say
 from fastbat.training import pick_device
 
 FIGURE_3 = 1456  # the test image of the paper's loss landscape
@@ -31,25 +34,36 @@ def evaluate_target(
     device: str = "auto",
     surrogates: Mapping[str, str] | None = None,
     out: Path | str | None = None,
+    command: str | None = None,
     **how: Any,
 ) -> Evaluation:
     """Measure `target`: a run directory (its `checkpoint`), a file, timm/NAME or module:function (audit/target.py).
 
     `eps` (on the [0, 1] scale) and `data_dir` are those of the training unless given. `surrogates` are targets by name.
-    The record is added to evaluation.jsonl in `out`, the run directory unless given; there, an evaluation that was
-    interrupted goes on. `how` are the other keyword arguments of `fastbat.evaluate`. Raises InputError as `evaluate`
-    does, and where target, weights or data are not to be had.
+    The record, with the `command` that asked for it, is added to evaluation.jsonl in `out`, the run directory unless
+    given; there, an evaluation that was interrupted goes on. `how` are the other keyword arguments of
+    `fastbat.evaluate`. Raises InputError as `evaluate` does, and where target, weights or data are not to be had.
     """
     subject = opened(str(target), origin, checkpoint, data_dir)
     place, named = pick_device(device), dict(surrogates or {})
-    networks = {
-        name: opened(each, origin, "best", data_dir, subject.test).model.to(place) for name, each in named.items()
-    }
+    others = {name: opened(each, origin, "best", data_dir, subject.test) for name, each in named.items()}
+    networks = {name: each.model.to(place) for name, each in others.items()}
     folder = Path(out) if out else subject.run and subject.run.path
     if folder:
         check_writable(folder)
-    budgets = subject.trained_eps() if eps is None else eps
+    clean = "attacks" in how and attacks_of(how["attacks"]) == ("clean",)
+    budgets = subject.trained_eps() if eps is None and not clean else eps
     about = subject.source() | {"origin": {name: value for name, value in asdict(origin).items() if value is not None}}
+    about |= {"command": command} if command else {}
+    model = subject.model.to(place)
+
+    def tell() -> None:
+        if rank() == 0:
+            say_how_read(subject, *others.values())
+            images, assumed = subject.test.slice(0, how.get("limit")), subject.read.get("assumed", ())
+            if not subject.about and (hint := find_hint(model, images, subject.dataset, assumed)):
+                about["hint"] = hint
+                say(hint)
 
     def keep(result: Evaluation) -> None:
         if folder and rank() == 0:
@@ -57,8 +71,15 @@ def evaluate_target(
             when = datetime.now(UTC).isoformat(timespec="seconds")
             append_record(folder / "evaluation.jsonl", {"time": when, **result.said_of(**about).record()})
 
-    how |= {"surrogates": networks, "resume_in": folder, "done": keep}
-    return evaluate(subject.model.to(place), subject.test, eps=budgets, **how).said_of(**about)
+    how |= {"surrogates": networks, "resume_in": folder, "begin": tell, "done": keep}
+    return evaluate(model, subject.test, eps=budgets, **how).said_of(**about)
+
+
+def say_how_read(*subjects: Subject) -> None:
+    """Print how each file of weights was read: what of it, what was left out, what was assumed."""
+    for each in subjects:
+        if "read_as" in each.read:
+            say(f"{each.file}: {each.read['read_as']}")
 
 
 def diagnose_target(
@@ -94,6 +115,7 @@ def diagnose_target(
         raise InputError(f"image is {image}; the test images are numbered from 0 to {n - 1}")
     x, y = subject.test.slice(0, limit).tensors()
     check_writable(out)
+    say_how_read(subject)
     found = diagnose(model, x, y, eps=eps, seed=seed)
     out.mkdir(parents=True, exist_ok=True)
     one, label = subject.test.slice(image, image + 1).tensors()

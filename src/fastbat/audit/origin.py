@@ -1,10 +1,17 @@
-"""What the user says of a model: where it lies, and what it does not say of itself."""
+"""What the user says of a model: which it is, and what it does not say itself, network, data and normalisation."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from fastbat.errors import InputError
+from fastbat.models.content import kind_of
+from fastbat.training import Run
+
+Form = Literal["run", "safetensors", "torch", "program", "onnx", "timm", "code"]
+FORMS = "a run directory, a file of weights, a .pt2 or .onnx file, timm/NAME or module:function"
+WEIGHTS = ("safetensors", "torch")
 
 
 @dataclass(frozen=True)
@@ -35,25 +42,34 @@ class Origin:
     """Standard deviation to divide by then."""
 
 
-FORMS = "a run directory, a .safetensors, .pt, .pth, .pt2 or .onnx file, timm/NAME or module:function"
-WEIGHTS, PROGRAMS = (".safetensors", ".pt", ".pth"), (".pt2", ".onnx")
-
-
-def check_form(target: str) -> None:
-    """Raise InputError unless `target` is a folder or a file that is there, or the name of a network."""
+def form_of(target: str) -> Form:
+    """Return what `target` names; a file is looked into. InputError where it is none of FORMS."""
     path = Path(target)
-    if target.startswith("timm/") or path.is_dir() or (path.is_file() and path.suffix in WEIGHTS + PROGRAMS):
-        return
-    if path.suffix in WEIGHTS + PROGRAMS or ":" not in target:
-        raise InputError(f"no model {target!r}; name {FORMS}")
+    if path.is_dir():
+        return "run"
+    if path.is_file():
+        return kind_of(path)
+    if target.startswith("timm/"):
+        return "timm"
+    if re.fullmatch(r"[^\W\d][\w.]*:[^\W\d]\w*", target):
+        return "code"
+    raise InputError(f"no model {target!r}; name {FORMS}")
 
 
-def numbers(what: str, text: str) -> list[float]:
-    """Return the finite numbers of a comma-separated list; InputError where it is none."""
+def run_of(target: Path) -> Run | None:
+    """Return the run directory that `target` is or lies in, if it is one."""
+    run = Run(target if target.is_dir() else target.parent)
+    return run if run.config.exists() else None
+
+
+def numbers(what: str, text: str, example: str) -> list[float]:
+    """Return the finite numbers of a comma-separated list such as `example`; InputError where it is none."""
     try:
         found = [float(word) for word in text.split(",")]
         if not all(abs(number) < float("inf") for number in found):
             raise ValueError(text)
         return found
     except ValueError:
-        raise InputError(f"{what} is {text!r}; it must be numbers with commas between them, such as 0.5,0.5") from None
+        raise InputError(
+            f"{what} is {text!r}; it must be numbers with commas between them, such as {example}"
+        ) from None

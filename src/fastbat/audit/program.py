@@ -68,8 +68,8 @@ def checked(path: Path) -> io.BytesIO:
         raise InputError(f"{str(path)!r} is not a whole .pt2 archive ({error}); export it anew") from error
     if reason is not None:
         raise InputError(
-            f"{str(path)!r} would run code when opened: {reason}; where you trust it, load it yourself and give the "
-            "module to fastbat.evaluate"
+            f"{str(path)!r} would run code when opened: {reason}; have the network exported without that, "
+            "with torch.export.save"
         )
     copy = io.BytesIO()
     with zipfile.ZipFile(copy, "w") as archive:

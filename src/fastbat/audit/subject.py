@@ -8,10 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from fastbat.audit.origin import WEIGHTS, Origin, check_form
-from fastbat.audit.target import described, undescribed
+from fastbat.audit.check import Named, check_target, find_target
+from fastbat.audit.origin import Origin, run_of
+from fastbat.audit.target import undescribed
 from fastbat.data import ImageSet, load_test
 from fastbat.errors import InputError
+from fastbat.models import load_model
 from fastbat.training import Run
 
 
@@ -22,26 +24,39 @@ class Subject:
     model: nn.Module
     test: ImageSet
     target: str
-    file: str
+    file: Path  # the one that holds it, or what it is called
     origin: Origin
     about: Mapping[str, Any]  # of a model trained here
     run: Run | None  # the run directory that it lies in
+    read: Mapping[str, Any]  # how a file of others was read, and what it says of itself
+
+    @property
+    def dataset(self) -> str:
+        """Return the name of the data set that it is measured on."""
+        name: str = self.origin.dataset or self.about["dataset"]["name"]
+        return name
 
     def trained_eps(self) -> float:
         """Return the budget it was trained against, on the [0, 1] scale; InputError where there is none."""
+        if not self.about:
+            raise InputError(
+                f"nothing is known of the training of {self.target!r}; say what budget to attack it with: --eps 8"
+            )
         if not self.about.get("config", {}).get("eps"):
             raise InputError(f"{self.target!r} was trained against no budget; say which one to attack it with: --eps 8")
         return float(self.about["config"]["eps"]) / 255
 
     def source(self) -> dict[str, Any]:
         """Return what a record says of it."""
-        dataset = self.origin.dataset or self.about["dataset"]["name"]
-        named = {"target": self.file, "dataset": dataset, "fingerprint": self.test.fingerprint}
-        if (file := Path(self.target)).is_file():
-            named["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+        there = self.file.is_file()
+        named: dict[str, Any] = {"target": self.file.name if there else self.target, "dataset": self.dataset}
+        named |= {"test_images": len(self.test), "fingerprint": self.test.fingerprint}
+        if there:
+            with self.file.open("rb") as file:
+                named["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
         trained_by = self.about.get("config", {}).get("method")
         remedy = {"remedy_steps": self.about["remedy_steps"]} if "remedy_steps" in self.about else {}
-        return {**named, "epoch": self.about.get("epoch"), "method": trained_by, **remedy}
+        return {**named, "epoch": self.about.get("epoch"), "method": trained_by, **remedy, **self.read}
 
 
 def opened(
@@ -51,40 +66,23 @@ def opened(
 
     Raises InputError where either is not to be had, or the model was trained on other classes.
     """
-    check_form(target)
-    path = Path(target)
-    found = described(path, origin, checkpoint)
-    file, about, run = (found[0], found[2], run_of(path)) if found else (path, {}, None)
-    if test is None:
-        refuse_idle(target, origin, about)
-        test = test_images(target, about, origin, data_dir, run)
-    model = found[1] if found else undescribed(target, origin, len(test.classes), test.channels)
-    return Subject(model, test, target, file.name if file.exists() else target, origin, about, run)
+    named = (
+        check_target(target, checkpoint, origin, data_dir) if test is None else find_target(target, checkpoint, origin)
+    )
+    ours = load_model(named.file) if named.about or named.form == "run" else None
+    test = test_images(named, origin, data_dir) if test is None else test
+    if ours is not None:
+        model, about = ours
+        return Subject(model, test, target, named.file, origin, about, run_of(Path(target)), {})
+    model, read = undescribed(target, named.form, origin, len(test.classes), test.channels)
+    return Subject(model, test, target, named.file, origin, {}, None, read)
 
 
-def refuse_idle(target: str, origin: Origin, about: Mapping[str, Any]) -> None:
-    """Raise InputError where `origin` says of a model what it says itself, which would be obeyed in nothing."""
-    own = ("model", "width", "activation", "stem", "shortcut") if Path(target).suffix not in WEIGHTS or about else ()
-    for name in (*own, *(("mean", "std") if about or target.startswith("timm/") else ())):
-        same = name == "model" and about and origin.model == about["model"]["name"]
-        if (value := getattr(origin, name)) is not None and not same:
-            raise InputError(f"{name} is {value}, but {target!r} brings its own; leave it out")
-
-
-def run_of(target: Path) -> Run | None:
-    """Return the run directory that `target` is or lies in, if it is one."""
-    run = Run(target if target.is_dir() else target.parent)
-    return run if run.config.exists() else None
-
-
-def test_images(
-    target: str, about: Mapping[str, Any], origin: Origin, data_dir: Path | None, run: Run | None
-) -> ImageSet:
+def test_images(named: Named, origin: Origin, data_dir: Path | None) -> ImageSet:
     """Return the test images of the data set that `origin` or else the model itself names."""
-    own, config = about.get("dataset", {}), about.get("config", {})
-    name = origin.dataset or own.get("name")
-    if name is None:
-        raise InputError(f"{target!r} does not say what images it is for; name them: --dataset cifar10 --data-dir DIR")
+    own, config = named.about.get("dataset", {}), named.about.get("config", {})
+    run = run_of(Path(named.target)) if named.about else None
+    name = origin.dataset or own["name"]
     if origin.dataset is not None:
         config = {}
     elif data_dir is None and run is not None and "data_dir" in (settings := run.read_config()):
@@ -93,5 +91,5 @@ def test_images(
     held = own.get("validation") if name == own.get("name") else None  # what chose the weights is no test
     test = load_test(name, data_dir, **table, validation=held, workers=config.get("workers", 0))
     if own and list(test.classes) != list(own["classes"])[: len(test.classes)]:
-        raise InputError(f"{target!r} was trained on other classes than those of {name} in {data_dir}")
+        raise InputError(f"{named.target!r} was trained on other classes than those of {name} in {data_dir}")
     return test

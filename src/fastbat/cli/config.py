@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from fastbat.cli.tokens import peek
+from fastbat.cli.tokens import grey_levels, peek
 from fastbat.errors import InputError, nearest
 from fastbat.files import read_toml
 from fastbat.methods import METHODS
@@ -62,7 +62,7 @@ def flat(table: Mapping[str, Any], file: Path) -> dict[str, Any]:
                 raise InputError(f"{str(file)!r} has a table [{key}]; settings are at the top or in [train]")
             if name in config:
                 raise InputError(f"{name} is in {str(file)!r} twice; leave one out")
-            config[name] = value
+            config[name] = grey_levels(value) if name == "eps" and isinstance(value, str) else value
     for name in {"config", "resume"} & config.keys():
         raise InputError(f"{name} in {str(file)!r} is no setting of a run; give it as a flag: --{name}")
     return config

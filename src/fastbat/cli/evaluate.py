@@ -1,6 +1,7 @@
 """fastbat evaluate, diagnose and export: what a run left behind, measured, looked at, written for other programs."""
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fastbat.audit.check import check_target
-from fastbat.audit.origin import Origin, numbers
+from fastbat.audit.origin import Origin, numbers, run_of
 from fastbat.cli.listing import print_json
 from fastbat.errors import InputError
 from fastbat.evaluation.request import (
@@ -24,6 +25,7 @@ from fastbat.evaluation.request import (
     check_surrogates,
     whole,
 )
+from fastbat.files import check_writable
 from fastbat.progress import say
 from fastbat.training import Checkpoint, export_model
 
@@ -66,7 +68,7 @@ class Request:
 
     def arguments(self) -> dict[str, Any]:
         """Return what `evaluate_target` is asked for; InputError where a list is none, or an attack is unknown."""
-        eps = None if self.eps is None else [number / 255 for number in numbers("eps", self.eps)]
+        eps = None if self.eps is None else [number / 255 for number in numbers("eps", self.eps, "8 or 2,4,8")]
         return vars(self) | {"eps": eps, "attacks": attacks_of(self.attacks), "surrogates": named(self.surrogates)}
 
 
@@ -96,9 +98,40 @@ def evaluate_command(
     from fastbat.processes import rank, start_processes
 
     start_processes()
-    result = evaluate_target(target, checkpoint, origin=origin, **request.arguments())
+    how = request.arguments() | {
+        "out": folder(target, request),
+        "command": command(target, checkpoint, request, origin),
+    }
+    result = evaluate_target(target, checkpoint, origin=origin, **how)
     if rank() == 0:
         print_json(result.record()) if json else show(result)
+        say(
+            "no record is kept: this folder cannot be written; name one: --out DIR"
+            if how["out"] is None
+            else f"kept in {how['out'] / 'evaluation.jsonl'}"
+        )
+
+
+def folder(target: str, request: Request) -> Path | None:
+    """Return where the record goes: --out, the run directory, or a folder of the target's name in evaluations."""
+    run = run_of(Path(target))
+    chosen = request.out or (run.path if run else Path("evaluations") / last_name(target))
+    try:
+        check_writable(chosen)
+    except InputError:
+        if request.out or run:
+            raise
+        return None
+    return chosen
+
+
+def command(target: str, checkpoint: str, request: Request, origin: Origin) -> str:
+    """Return the command that asks for the same: what is not as it is by default."""
+    given = {"checkpoint": checkpoint} if checkpoint != "best" else {}
+    for part, default in ((request, Request()), (origin, Origin())):
+        given |= {name: value for name, value in vars(part).items() if value != getattr(default, name)}
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    return shlex.join(["fastbat", "evaluate", target, *words])
 
 
 def check_evaluation(*, request: Request = Request(), **others: Any) -> None:
@@ -139,7 +172,15 @@ def show(result: "Evaluation") -> None:
         table.add_row(*map(escape, row))
     console = Console(highlight=False)
     console.print(table)
-    for line in ["[low, high]: 95 % interval over the draw of the images", *result.remarks()]:
+    lines = ["[low, high]: 95 % interval over the draw of the images", *result.remarks()]
+    lines += [about["hint"]] if "hint" in about else []
+    if says := about.get("says"):
+        figures = ", ".join(
+            f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}" for name, value in says.items()
+        )
+        lines.append(f"{about['target']} says of itself: {figures}")
+    lines += [f"To quote: {result.sentence()}", f"Command: {about['command']}"]
+    for line in lines:
         console.print(line, soft_wrap=True, markup=False)
 
 

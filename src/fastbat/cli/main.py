@@ -11,7 +11,7 @@ from cyclopts.config import Dict
 from fastbat.cli.config import adapted, left_out, read_config, refuse_unknown, source
 from fastbat.cli.evaluate import check_evaluation, diagnose_command, evaluate_command, export_command
 from fastbat.cli.listing import list_command
-from fastbat.cli.tokens import flags_of, peek, refuse_fractions, refuse_repeated, refuse_switches
+from fastbat.cli.tokens import flags_of, in_grey_levels, peek, refuse_fractions, refuse_repeated, refuse_switches
 from fastbat.cli.train import configure, train_command
 from fastbat.errors import DivergedError, InputError, choose, nearest, no_memory
 from fastbat.methods import METHODS, Method
@@ -24,7 +24,7 @@ NO_NEGATIVES = Parameter(negative=())  # --flip=false, not --no-flip
 
 def main(tokens: Sequence[str] | None = None) -> None:
     """Run the command line `tokens` (sys.argv's unless given) and exit with its status."""
-    tokens = list(sys.argv[1:] if tokens is None else tokens)
+    tokens = in_grey_levels(sys.argv[1:] if tokens is None else tokens)
     try:
         build_app(tokens)(tokens, exit_on_error=False, print_error=False)
     except (InputError, DivergedError, CycloptsError) as error:
@@ -124,6 +124,7 @@ def configure_command(tokens: Sequence[str]) -> tuple[Method, Settings]:
 def parse(tokens: Sequence[str]) -> dict[str, Any]:
     """Return the arguments of the command line `tokens`; InputError where it is refused."""
     try:
+        tokens = in_grey_levels(tokens)
         _, bound, _ = build_app(tokens).parse_args(tokens, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         raise InputError(one_line(error)) from error

@@ -1,5 +1,6 @@
 """What a command line says that the parser would take for something else, or answer in no helpful line."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise, zip_longest
 from typing import Any
@@ -17,6 +18,19 @@ def peek(tokens: Sequence[str], flag: str) -> str | None:
         if token.startswith(f"{flag}="):
             return token.removeprefix(f"{flag}=")
     return None
+
+
+def in_grey_levels(tokens: Sequence[str]) -> list[str]:
+    """Return the command line with the budgets that are written as fractions, 8/255, in grey levels, 8."""
+    return [
+        grey_levels(token) if flag == "--eps" or token.startswith("--eps=") else token
+        for flag, token in pairwise(["", *tokens])
+    ]
+
+
+def grey_levels(budgets: str) -> str:
+    """Return comma-separated budgets, of which some may be written as 8/255, in grey levels."""
+    return re.sub(r"\s*/\s*255(\.0*)?(?=\s*(,|$))", "", budgets)
 
 
 def flags_of(arguments: Iterable[Any]) -> list[str]:

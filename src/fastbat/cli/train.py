@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from docstring_parser import parse_from_object
 
 from fastbat.files import check_file
+from fastbat.geometry import tiny
 from fastbat.methods import METHODS, Method
 from fastbat.progress import say
 from fastbat.training import Run, Settings
@@ -40,7 +41,7 @@ def train_command(name: str, notes: Sequence[str] = ()) -> Callable[..., None]:
         (run.check_same if resume else run.check_free)(describe(chosen, settings))
         if settings.init_from is not None and not (resume or settings.init_from.is_dir()):
             check_file(settings.init_from)
-        for note in notes:
+        for note in (*notes, *filter(None, [tiny(chosen.eps)] if chosen.eps else ())):
             say(note)
         from fastbat.training import train
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fastbat.data import unit
 from fastbat.evaluation.check import first_device
 from fastbat.evaluation.journal import Journal
-from fastbat.evaluation.measures import attack, correct
+from fastbat.evaluation.measures import answered, attack
 from fastbat.evaluation.rounds import Plan
 from fastbat.processes import rank, summed, world
 from fastbat.progress import Show, bar
@@ -43,6 +43,7 @@ class Found:
 
     job: Job
     broken: Tensor  # (n,) bool
+    not_finite: Tensor  # (n,) bool: images whose own logits are not
     rejected: int
     seconds: float
 
@@ -69,7 +70,8 @@ class Work:
     def run(self, job: Job) -> Found:
         """Run this process's blocks of `job` that are not finished; return what all processes found."""
         mine = range(rank() * self.batch_size, job.n, world() * self.batch_size)
-        broken, totals = torch.zeros(job.n, dtype=torch.int64), torch.zeros(2, dtype=torch.float64)
+        broken, not_finite = (torch.zeros(job.n, dtype=torch.int64) for _ in range(2))
+        totals = torch.zeros(2, dtype=torch.float64)
         seen, right, what = 0, 0, f"{job.attack}, eps {255 * job.plan.eps:.10g}/255"
         with bar(job.name) as show:
             for i, block in enumerate(mine):
@@ -79,12 +81,13 @@ class Work:
                     self.run_block(job, block, within(show, head, i, len(mine)))
                 line, these = self.journal.done[job.name, block], slice(block, min(block + self.batch_size, job.n))
                 broken[line["broken"]] = 1
+                not_finite[line.get("not_finite", [])] = 1
                 seen += these.stop - these.start
                 before = these.stop - these.start if self.clean is None else int(self.clean[these].sum())
                 right += before - len(line["broken"])
                 totals += torch.tensor([line["rejected"], line["seconds"]], dtype=torch.float64)
         rejected, seconds = summed(totals).tolist()
-        return Found(job, summed(broken).bool(), int(rejected), seconds)
+        return Found(job, summed(broken).bool(), summed(not_finite).bool(), int(rejected), seconds)
 
     def run_block(self, job: Job, block: int, tell: Show) -> None:
         """Attack the images of one block that are classified correctly; `clean` sees which are."""
@@ -94,7 +97,8 @@ class Work:
         line: dict[str, Any] = {"broken": [], "rejected": 0}
         examples = None
         if self.clean is None:
-            line["broken"] = index[~correct(self.model, self.x[index], self.y[index]).cpu()].tolist()
+            right, finite = answered(self.model, self.x[index], self.y[index])
+            line |= {"broken": index[~right.cpu()].tolist(), "not_finite": index[~finite.cpu()].tolist()}
         elif len(index := index[self.clean[index]]):
             x, y = unit(self.x[index].to(self.device)), self.y[index].to(self.device)
             search = self.sure if job.attack == "square" else self.search

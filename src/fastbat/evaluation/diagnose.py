@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastbat.attacks import input_gradient
+from fastbat.attacks import Inside, input_gradient
 from fastbat.data import unit
 from fastbat.errors import InputError
 from fastbat.evaluation.alignment import gradient_alignment
@@ -17,7 +17,8 @@ from fastbat.evaluation.measures import attack, by_class, correct
 from fastbat.evaluation.probe import gradient_sizes
 from fastbat.evaluation.request import budgets_of, check_seed
 from fastbat.evaluation.rounds import Plan
-from fastbat.progress import bar
+from fastbat.geometry import tiny
+from fastbat.progress import bar, say
 
 AT_ONCE = 250  # images
 LEVELS = 16  # budgets tried: eps / 8, 2 eps / 8, ..., 2 eps
@@ -42,6 +43,8 @@ def diagnose(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, seed: int = 
     Raises InputError where model, images and budget do not fit, or the model has no gradient.
     """
     (eps,), seed = budgets_of(eps), check_seed(seed)
+    if doubt := tiny(eps):
+        say(doubt)
     x, y = unit(x).to(first_device(model, x)), y.to(first_device(model, x))
     with frozen(model):
         classes, white_box = check_fit(model, x, y)
@@ -74,14 +77,14 @@ def levels(eps: float) -> list[float]:
 
 def smallest_budgets(model: nn.Module, x: Tensor, y: Tensor, right: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
     """Return for each image the least budget at which PGD breaks it, and the example."""
-    smallest, x_adv = torch.where(right, torch.inf, 0.0), x.clone()
+    smallest, x_adv, search = torch.where(right, torch.inf, 0.0), x.clone(), Inside(model)
     with bar("smallest budgets") as show:
         for i, level in enumerate(levels(plan.eps)):
             left = smallest.isinf().nonzero().flatten()
             show(i / LEVELS, f"eps {255 * level:g}/255: {len(left)} of {len(y)} robust")
             for index in left.split(AT_ONCE):
                 rounds = replace(plan, eps=level).rounds("pgd")
-                found = attack(model, model, model, x[index], y[index], index.cpu(), rounds, level)
+                found = attack(model, search, search, x[index], y[index], index.cpu(), rounds, level)
                 smallest[index[found.broken]] = level
                 x_adv[index[found.broken]] = found.x_adv[found.broken]
     return smallest, x_adv

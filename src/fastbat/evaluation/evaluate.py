@@ -3,7 +3,6 @@
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +33,18 @@ from fastbat.evaluation.request import (
 from fastbat.evaluation.rounds import TRANSFER_STEPS, Plan, expanded, label
 from fastbat.evaluation.search import climbed
 from fastbat.files import check_writable, checksum, save_tensors
+from fastbat.geometry import tiny
 from fastbat.processes import rank
+from fastbat.progress import say
 from fastbat.randomness import seed_torch
+from fastbat.version import versions as package_versions
 
 
 def evaluate(
     model: nn.Module,
     data: tuple[Tensor, Tensor] | ImageSet | Iterable[Any],
     *,
-    eps: float | Iterable[float],
+    eps: float | Iterable[float] | None = None,
     attacks: str | Iterable[str] = ("clean", "pgd"),
     pgd_steps: int = 50,
     pgd_restarts: int = 10,
@@ -54,9 +56,12 @@ def evaluate(
     seed: int = 0,
     resume_in: Path | str | None = None,
     save_adversarial: Path | str | None = None,
+    begin: Callable[[], object] = lambda: None,
     done: Callable[[Evaluation], object] = lambda result: None,
 ) -> Evaluation:
     """Measure the accuracies of `model` under `attacks` within the Linf budget `eps` (on the [0, 1] scale).
+
+    `clean` alone needs no budget.
 
     `model` maps images (B, C, H, W) in [0, 1] to logits (B, K), its normalisation inside; it is evaluated where its
     weights are, in eval mode, and put back as it was. `data` is (x, y), or a loader of (x, y) or of objects with x and
@@ -67,13 +72,14 @@ def evaluate(
     `precision` is that of the search: bf16 where the device multiplies in bf16 (auto), or float32 throughout. `eot`
     climbs the mean logits of so many passes, for a model that is random. `resume_in` is a folder in which finished
     blocks are kept until the evaluation is complete, so that the same call goes on after an interruption;
-    `save_adversarial` a .safetensors file for the verified examples: ATTACK@EPS/BLOCK/x, /y and /index. `done` is
-    called with the result before the finished blocks are forgotten, to keep it.
+    `save_adversarial` a .safetensors file for the verified examples: ATTACK@EPS/BLOCK/x, /y and /index. `begin` is
+    called when all is checked, `done` with the result before the finished blocks are forgotten, to keep it.
 
     Raises InputError before any attack: images not finite or outside [0, 1], labels outside the classes, a model that
     does not take the images, eps outside (0, 1], an unknown attack, counts below 1.
     """
-    attacks, budgets, seed = attacks_of(attacks), budgets_of(eps), check_seed(seed)
+    attacks, seed = attacks_of(attacks), check_seed(seed)
+    budgets = () if eps is None and attacks == ("clean",) else budgets_of(eps)
     pgd_steps, pgd_restarts = whole("pgd_steps", pgd_steps), whole("pgd_restarts", pgd_restarts)
     batch_size, eot = whole("batch_size", batch_size), whole("eot", eot)
     limit = None if limit is None else whole("limit", limit)
@@ -104,10 +110,13 @@ def evaluate(
         journal = Journal(folder, {**settings, "jobs": jobs, "examples": keep})
         work = Work(model, search, sure, x, y, batch_size, journal, keep)
         with journal.held():
+            begin()
+            for line in filter(None, map(tiny, budgets if rank() == 0 else ())):
+                say(line)
             wrong = work.run(clean)
             work = replace(work, clean=~wrong.broken)
             found = [work.run(job) for job in (*asked, *(added if enough(~wrong.broken) else ()))]
-            flags, not_judged = judge(work, found, budgets, white_box) if asked else ((), ())
+            flags, not_judged = judge(work, wrong, found, budgets, white_box)
             if save_adversarial is not None and rank() == 0:
                 save_adversarial.parent.mkdir(parents=True, exist_ok=True)
                 save_tensors(save_adversarial, journal.examples(), {"settings": settings})
@@ -152,11 +161,10 @@ def weights_of(model: nn.Module) -> str:
 
 def versions(num_classes: int) -> dict[str, Any]:
     """Return what the numbers depend on beside the settings: AutoAttack's parts, versions."""
-    packages = {name: version(name) for name in ("fastbat", "torch", "pyautoattack", "numpy")}
     return {
         "aa_parts": list(standard_parts(num_classes)),
         "steps": {"pgd": "eps / 4", "square_queries": QUERIES, "transfer": TRANSFER_STEPS},
-        "versions": {"python": platform.python_version(), **packages},
+        "versions": {"python": platform.python_version(), **package_versions("torch", "pyautoattack", "numpy")},
     }
 
 

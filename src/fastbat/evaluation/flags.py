@@ -8,20 +8,24 @@ accuracy. Fewer than 50 images say too little.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
+from fastbat.evaluation.border import Border
 from fastbat.evaluation.interval import wilson
 
 MIN_IMAGES = 50
 LEAST_GAIN = 0.01
 AT_LARGE_EPS = 0.05  # allowed: images that withstand PGD at a large budget and break under Square there
 ZERO_GRADIENTS = 0.05  # allowed: images whose margin has no gradient
+LOST_AT_BORDER = 0.05  # allowed: images whose pixels at 0 and 1 lose their gradient; none was seen of honest models
+ALONE = 8  # images given to the model one by one
 BEYOND_CE = 0.10  # allowed, of all images: those a stronger gradient attack breaks and PGD on cross-entropy does not
 STRONGER = ("pgd-margin", "apgd-ce", "apgd-t", "fab-t", "aa")
 SAME = 1e-4  # two passes that differ by more than this share of the largest logit are not the same
+ALIKE = 1e-2  # of batches of other sizes: kernels differ, and TF32 rounds to a thousandth
 
 
 @dataclass(frozen=True)
@@ -54,15 +58,50 @@ class Attacked:
 
 @torch.no_grad()
 def of_outputs(model: nn.Module, x: Tensor) -> list[RedFlag]:
-    """Return the flags that two passes over the images x raise."""
+    """Return the flags that two passes over the images x raise, and one over the first of them one by one."""
     first, second = (torch.nan_to_num(model(x)) for _ in range(2))
-    differ, flags = float((first - second).abs().max() / first.abs().max().clamp_min(1e-12)), list[RedFlag]()
+    flags, differ = list[RedFlag](), _difference(first, second)
     if differ > SAME:
         text = f"two passes over the same images differ by {differ:.1%} of the largest logit; try --eot 20"
         flags.append(RedFlag("stochastic", text, {"difference": differ}))
+    elif (alone := _difference(first[:ALONE], torch.cat([model(image) for image in x[:ALONE].split(1)]))) > ALIKE:
+        text = (
+            f"the logits of an image alone and among {len(x)} differ by {alone:.1%} of the largest: all accuracies "
+            "depend on the batch, as where BatchNorm has no running statistics"
+        )
+        flags.append(RedFlag("batch-dependent", text, {"difference": alone, "batch": len(x)}))
     if first.min() >= 0 and (first.sum(1) - 1).abs().max() < SAME:
         flags.append(RedFlag("probabilities", "the outputs are probabilities, whose gradients vanish: give logits"))
     return flags
+
+
+def _difference(logits: Tensor, other: Tensor) -> float:
+    """Return the largest difference, as a share of the largest logit."""
+    return float((logits - torch.nan_to_num(other)).abs().max() / logits.abs().max().clamp_min(1e-12))
+
+
+def of_finite(not_finite: Tensor, where: str) -> list[RedFlag]:
+    """Return the flag that images (N,) raise whose logits are not finite; `where` says what is the first not to be."""
+    hits, n = int(not_finite.sum()), len(not_finite)
+    text = f"the logits are not finite on {hits} of {n} images, which count as misclassified; {where}"
+    return [RedFlag("not-finite", text, {"hits": hits, "n": n})] if hits else []
+
+
+def of_border(border: Border) -> list[RedFlag]:
+    """Return the flag that a gradient lost at pixels of exactly 0 and 1 raises."""
+    told = (
+        "are given them a hair inside, where it is" if border.climbed < border.without / 2 else "have none there either"
+    )
+    text = (
+        f"pixels at exactly 0 or 1 have no gradient on {{hits}} of {{n}} images, {border.without:.0%} of these pixels, "
+        f"as where a model clamps its input; a grey level inside {border.inside:.0%} have none, elsewhere "
+        f"{border.others:.0%}; attacks here {told}"
+    )
+    shares = {name: getattr(border, name) for name in ("without", "inside", "climbed", "others")}
+    return [
+        replace(flag, figures={**flag.figures, **shares})
+        for flag in _beyond("border-gradients", text, border.lost, LOST_AT_BORDER)
+    ]
 
 
 def of_gradients(sizes: Tensor) -> list[RedFlag]:

@@ -87,14 +87,22 @@ def bits(masks: Sequence[str], n: int) -> "np.typing.NDArray[np.float64]":
 def paired(mask: str, other: str, n: int, tests: int = 1) -> tuple[float, float, float]:
     """Return the accuracy of `mask` less that of `other` on the same n >= 1 images, and its 95 % interval, in points.
 
-    The masks are an evaluation's, in hexadecimal. The interval is Bonett and Price's (2012) for paired proportions,
-    (a - b) / m -+ 1.96 sqrt(a + b - (a - b)^2 / m) / m, m = n + 2, with a and b the images that just one model
-    classifies correctly, and one more each. It is over the draw of the images, not over training seeds. With `tests`
-    all of so many intervals hold together (Bonferroni). Raises InputError where a mask is not one of n images.
+    The masks are an evaluation's, in hexadecimal. The interval is over the draw of the images, not over training seeds.
+    With `tests` all of so many intervals hold together (Bonferroni). Raises InputError where a mask is not one of n
+    images.
     """
     if n < 1 or not len(mask) == len(other) == 2 * math.ceil(n / 8):
         raise InputError(f"masks of {len(mask)} and {len(other)} digits are not of {n} images; give two of the same")
     mine, theirs = int(mask, 16), int(other, 16)
-    a, b, m = (mine & ~theirs).bit_count(), (theirs & ~mine).bit_count(), n + 2
-    gain, half = a - b, normal(tests) * math.sqrt(a + b + 2 - (a - b) ** 2 / m)
+    return difference((mine & ~theirs).bit_count(), (theirs & ~mine).bit_count(), n, tests)
+
+
+def difference(a: int, b: int, n: int, tests: int = 1) -> tuple[float, float, float]:
+    """Return (a - b) / n and its 95 % interval, in points: of n >= 1 images, a and b are right with just one of two.
+
+    The interval is Bonett and Price's (2012) for paired proportions,
+    (a - b) / m -+ 1.96 sqrt(a + b - (a - b)^2 / m) / m, m = n + 2, with one more image each in a and b.
+    """
+    gain, m = a - b, n + 2
+    half = normal(tests) * math.sqrt(a + b + 2 - (a - b) ** 2 / m)
     return 100 * gain / n, 100 * (gain - half) / m, 100 * (gain + half) / m

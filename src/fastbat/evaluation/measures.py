@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fastbat.attacks import Inside
 from fastbat.data import unit
 from fastbat.evaluation.check import first_device
 from fastbat.evaluation.rounds import Round
@@ -18,10 +19,10 @@ from fastbat.progress import Show
 SLACK = 1e-6
 
 
-@torch.no_grad()
 def correct(model: nn.Module, x: Tensor, y: Tensor, batch_size: int = 250) -> Tensor:
     """Return a mask (N,): classified correctly. Logits that are not finite count as wrong."""
-    return torch.cat([_right(model, *batch) for batch in zip(x.split(batch_size), y.split(batch_size), strict=True)])
+    batches = zip(x.split(batch_size), y.split(batch_size), strict=True)
+    return torch.cat([answered(model, *batch)[0] for batch in batches])
 
 
 @torch.no_grad()
@@ -31,10 +32,12 @@ def adversarial(model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor, eps: floa
     return inside.flatten(1).all(1) & ~correct(model, x_adv, y)
 
 
-def _right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+@torch.no_grad()
+def answered(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two masks (B,): classified correctly, by logits that are all finite, and whether they are finite."""
     logits = model(unit(x.to(first_device(model, x))))
-    right: Tensor = (logits.argmax(1) == y.to(logits.device)) & logits.isfinite().all(1)
-    return right.to(y.device)
+    finite = logits.isfinite().all(1).to(y.device)
+    return (logits.argmax(1).to(y.device) == y) & finite, finite
 
 
 def by_class(right: Tensor, y: Tensor, classes: int) -> tuple[float | None, ...]:
@@ -72,13 +75,13 @@ def attack(
         if not len(left):
             break
         show(i / len(rounds), f"round {i + 1} of {len(rounds)} on {len(left)} images")
-        found = find(search, x[left], y[left], index[left.cpu()])
+        found = find(search, x[left], y[left], index[left.cpu()]).clamp(0, 1)
         real = adversarial(model, x[left], found, y[left], eps)
         false = ~real & ~correct(search, found, y[left])
         rejected += int(false.sum())
         if search is not sure and false.any():
             again = left[false]
-            found[false] = find(sure, x[again], y[again], index[again.cpu()])
+            found[false] = find(sure, x[again], y[again], index[again.cpu()]).clamp(0, 1)
             real[false] = adversarial(model, x[again], found[false], y[again], eps)
         broken[left[real]] = True
         x_adv[left[real]] = found[real]
@@ -96,10 +99,10 @@ def robust(
     show: Show = lambda share, text: None,
 ) -> Tensor:
     """Return a mask (N,): candidates that withstand all rounds."""
-    found, device = candidates.clone(), first_device(model, x)
+    found, device, search = candidates.clone(), first_device(model, x), Inside(model)
     batches = candidates.nonzero().flatten().split(batch_size)
     for i, index in enumerate(batches):
         show(i / len(batches), f"{int(found.sum())} of {len(y)} robust")
-        outcome = attack(model, model, model, unit(x[index].to(device)), y[index].to(device), index, rounds, eps)
+        outcome = attack(model, search, search, unit(x[index].to(device)), y[index].to(device), index, rounds, eps)
         found[index[outcome.broken.to(index.device)]] = False
     return found

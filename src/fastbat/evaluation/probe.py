@@ -16,11 +16,15 @@ from fastbat.attacks import input_gradient
 from fastbat.attacks.objective import margin
 from fastbat.data import unit
 from fastbat.evaluation.blocks import Found, Job, Work
+from fastbat.evaluation.border import border_gradients
+from fastbat.evaluation.finite import first_not_finite
 from fastbat.evaluation.flags import (
     MIN_IMAGES,
     Attacked,
     RedFlag,
     of_attacks,
+    of_border,
+    of_finite,
     of_gradients,
     of_large_budget,
     of_outputs,
@@ -54,17 +58,25 @@ def large(budgets: Sequence[float]) -> float:
 
 
 def judge(
-    work: Work, found: Sequence[Found], budgets: Sequence[float], white_box: bool
+    work: Work, wrong: Found, found: Sequence[Found], budgets: Sequence[float], white_box: bool
 ) -> tuple[tuple[RedFlag, ...], tuple[str, ...]]:
-    """Return the red flags that `found` raises, and what could not be judged and why."""
-    few = min(len(work.y), IMAGES)
-    seed_torch(found[0].job.plan.seed, "flags")  # for a model that is random
-    x, y, clean = unit(work.x[:few].to(work.device)), work.y[:few].to(work.device), work.clean
-    assert clean is not None
-    flags = of_outputs(work.model, x[: work.batch_size])
+    """Return the red flags that outputs and attacks raise, and what could not be judged and why.
+
+    `wrong` is what the job `clean` found, `found` what the attacks did.
+    """
+    seed_torch(wrong.job.plan.seed, "flags")  # for a model that is random
+    few, clean = min(len(work.y), IMAGES), ~wrong.broken
+    finite = (~wrong.not_finite[:few]).nonzero().flatten()
+    x, y = unit(work.x[finite].to(work.device)), work.y[finite].to(work.device)
+    flags = of_finite(wrong.not_finite, not_finite(work, wrong))
+    flags += of_outputs(work.model, x[: work.batch_size]) if len(x) else []
+    if not found:
+        return tuple(flags), ()
     if not white_box:
         return tuple(flags), ("no gradients: only black-box attacks ran, so accuracies are upper bounds",)
-    flags += of_gradients(gradient_sizes(work.model, x, y, work.batch_size))
+    if len(x):
+        flags += of_gradients(gradient_sizes(work.sure, x, y, work.batch_size))
+        flags += of_border(border_gradients(work.model, work.sure, x, y, max(budgets), work.batch_size))
     if not enough(clean):
         right = int(clean[:few].sum())
         return tuple(flags), (f"too few: {right} images classified correctly; attacks are compared on {MIN_IMAGES}",)
@@ -73,6 +85,12 @@ def judge(
     far = Attacked(large(budgets), clean, broken_at(large(budgets), found))
     flags += of_large_budget(far)
     return tuple(flags), of_what_is_left(far)
+
+
+def not_finite(work: Work, wrong: Found) -> str:
+    """Return what is the first not to be finite on the first image whose logits are not; nothing where all are."""
+    strange = wrong.not_finite.nonzero().flatten()[:1]
+    return first_not_finite(work.model, unit(work.x[strange].to(work.device))) if len(strange) else ""
 
 
 def broken_at(eps: float, found: Sequence[Found]) -> dict[str, Tensor]:

@@ -11,8 +11,11 @@ from typing import Any
 from fastbat.attacks.ensemble import MIN_CLASSES_TARGETED, PARTS
 from fastbat.evaluation.flags import RedFlag
 from fastbat.evaluation.interval import wilson
+from fastbat.evaluation.sentence import sentence_of
+from fastbat.geometry import tiny
 
-SCHEMA = 2
+SCHEMA = 3
+HEADLINES = {"sa": "clean", "ra_pgd": "pgd", "ra_aa": "aa"}  # in a record, and whose percentage each is
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,9 @@ class Evaluation:
         flags = [f"RED FLAG {flag.name}: {flag.text}" for flag in self.red_flags]
         unjudged = [f"Red flags not judged, {reason}" for reason in self.not_judged]
         judged = any(a.eps for a in self.accuracies)
-        return self.parts() + flags + unjudged + ([] if flags or unjudged or not judged else ["No red flags."])
+        doubts = [line for a in self.accuracies if a.eps and (line := tiny(a.eps))]
+        none = [] if flags or unjudged or not judged else ["No red flags."]
+        return [*self.parts(), *dict.fromkeys(doubts), *flags, *unjudged, *none]
 
     def parts(self) -> list[str]:
         """Return in a line, if there is one, which parts of AutoAttack were run where some do not work."""
@@ -133,11 +138,19 @@ class Evaluation:
             return []
         return [f"RA-AA: {', '.join(ran)}; {', '.join(left)} need at least {MIN_CLASSES_TARGETED} classes"]
 
+    def sentence(self) -> str:
+        """Return what to write where these numbers are quoted."""
+        return sentence_of(self)
+
     def record(self) -> dict[str, Any]:
-        """Return everything as one JSON-ready object."""
+        """Return everything as one JSON-ready object; at its head n, the first budget, and the accuracies there."""
+        measured = {accuracy.attack for accuracy in self.accuracies}
+        budgets = [round(255 * accuracy.eps, 6) for accuracy in self.accuracies if accuracy.eps]
         return {
             "schema": SCHEMA,
             "n": self.n,
+            **({"eps_255": budgets[0]} if budgets else {}),
+            **{key: round(self[attack].percent, 4) for key, attack in HEADLINES.items() if attack in measured},
             "accuracies": [accuracy.record() for accuracy in self.accuracies],
             "red_flags": [asdict(flag) for flag in self.red_flags],
             "not_judged": list(self.not_judged),

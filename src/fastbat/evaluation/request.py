@@ -34,7 +34,7 @@ def budgets_of(eps: Any) -> tuple[float, ...]:
     if hasattr(eps, "tolist"):  # NumPy's and torch's
         eps = eps.tolist()
     several = isinstance(eps, Iterable) and not isinstance(eps, str | bytes)
-    budgets = list(eps) if several else [eps]
+    budgets = list(eps) if several else [] if eps is None else [eps]
     if not budgets:
         raise InputError("no eps is given; name at least one budget on the [0, 1] scale, such as 8/255")
     for each in budgets:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastbat.attacks import PARTS, autoattack_part, pgd, standard_parts
+from fastbat.attacks import PARTS, Inside, autoattack_part, pgd, standard_parts
 from fastbat.attacks.ensemble import QUERIES
 from fastbat.attacks.objective import Objective, cross_entropy, margin
 from fastbat.geometry import Box
@@ -94,7 +94,7 @@ class Plan:
     def transfer(self, surrogate: nn.Module, model: nn.Module, x: Tensor, y: Tensor, index: Tensor) -> Tensor:
         """Return what PGD-20 finds on the surrogate."""
         start = Box(x, self.eps).project(self.start(x, index, "transfer", 0))
-        return x + pgd(surrogate, x, y, start, eps=self.eps, steps=TRANSFER_STEPS, step=self.eps / 4)
+        return x + pgd(Inside(surrogate), x, y, start, eps=self.eps, steps=TRANSFER_STEPS, step=self.eps / 4)
 
     def start(self, x: Tensor, index: Tensor, attack: str, restart: int) -> Tensor:
         """Draw U(-eps, eps) of x's shape."""

@@ -1,8 +1,9 @@
-"""The model as attacks climb it: in bf16 where that is fast, the mean of several passes where it is random."""
+"""The model as attacks climb it: inside (0, 1), in bf16 where that is fast, the mean of passes where it is random."""
 
 import torch
 from torch import Tensor, nn
 
+from fastbat.attacks import inside
 from fastbat.data import unit
 from fastbat.errors import InputError, choose
 from fastbat.evaluation.check import check_fit, first_device
@@ -10,7 +11,7 @@ from fastbat.precision import Autocast, has_bf16
 
 
 class Search(nn.Module):
-    """`model` with its mean logits of `passes` forward passes, in bf16 or its own precision."""
+    """`model` of images a hair inside (0, 1): its mean logits of `passes` passes, in bf16 or its own precision."""
 
     def __init__(self, model: nn.Module, bf16: bool, passes: int) -> None:
         super().__init__()
@@ -18,6 +19,7 @@ class Search(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits in the precision of x; channels-last is the faster layout for convolutions in bf16."""
+        x = inside(x)
         x = x.contiguous(memory_format=torch.channels_last) if self.bf16 else x
         return torch.stack([self.model(x) for _ in range(self.passes)]).mean(0)
 
@@ -33,7 +35,7 @@ def climbed(
     own = str(unit(x[:1]).dtype).removeprefix("torch.")
     if asked == "bf16" and own != "float32":
         raise InputError(f"precision is bf16, but the images are {own}; a search in bf16 is for float32 models")
-    sure = Search(model, False, passes) if passes > 1 else model
+    sure = Search(model, False, passes)
     fast = white_box and own == "float32" and has_bf16(first_device(model, x))
     if asked == "float32" or (asked == "auto" and not fast):
         return sure, sure, own

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from fastbat.errors import InputError, choose
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 FOREIGN = {
     "torchvision/NAME": "any classifier of torchvision, such as torchvision/resnet18; random weights",
     "timm/NAME": "any classifier of timm, such as timm/convnext_atto (pip install timm); random weights",
-    "MODULE:FUNCTION": "your own code, run as FUNCTION(num_classes=N): a torch.nn.Module from images to logits",
+    "MODULE:FUNCTION": "your own code, run as FUNCTION(num_classes=N) or FUNCTION(): images to logits",
 }
 
 
@@ -72,19 +73,32 @@ def from_torchvision(name: str, *, num_classes: int, channels: int) -> nn.Module
 
 
 def from_code(module: str, function: str, *, num_classes: int, channels: int) -> nn.Module:
-    """Return what `function` of `module` returns; the module may lie in the working folder. This runs that code."""
+    """Return what `function` of `module` returns, given `num_classes` if it takes that. This runs that code.
+
+    The module may lie in the working folder.
+    """
     if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)
     try:
         code = import_module(module)
         say(f"model {module}:{function} runs {code.__file__}")
-        network: Any = getattr(code, function)(num_classes=num_classes)
+        build = getattr(code, function)
+        network: Any = build(num_classes=num_classes) if takes_classes(build) else build()
     except Exception as error:  # whatever it raises
         why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise InputError(f"model {module}:{function} with num_classes={num_classes}: {why}") from error
+        raise InputError(f"model {module}:{function} for {num_classes} classes: {why}") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"model {module}:{function} returned {type(network).__name__}, not a torch.nn.Module")
     return network
+
+
+def takes_classes(build: Callable[..., Any]) -> bool:
+    """Return whether a function takes num_classes, by name or among any others."""
+    try:
+        parameters = signature(build).parameters
+    except (TypeError, ValueError):  # of C, which say nothing
+        return True
+    return "num_classes" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
 
 def resnet50(*, num_classes: int, channels: int, activation: Callable[[], nn.Module]) -> nn.Module:
