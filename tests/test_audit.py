@@ -34,7 +34,7 @@ from fastbat.evaluation import frozen, loss_landscape
 from fastbat.evaluation.measures import Outcome
 from fastbat.files import load_tensors, read_records
 from fastbat.models import Normalize, save_model
-from fastbat.version import commit
+from fastbat.provenance import commit
 
 EPS = 0.1
 FEW = {"attacks": ["clean", "pgd"], "eps": EPS, "pgd_steps": 3, "pgd_restarts": 2, "limit": 60}

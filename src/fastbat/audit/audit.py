@@ -3,22 +3,25 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from fastbat.audit.origin import Origin
 from fastbat.audit.readings import find_hint
 from fastbat.audit.subject import Subject, opened
+from fastbat.data import unit
 from fastbat.errors import InputError
-from fastbat.evaluation import Evaluation, diagnose, evaluate, loss_landscape
+from fastbat.evaluation import Diagnosis, Evaluation, diagnose, evaluate, loss_landscape
+from fastbat.evaluation.check import first_device
 from fastbat.evaluation.request import attacks_of
 from fastbat.files import append_record, check_writable, replacing
 from fastbat.processes import rank
 from fastbat.progress import say
+from fastbat.provenance import now, provenance, versions
 from fastbat.training import pick_device
 
 FIGURE_3 = 1456  # the test image of the paper's loss landscape
@@ -40,9 +43,10 @@ def evaluate_target(
     """Measure `target`: a run directory (its `checkpoint`), a file, timm/NAME or module:function (audit/target.py).
 
     `eps` (on the [0, 1] scale) and `data_dir` are those of the training unless given. `surrogates` are targets by name.
-    The record, with the `command` that asked for it, is added to evaluation.jsonl in `out`, the run directory unless
-    given; there, an evaluation that was interrupted goes on. `how` are the other keyword arguments of
-    `fastbat.evaluate`. Raises InputError as `evaluate` does, and where target, weights or data are not to be had.
+    The record, with the `command` that asked for it (this process's own unless given), is added to evaluation.jsonl in
+    `out`, the run directory unless given; there, an evaluation that was interrupted goes on. `how` are the other
+    keyword arguments of `fastbat.evaluate`. Raises InputError as `evaluate` does, and where target, weights or data are
+    not to be had.
     """
     subject = opened(str(target), origin, checkpoint, data_dir)
     place, named = pick_device(device), dict(surrogates or {})
@@ -54,7 +58,7 @@ def evaluate_target(
     clean = "attacks" in how and attacks_of(how["attacks"]) == ("clean",)
     budgets = subject.trained_eps() if eps is None and not clean else eps
     about = subject.source() | {"origin": {name: value for name, value in asdict(origin).items() if value is not None}}
-    about |= {"command": command} if command else {}
+    about |= provenance(place, command)
     model = subject.model.to(place)
 
     def tell() -> None:
@@ -68,8 +72,7 @@ def evaluate_target(
     def keep(result: Evaluation) -> None:
         if folder and rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
-            when = datetime.now(UTC).isoformat(timespec="seconds")
-            append_record(folder / "evaluation.jsonl", {"time": when, **result.said_of(**about).record()})
+            append_record(folder / "evaluation.jsonl", {"time": now(), **result.said_of(**about).record()})
 
     how |= {"surrogates": networks, "resume_in": folder, "begin": tell, "done": keep}
     return evaluate(model, subject.test, eps=budgets, **how).said_of(**about)
@@ -95,12 +98,14 @@ def diagnose_target(
     data_dir: Path | None = None,
     device: str = "auto",
     seed: int = 0,
+    command: str | None = None,
 ) -> dict[str, Any]:
     """Look closer at `target` on its first `limit` test images; write what is found into the folder `out`, return it.
 
     OUT/diagnosis.json, landscape.npz (steps, losses) and landscape.png around test image `image` (Figure 3: 1456, the
-    first where there are fewer), smallest-eps.npz, easiest.png with the images that broke at the smallest budgets.
-    Raises InputError where target, weights, data or matplotlib are not to be had, or the model has no gradient.
+    first where there are fewer), smallest-eps.npz; easiest.png and .npz with the images that broke at the smallest
+    budgets and what the model says of them. Raises InputError where target, weights, data or matplotlib are not to be
+    had, or the model has no gradient.
     """
     from fastbat.audit.pictures import draw_examples, draw_landscape  # here, for its library is an extra
 
@@ -124,13 +129,31 @@ def diagnose_target(
     np.savez(out / "smallest-eps.npz", smallest_eps=found.smallest_eps.numpy())
     draw_landscape(out / "landscape.png", steps, losses, f"test image {image}")
     order = [i for i in found.smallest_eps.argsort(stable=True).tolist() if 0 < found.smallest_eps[i] < torch.inf]
+    kept = order[:examples]
+    if kept:
+        np.savez_compressed(out / "easiest.npz", **predictions(model, x[kept], y[kept], found, kept))
     rows = [
         (x[i], found.x_adv[i], f"test image {i}, {subject.test.classes[y[i]]}: {255 * found.smallest_eps[i]:g}/255")
-        for i in order[:examples]
+        for i in kept
     ]
     if rows:
         draw_examples(out / "easiest.png", rows)
-    numbers = {**found.numbers, "easiest": order[:examples], "landscape_image": image, "settings": subject.source()}
+    about = subject.source() | provenance(place, command) | {"versions": versions("torch", "numpy")}
+    about |= {"classes": list(subject.test.classes)}
+    numbers = {**found.numbers, "easiest": kept, "landscape_image": image, "settings": about}
     with replacing(out / "diagnosis.json") as file:
         file.write(json.dumps(numbers, indent=1).encode())
     return numbers
+
+
+@torch.no_grad()
+def predictions(model: nn.Module, x: Tensor, y: Tensor, found: Diagnosis, index: list[int]) -> dict[str, Any]:
+    """Return images (N, C, H, W), their adversarial examples, and what `model` says of both and how sure it is."""
+    model.eval()
+    before, x_adv = unit(x), found.x_adv[index]
+    said: dict[str, Any] = {}
+    for name, images in (("", before), ("_adv", x_adv)):
+        sure, says = model(images.to(first_device(model, images))).softmax(1).max(1)
+        said |= {f"says{name}": says.cpu().numpy(), f"sure{name}": sure.cpu().numpy()}
+    kept = {"x": before, "x_adv": x_adv, "label": y, "smallest_eps": found.smallest_eps[index]}
+    return {"index": np.array(index), **{name: each.cpu().numpy() for name, each in kept.items()}, **said}

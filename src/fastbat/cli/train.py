@@ -19,8 +19,11 @@ from fastbat.training import Run, Settings
 from fastbat.training.settings import EPS, METHOD, describe, make_method, method_settings
 
 
-def train_command(name: str, notes: Sequence[str] = ()) -> Callable[..., None]:
-    """Return `fastbat train` with the settings of the method `name` among its flags; it prints `notes` first."""
+def train_command(name: str, notes: Sequence[str] = (), line: str | None = None) -> Callable[..., None]:
+    """Return `fastbat train` with the settings of the method `name` among its flags; it prints `notes` first.
+
+    `line` is the command line, for the run's record.
+    """
     method_class = METHODS[name]
     hints = get_type_hints(method_class)
     docs = {p.arg_name: p.description for p in parse_from_object(method_class).params}
@@ -45,7 +48,7 @@ def train_command(name: str, notes: Sequence[str] = ()) -> Callable[..., None]:
             say(note)
         from fastbat.training import train
 
-        train(chosen, settings, run.path, resume=resume)
+        train(chosen, settings, run.path, resume=resume, command=line)
         say(f"finished; measure it with: fastbat evaluate {shlex.quote(str(run.path))} --attacks clean,pgd,aa")
 
     def flag(arg: str, kind: Any, default: Any, group: str, help: str | None) -> Argument:

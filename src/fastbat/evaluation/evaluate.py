@@ -36,8 +36,8 @@ from fastbat.files import check_writable, checksum, save_tensors
 from fastbat.geometry import tiny
 from fastbat.processes import rank
 from fastbat.progress import say
+from fastbat.provenance import versions as package_versions
 from fastbat.randomness import seed_torch
-from fastbat.version import versions as package_versions
 
 
 def evaluate(

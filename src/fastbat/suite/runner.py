@@ -15,7 +15,6 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any
@@ -24,6 +23,7 @@ from fastbat.errors import InputError
 from fastbat.files import append_record, locked, read_records, read_safetensors, write_records
 from fastbat.lazy import torch
 from fastbat.progress import say
+from fastbat.provenance import now
 from fastbat.suite.trials import Trial, flags, read_trials
 from fastbat.training import Run
 from fastbat.training.run import different
@@ -155,7 +155,7 @@ def run_trial(trial: Trial, out: Path, extra: Mapping[str, Any], children: Child
                     found = json.loads(children.execute(evaluate_command(trial, out, evaluation, extra), log))
                 append_record(kept, {"evaluate": evaluation, "result": found})
         record["results"] = [result(kept, evaluation) for evaluation in trial.evaluations]
-        record["epochs"] = read_records(run.metrics)
+        record["epochs"], record["provenance"] = read_records(run.metrics), read_records(run.provenance)
     except (ChildError, OSError, ValueError) as error:
         record |= {"status": "failed", "error": str(error)}
     return {**record, "ended": now()}
@@ -195,8 +195,3 @@ def outcome(record: Record) -> str:
         return f"failed: {record['error']}"
     found = [f"{each['label']} {each['percent']:.1f}" for result in record["results"] for each in result["accuracies"]]
     return ", ".join(["finished", *found])
-
-
-def now() -> str:
-    """Return the time in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -27,6 +27,7 @@ from fastbat.methods import Method
 from fastbat.models import MODELS, SHAPE, build_model, load_weights, save_model
 from fastbat.precision import Autocast, ieee_float32
 from fastbat.progress import bar, say
+from fastbat.provenance import provenance, versions
 from fastbat.randomness import seed_torch
 from fastbat.training.average import Average
 from fastbat.training.collapse import has_collapsed, pgd_at, remedy
@@ -42,8 +43,12 @@ from fastbat.training.state import read_state, restore, save_state
 
 
 @ieee_float32()
-def train(method: Method, settings: Settings, out: Path | str, *, resume: bool = False) -> Run:
+def train(
+    method: Method, settings: Settings, out: Path | str, *, resume: bool = False, command: str | None = None
+) -> Run:
     """Train with `method` and return the run directory `out`; with `resume` go on after its last finished epoch.
+
+    The run's provenance.jsonl has the `command` that asked for it, this process's own unless given.
 
     Raises InputError before anything is written where `out` holds another run, `resume` comes with other settings,
     or the data are not to be had; DivergedError where the loss or a weight is no longer a number. Seeds torch's
@@ -57,6 +62,8 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
     with locked(run.path, "training"):
         check(config)  # again: another process may have been here while the data were read
         run.write_config(config)
+        about = {**provenance(trainer.device, command), "versions": versions("torch", "numpy")}
+        append_record(run.provenance, about)
         say(trainer.pace)
         trainer.train()
     return run
