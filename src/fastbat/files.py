@@ -137,6 +137,15 @@ def check_writable(folder: Path) -> None:
         )
 
 
+def check_page(file: Path) -> None:
+    """Raise InputError where no page can be written to `file`."""
+    if file.suffix not in (".html", ".htm"):
+        raise InputError(f"{str(file)!r} must end in .html, which is what a report is")
+    if file.is_dir():
+        raise InputError(f"{str(file)!r} is a folder; name a file in it")
+    check_writable(file.parent)
+
+
 @contextmanager
 def locked(folder: Path, doing: str, name: str = ".lock") -> Iterator[None]:
     """Make `folder` and hold it for this process alone; raises InputError where another process is `doing` in it."""

@@ -25,7 +25,7 @@ from fastbat.evaluation.request import (
     check_surrogates,
     whole,
 )
-from fastbat.files import check_writable
+from fastbat.files import check_page, check_writable
 from fastbat.progress import say
 from fastbat.training import Checkpoint, export_model
 
@@ -79,6 +79,7 @@ def evaluate_command(
     checkpoint: Checkpoint = "best",
     request: Annotated[Request, Parameter(name="*")] = Request(),
     json: bool = False,
+    report: Path | None = None,
     origin: Annotated[Origin, Parameter(name="*", group="A model that was not trained here")] = Origin(),  # noqa: B008
 ) -> None:
     """Measure how robust a model is, whoever trained it. Under torchrun the images are shared out.
@@ -91,8 +92,10 @@ def evaluate_command(
         Which weights of a run directory: of the best epoch by robust validation accuracy or the last, raw or averaged.
     json
         Print one JSON object instead of a table.
+    report
+        Write the page of this evaluation to this .html file (`fastbat report` writes that of many).
     """
-    check_evaluation(request=request)
+    check_evaluation(request=request, report=report)
     check_target(target, checkpoint, origin, request.data_dir)
     from fastbat.audit import evaluate_target
     from fastbat.processes import rank, start_processes
@@ -110,6 +113,11 @@ def evaluate_command(
             if how["out"] is None
             else f"kept in {how['out'] / 'evaluation.jsonl'}"
         )
+        if report is not None:
+            from fastbat.report import report_evaluation
+
+            run = run_of(Path(target))
+            say(f"wrote {report_evaluation(result.record(), None if run is None else run.path, report)}")
 
 
 def folder(target: str, request: Request) -> Path | None:
@@ -134,7 +142,7 @@ def command(target: str, checkpoint: str, request: Request, origin: Origin) -> s
     return shlex.join(["fastbat", "evaluate", target, *words])
 
 
-def check_evaluation(*, request: Request = Request(), **others: Any) -> None:
+def check_evaluation(*, request: Request = Request(), report: Path | None = None, **others: Any) -> None:
     """Raise InputError where `fastbat evaluate` with these arguments would be refused before it opens its target."""
     how = request.arguments()
     for name in ("pgd_steps", "pgd_restarts", "eot", "batch_size", "limit"):
@@ -146,6 +154,8 @@ def check_evaluation(*, request: Request = Request(), **others: Any) -> None:
     check_surrogates(how["attacks"], how["surrogates"])
     if request.save_adversarial is not None:
         check_new_file(request.save_adversarial)
+    if report is not None:
+        check_page(report)
 
 
 def named(targets: str | None) -> dict[str, str]:

@@ -11,6 +11,7 @@ from cyclopts.config import Dict
 from fastbat.cli.config import adapted, left_out, read_config, refuse_unknown, source
 from fastbat.cli.evaluate import check_evaluation, diagnose_command, evaluate_command, export_command
 from fastbat.cli.listing import list_command
+from fastbat.cli.report import report_command
 from fastbat.cli.tokens import flags_of, in_grey_levels, peek, refuse_fractions, refuse_repeated, refuse_switches
 from fastbat.cli.train import configure, train_command
 from fastbat.errors import DivergedError, InputError, choose, nearest, no_memory
@@ -90,11 +91,13 @@ def build_app(tokens: Sequence[str]) -> App:
         result_action="return_none",
         suppress_keyboard_interrupt=False,
     )
-    app.command(train_command(method, left_out(tokens, given, config)), name="train")
+    line = shlex.join(["fastbat", *tokens])
+    app.command(train_command(method, left_out(tokens, given, config), line), name="train")
     app.command(evaluate_command, name="evaluate")
     app.command(diagnose_command, name="diagnose")
     app.command(export_command, name="export")
     app.command(suite)
+    app.command(report_command, name="report")
     app.command(list_command, name="list")
     app.register_install_completion_command(help="Install completion for this shell: bash, zsh, fish or PowerShell.")
     chain, (*_, command), _ = app.parse_commands(tokens)

@@ -60,7 +60,7 @@ def classes(row: Row, looks: Sequence[Look]) -> dict[str, Any] | None:
     clean, robust = (row.cells[name].parts[0].per_class for name in ("clean", attack))
     if not (clean and robust) or len(clean) > 100:
         return None
-    names = [str(name) for look in looks for name in look.about.get("classes", ())]
+    names = next((look.classes for look in looks if look.classes), [])
     shown = [
         {"name": names[i] if len(names) == len(clean) else str(i), "sa": sa, "ra": ra}
         for i, (sa, ra) in enumerate(zip(clean, robust, strict=True))

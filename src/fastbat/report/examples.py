@@ -23,7 +23,7 @@ def examples(looks: Sequence[Look]) -> list[dict[str, Any]]:
 
 def example(look: Look, k: int) -> dict[str, Any]:
     """Return one example as the template shows it."""
-    kept, classes = look.easiest, [str(name) for name in look.about.get("classes", ())]
+    kept, classes = look.easiest, look.classes
 
     def named(number: Any) -> str:
         return classes[int(number)] if int(number) < len(classes) else str(int(number))

@@ -48,7 +48,7 @@ def surface(look: Look) -> dict[str, Any]:
 def name_of(look: Look) -> str:
     """Return whose landscape it is."""
     if look.trial is None:
-        return str(look.about.get("settings", {}).get("target", "the model"))
+        return str(look.settings.get("target", "the model"))
     seed = f", seed {look.trial.seed}" if look.trial.seed else ""
     return f"{title(look.trial)}{seed}"
 

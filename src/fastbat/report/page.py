@@ -7,7 +7,8 @@ Names, errors and settings come from records, so whatever is text is escaped by 
 import hashlib
 import json
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from fastbat.files import check_writable, replacing
+from fastbat.files import check_page, replacing
 from fastbat.paper import scale as printed_scale
 from fastbat.report import audit, board, budget, curves, overfitting
 from fastbat.report.cards import Cards
@@ -28,8 +29,8 @@ from fastbat.report.landscape import profile, surfaces
 from fastbat.report.names import shown
 from fastbat.report.origin import MISSING, commit, machine, same, training
 from fastbat.report.plane import planes
-from fastbat.report.read import Found, Source, read
-from fastbat.report.records import Trial
+from fastbat.report.read import Found, Source, kind_of, read
+from fastbat.report.records import Trial, measured
 from fastbat.report.rows import Group, groups_of
 
 STYLES = ("tokens.css", "base.css", "board.css", "plots.css", "sections.css", "phone.css", "print.css")
@@ -55,15 +56,16 @@ def write_page(found: Found, file: Path, title: str | None = None) -> Path:
     return file
 
 
-def check_page(file: Path) -> None:
-    """Raise InputError where the page cannot be written to `file`."""
-    from fastbat.errors import InputError
-
-    if file.suffix not in (".html", ".htm"):
-        raise InputError(f"{str(file)!r} must end in .html, which is what a report is")
-    if file.is_dir():
-        raise InputError(f"{str(file)!r} is a folder; name a file")
-    check_writable(file.parent)
+def report_evaluation(record: Mapping[str, Any], run: Path | None, file: Path) -> Path:
+    """Write the page of one evaluation to `file`, with the epochs and closer looks of the `run` that it is of."""
+    about = record["settings"]
+    if run is not None and kind_of(run) == "run":
+        found = read([run])
+    else:
+        trained = {name: about[name] for name in ("dataset", "method") if about.get(name)}
+        found = Found([Trial(str(about["target"]), trained, ())], [Source(str(about["target"]), "audit")])
+    found.trials = [replace(found.trials[0], evaluations=(measured(record),))]
+    return write_page(found, file)
 
 
 def render(found: Found, title: str | None = None) -> str:

@@ -50,6 +50,17 @@ class Look:
     smallest: Any = None  # (images,), on the [0, 1] scale
     easiest: Record = field(default_factory=dict)  # x, x_adv, label, says, sure, ... of what broke most easily
 
+    @property
+    def settings(self) -> Record:
+        """What was looked at, by which command, on which machine."""
+        found: Record = self.about.get("settings", {})
+        return found
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes; none in an old record."""
+        return [str(name) for name in self.settings.get("classes", ())]
+
 
 @dataclass
 class Found:
@@ -64,7 +75,7 @@ class Found:
 def read(folders: Sequence[Path]) -> Found:
     """Return what lies in `folders`; InputError where one holds no records, or files that fastbat did not write."""
     found = Found()
-    for folder in dict.fromkeys(each.resolve() for each in folders):
+    for folder in {each.resolve(): each for each in folders}.values():
         if not folder.is_dir():
             raise InputError(f"no folder {str(folder)!r}; name that of a suite, a run or an audit")
         places = [folder] if kind_of(folder) else [each for each in sorted(folder.iterdir()) if kind_of(each)]
@@ -106,7 +117,7 @@ def read_suite(folder: Path, found: Found) -> None:
         for each in whole_json(folder / ESTIMATE).get("trials", [])
     }
     source = Source(
-        folder.name,
+        named(folder),
         "suite",
         str(read_toml(table).get("title", "")) if table.is_file() else "",
         sums(folder, ("suite.toml", "results.jsonl", ESTIMATE)),
@@ -134,18 +145,18 @@ def read_run(folder: Path, found: Found) -> None:
     """Add the training that a run directory holds."""
     run = Run(folder)
     kept = (run.config.name, run.metrics.name, run.evaluations.name)
-    found.sources.append(Source(folder.name, "run", files=sums(folder, kept)))
+    found.sources.append(Source(named(folder), "run", files=sums(folder, kept)))
     config = read_toml(run.config)
     evaluations = latest([measured(each) for each in read_records(run.evaluations)])
     epochs = tuple(read_records(run.metrics))
     place = len(found.sources) - 1
     started = tuple(read_records(run.provenance))
-    add(found, Trial(folder.name, config, tuple(evaluations), epochs, place, folder, started, config))
+    add(found, Trial(named(folder), config, tuple(evaluations), epochs, place, folder, started, config))
 
 
 def read_audit(folder: Path, found: Found) -> None:
     """Add the models of others whose evaluations a folder holds."""
-    found.sources.append(Source(folder.name, "audit", files=sums(folder, ("evaluation.jsonl",))))
+    found.sources.append(Source(named(folder), "audit", files=sums(folder, ("evaluation.jsonl",))))
     by_model: dict[str, list[Measured]] = {}
     for each in latest([measured(record) for record in read_records(folder / "evaluation.jsonl")]):
         by_model.setdefault(str(each.settings.get("weights")), []).append(each)
@@ -157,7 +168,7 @@ def read_audit(folder: Path, found: Found) -> None:
 
 def read_look(folder: Path, found: Found) -> None:
     """Add a closer look that belongs to no training here."""
-    found.sources.append(Source(folder.name, "look", files=sums(folder, (DIAGNOSIS,))))
+    found.sources.append(Source(named(folder), "look", files=sums(folder, (DIAGNOSIS,))))
     found.looks.append(look(folder, len(found.sources) - 1, None))
 
 
@@ -219,7 +230,12 @@ def whole_json(file: Path) -> dict[str, Any]:
     return value
 
 
+def named(folder: Path) -> str:
+    """Return the folder's own name, of `.` too."""
+    return folder.resolve().name
+
+
 def sums(folder: Path, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Return the names of the files that are there with the SHA-256 of each."""
     there = [folder / name for name in names if (folder / name).is_file()]
-    return tuple((f"{folder.name}/{file.name}", hashlib.sha256(file.read_bytes()).hexdigest()) for file in there)
+    return tuple((f"{named(folder)}/{file.name}", hashlib.sha256(file.read_bytes()).hexdigest()) for file in there)

@@ -31,7 +31,10 @@ from fastbat.errors import InputError, choose
 from fastbat.files import read_toml
 
 PARTS = ("train", "arm", "evaluate")
-OURS = {"train": ("out", "resume", "config", "data_dir"), "evaluate": ("out", "json", "data_dir")}  # the runner's own
+OURS = {
+    "train": ("out", "resume", "config", "data_dir"),
+    "evaluate": ("out", "json", "report", "data_dir"),
+}  # the runner's own
 NAME = re.compile(r"(?!\.+$)[\w.,=+-]+")
 
 

@@ -40,7 +40,9 @@ for (const e of $$("[data-p]")) {
   });
   e.addEventListener("pointerleave", later);
   e.addEventListener("focus", () => {
-    if (e.matches(":focus-visible")) card(e);
+    if (!e.matches(":focus-visible")) return;
+    clearTimeout(leaving);
+    card(e);
   });
   e.addEventListener("blur", later);
   e.addEventListener("click", (ev) => {
