@@ -30,7 +30,7 @@ def phase(groups: Sequence[Group]) -> Markup | None:
     plot.axis_y(ticks(0, top), "accuracy under PGD, %").axis_x(ticks(0, top), "accuracy under one step, %", "grid")
     plot.line([(0, 0), (top, top)], "diagonal")
     plot.text(plot.x(0.93 * top), plot.y(0.95 * top), "PGD = one step", "tick", "end")
-    plot.text(plot.x(0.98 * top), plot.y(0.03 * top), "the guard warns here", "tick bad", "end")
+    plot.text(plot.x(0.98 * top), plot.y(0.4 * top), "the guard warns here", "tick bad", "end")
     for epoch, epochs in points:
         kind = "dust bad" if epoch["epoch"] in collapsed(epochs) else "dust"
         place = f'cx="{coordinate(plot.x(epoch["val_one_step"]))}" cy="{coordinate(plot.y(epoch["val_ra"]))}"'
