@@ -626,7 +626,7 @@ def test_a_diagnosis_in_numbers_and_pictures(tmp_path, capsys):
     kept = json.loads((tmp_path / "look" / "diagnosis.json").read_text())
     assert kept == json.loads(json.dumps(found))
     assert {path.name for path in (tmp_path / "look").iterdir()} == {
-        "diagnosis.json", "easiest.png", "landscape.npz", "landscape.png", "smallest-eps.npz",
+        "diagnosis.json", "easiest.npz", "easiest.png", "landscape.npz", "landscape.png", "smallest-eps.npz",
     }  # fmt: skip
     assert -1 <= found["ga"] <= 1
     assert found["zero_margin_gradients"] == 0

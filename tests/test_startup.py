@@ -12,7 +12,7 @@ import pytest
 import fastbat
 from fastbat.methods import METHODS
 
-PACKAGES = ["", ".attacks", ".audit", ".data", ".evaluation", ".models", ".suite", ".training"]
+PACKAGES = ["", ".attacks", ".audit", ".data", ".evaluation", ".models", ".paper", ".report", ".suite", ".training"]
 HEAVY = ("torch", "numpy", "datasets", "sklearn", "PIL")
 
 SUITE = (
@@ -23,7 +23,10 @@ ANSWERED = [
     "--help",
     "--version",
     *(f"list {what}{how}" for what in ("methods", "models", "datasets", "attacks") for how in ("", " --json")),
-    *(f"{command} --help" for command in ("train", "evaluate", "diagnose", "export", "suite", "suite run", "list")),
+    *(
+        f"{command} --help"
+        for command in ("train", "evaluate", "diagnose", "export", "report", "suite", "suite run", "list")
+    ),
     "train --method trades --help",
 ]
 REFUSED = [
@@ -64,6 +67,11 @@ REFUSED = [
     "evaluate . --save-adversarial x.pt",
     "evaluate suite.toml --model cnn",
     "diagnose nowhere --out look",
+    "evaluate . --report x.pdf",
+    "report -o x.html",
+    "report nowhere -o x.html",
+    "report . -o x.txt",
+    "report .",
     "export nowhere x.pt2",
     "export . x.onnx",
     "suite run nowhere.toml --out new",
