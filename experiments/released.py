@@ -8,27 +8,29 @@ and a clean pass in eval mode for the log. In float32, with nothing shared betwe
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fastbat.data import Batch
 from fastbat.geometry import Box
-from fastbat.methods import FastBAT, LabelledBatch
+from fastbat.methods import FastBAT, Method, Traits
 
 
 @dataclass(frozen=True)
-class Released:
+class Released(Method):
     """The released step as a method: its two losses have the gradients of the authors' two backward passes."""
 
     eps: float
-    stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    differentiates_twice: ClassVar = True
+    @property
+    def traits(self) -> Traits:
+        """The implicit term differentiates twice."""
+        return Traits(differentiates_twice=True)
 
-    def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
+    def losses(self, model: nn.Module, batch: Batch) -> Iterator[Tensor]:
         """Yield the implicit term, then mean CE(x + d*)."""
         x, y, box = batch.x, batch.y, Box(batch.x, self.eps)
         model.eval()
@@ -44,9 +46,9 @@ class Released:
         assert u.grad is not None
         term = (g * (0.1 * box.interior(delta) * u.grad)).sum() / len(y)
         yield term
-        self.stats["active"] = 1 - box.interior(delta).mean()
+        batch.log["active"] = 1 - box.interior(delta).mean()
         loss = F.cross_entropy(model(x + delta), y)
-        self.stats["loss"] = loss.detach()
+        batch.log["loss"] = loss.detach()
         yield loss
 
     def attacked(self, model: nn.Module, x: Tensor, y: Tensor, start: Tensor, box: Box) -> tuple[Tensor, Tensor]:

@@ -84,7 +84,7 @@ def digests() -> Any:
 
 def trained(out: Path, case: Any, settings: dict[str, Any]) -> str:
     """Return the SHA-256 of the last weights of a training."""
-    run = train(METHODS[case.method](eps=30 / 255, **case.settings), Settings(**SMALL, **settings), out)
+    run = train(METHODS[case.method](eps=30 / 255, **case.settings), Settings(**{**SMALL, **settings}), out)
     return checksum(load_tensors(run.weights("last"))[0], "")
 
 

@@ -670,7 +670,7 @@ def test_a_forgotten_normalisation_is_found_and_named(digits_net, tmp_path, caps
     bare = Origin(dataset="digits", model="cnn", width=8)
     result = evaluate_target(tmp_path / "net.pt", origin=bare, attacks=["clean"])
     assert "assumed: no normalisation (else --mean and --std)" in capsys.readouterr().err
-    assert result.settings["assumed"] == ["no normalisation"]
+    assert result.settings["assumed"] == ["no normalisation", "activation relu"]
     found = find_hint(shifted(digits_net), load("digits").test, "digits", ["no normalisation"])
     assert re.fullmatch(
         r"SA is [\d.]+ % on the first 200 images, and [\d.]+ % with --mean 0.305 --std 0.376: try these, if .*", found
@@ -742,7 +742,7 @@ def test_a_folder_that_cannot_be_written_is_said_and_stops_nothing(digits_net, t
     Path("evaluations").touch()
     main(["evaluate", "mine.safetensors", "--attacks", "clean"])
     said = capsys.readouterr()
-    assert said.err.endswith("no record is kept: this folder cannot be written; name one: --out DIR\n")
+    assert said.err.endswith("no record is kept: the working folder cannot be written; name another: --out DIR\n")
     assert "SA" in said.out
     with pytest.raises(SystemExit):
         main(["evaluate", "mine.safetensors", "--attacks", "clean", "--out", "evaluations/here"])

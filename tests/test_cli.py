@@ -9,6 +9,7 @@ from dataclasses import fields
 from importlib.metadata import version
 
 import pytest
+import tomli_w
 
 from fastbat.audit import evaluate_target
 from fastbat.cli import main
@@ -17,7 +18,7 @@ from fastbat.errors import InputError
 from fastbat.files import load_tensors, read_records, read_toml
 from fastbat.methods import METHODS
 from fastbat.training import Run, Settings
-from fastbat.training.settings import describe
+from fastbat.training.settings import describe, effective
 
 TRAIN = ["train", "--epochs", "2", "--width", "4", "--train-limit", "200", "--select-limit", "20"]
 MEASURE = ["--attacks", "clean,pgd", "--pgd-steps", "3", "--pgd-restarts", "2", "--limit", "30"]
@@ -49,10 +50,13 @@ def test_train_then_evaluate_prints_one_json_object(capsys, tmp_path):
     assert read_records(run / "evaluation.jsonl")[0]["accuracies"] == record["accuracies"]
 
 
-def test_a_budget_may_be_written_as_a_fraction_of_255():
+def test_a_budget_may_be_written_as_a_fraction_of_255(tmp_path):
     for words in (["--eps", "8/255"], ["--eps=8/255"], ["--eps", "8"]):
         method, _ = configure_command(["train", "--method", "fast-at", *words])
         assert method.eps == pytest.approx(8 / 255)
+    (tmp_path / "c.toml").write_text('eps = "8/255"')
+    method, settings = configure_command(["train", "--method", "fast-at", "--config", str(tmp_path / "c.toml")])
+    assert describe(method, settings)["eps"] == 8
     check_command(["evaluate", "theirs.pt", "--eps", "2/255,8/255"])
     with pytest.raises(InputError, match="eps is '8/256'; it must be numbers"):
         check_command(["evaluate", "theirs.pt", "--eps", "8/256"])
@@ -284,21 +288,36 @@ def trained(tmp_path_factory):
 WRITTEN = sorted(
     {f.name for part in (METHODS["fast-bat"], Settings) for f in fields(part) if f.init}
     - {"data_dir", "image_column", "label_column", "image_size", "pad", "flip", "rotation", "validation", "dropout"}
-    - {"momentum_at_peak", "init_from", "decay_batchnorm"}
+    - {"momentum_at_peak", "init_from", "decay_batchnorm", "channels"}
 )
 
 
 def test_every_setting_is_written_that_is_not_open(trained):
-    assert sorted(read_toml(trained / "config.toml").keys() - {"method", "decay_batchnorm"}) == WRITTEN
+    assert sorted(effective(read_toml(trained / "config.toml")).keys() - {"method", "decay_batchnorm"}) == WRITTEN
 
 
-@pytest.mark.parametrize("name", ["method", *WRITTEN])
-def test_a_setting_that_a_runs_configuration_lacks_counts_as_its_default(name, trained, tmp_path):
-    run = Run(tmp_path / "run")
+def without(name, trained, folder):
+    """Return a run whose config.toml lacks the setting `name`."""
     config = read_toml(trained / "config.toml")
-    run.path.mkdir()
-    run.write_config({key: value for key, value in config.items() if key != name})
+    config["resolved"].pop(name, None)
+    folder.mkdir()
+    Run(folder).write_config({key: value for key, value in config.items() if key != name})
+    return Run(folder)
+
+
+@pytest.mark.parametrize("name", ["method", *(name for name in WRITTEN if name not in ("eps", "model"))])
+def test_a_setting_that_a_runs_configuration_lacks_counts_as_its_default(name, trained, tmp_path):
+    run = without(name, trained, tmp_path / "run")
     run.check_same(describe(*configure_command(["train", "--out", str(run.path), "--resume"])))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("eps", "lam = 0.102, not 0.051"), ("model", "stem is 3, but cnn has no such setting")]
+)
+def test_a_setting_that_others_followed_from_is_missed(name, message, trained, tmp_path):
+    run = without(name, trained, tmp_path / "run")
+    with pytest.raises(InputError, match=message):
+        run.check_same(describe(*configure_command(["train", "--out", str(run.path), "--resume"])))
 
 
 @pytest.mark.parametrize(
@@ -339,7 +358,7 @@ def test_what_is_left_out_of_a_configuration_is_said(trained, capsys, tmp_path):
     status, _, err = call(capsys, "train", *again, "--out", tmp_path / "run")
     assert status == 0
     (line,) = [line for line in err.splitlines() if line.startswith("not taken over from ")]
-    names = {"lam", "ig_weight", "linearise", "mixed_at", "ig_mode", "ig_every", "attack_objective", "stem", "shortcut"}
+    names = {"ig_weight", "linearise", "mixed_at", "ig_mode", "ig_every", "attack_objective"}
     assert set(line.partition(": ")[2].split(", ")) == names
 
 
@@ -355,32 +374,40 @@ def test_nothing_at_all_prints_the_commands(capsys):
     assert all(command in out for command in ("train", "evaluate", "list"))
 
 
-def test_a_number_resolved_for_another_eps_is_not_taken_over(capsys, tmp_path):
+def test_what_follows_from_eps_follows_from_another_eps_anew(capsys, tmp_path):
     call(capsys, *TRAIN, "--eps", 38, "--out", tmp_path / "first")
-    again = ("train", "--config", tmp_path / "first" / "config.toml", "--out", tmp_path / "again")
-    status, _, err = call(capsys, *again, "--eps", 8)
-    assert status == 2
-    assert "lam = 0.102 belongs to eps 38; for eps 8 give --lam too" in err
-    status, _, _ = call(capsys, *again, "--eps", 8, "--lam", "paper")
-    assert status == 0
+    config = read_toml(tmp_path / "first" / "config.toml")
+    assert "lam" not in config
+    assert config["resolved"]["lam"] == pytest.approx(0.102)
+    again = ("train", "--config", tmp_path / "first" / "config.toml", "--eps", 8, "--out", tmp_path / "again")
+    assert call(capsys, *again)[0] == 0
+    assert read_toml(tmp_path / "again" / "config.toml")["resolved"]["lam"] == pytest.approx(0.051)
     assert load_tensors(tmp_path / "again" / "last.safetensors")[1]["config"]["lam"] == pytest.approx(0.051)
 
 
 def test_the_settings_that_follow_from_eps_are_these():
-    per_eps = {name: [f.name for f in fields(method) if "per_eps" in f.metadata] for name, method in METHODS.items()}
+    follow = {name: list(method(eps=8 / 255).resolved) for name, method in METHODS.items()}
     steps = {name: ["step"] for name in ("pgd-at", "pgd-2", "pgd-7", "trades", "atta", "yopo")}
     expected = {"fast-bat": ["lam"], "fast-at-ga": ["mu"], **steps}
-    assert {name: names for name, names in per_eps.items() if names} == expected
+    assert {name: names for name, names in follow.items() if names} == expected
 
 
 @pytest.mark.parametrize(("method", "name"), [("fast-at-ga", "mu"), ("trades", "step"), ("pgd-7", "step")])
-def test_another_eps_asks_for_the_settings_of_that_eps(method, name, capsys, tmp_path):
+def test_a_number_that_was_given_stays_under_another_eps(method, name, tmp_path):
     config = tmp_path / "config.toml"
     config.write_text(f'method = "{method}"\neps = 8\n{name} = 0.1\n')
-    status, _, err = call(capsys, "train", "--config", config, "--eps", 16, "--out", tmp_path / "run")
-    assert status == 2
-    assert f"{name} = 0.1 belongs to eps 8; for eps 16 give --{name} too" in err
-    assert not (tmp_path / "run").exists()
+    chosen, _ = configure_command(["train", "--config", str(config), "--eps", "16"])
+    assert (getattr(chosen, name), chosen.resolved[name], chosen.eps) == (0.1, 0.1, 16 / 255)
+
+
+def test_a_repetition_is_refused_in_which_something_else_would_follow(capsys, tmp_path):
+    call(capsys, *TRAIN, "--eps", 38, "--out", tmp_path / "first")
+    config = tmp_path / "other.toml"
+    table = read_toml(tmp_path / "first" / "config.toml")
+    config.write_text(tomli_w.dumps(table | {"resolved": table["resolved"] | {"lam": 0.2}}))
+    status, _, err = call(capsys, "train", "--config", config, "--out", tmp_path / "again")
+    assert (status, err) == (2, f"fastbat: lam was 0.2 in {str(config)!r}, and is 0.102 now; give --lam\n")
+    assert not (tmp_path / "again").exists()
 
 
 def refuse(path):
@@ -431,7 +458,7 @@ def test_ctrl_c_before_there_is_a_run_names_nothing_to_go_on_with(capsys, monkey
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fastbat.training.trainer.load", interrupted)
+    monkeypatch.setattr("fastbat.training.prepare.load", interrupted)
     status, _, err = call(capsys, *TRAIN, "--out", tmp_path / "run")
     assert (status, err) == (130, "fastbat: stopped\n")
 
@@ -442,8 +469,8 @@ def test_ctrl_c_before_there_is_a_run_names_nothing_to_go_on_with(capsys, monkey
         ("pgd-7", "pgd-2", {"steps": 2}),
         ("trades", "backsmooth", {"beta": 10.0}),
         ("standard", "fast-at", {"eps": 8.0}),
-        ("free-at", "fast-at", "belongs to method free-at; for method fast-at give --"),
-        ("fast-at", "yopo", "belongs to method fast-at; for method yopo give --"),
+        ("free-at", "fast-at", {"max_lr": 0.1}),
+        ("fast-at", "yopo", {"max_lr": 0.02, "step": 38 / 255 / 4}),
     ],
 )
 def test_what_belongs_to_one_method_is_not_taken_over_by_another(before, after, expected, capsys, tmp_path):
@@ -452,12 +479,9 @@ def test_what_belongs_to_one_method_is_not_taken_over_by_another(before, after, 
     call(capsys, "train", *tiny, "--method", before, *eps, "--out", tmp_path / "one")
     config = ("--config", tmp_path / "one" / "config.toml")
     status, _, err = call(capsys, "train", *config, "--method", after, "--out", tmp_path / "two")
-    if isinstance(expected, str):
-        assert (status, expected in err) == (2, True)
-        return
     assert status == 0, err
-    found = read_toml(tmp_path / "two" / "config.toml")
-    assert {name: found[name] for name in expected} == expected
+    found = effective(read_toml(tmp_path / "two" / "config.toml"))
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
 
 
 def test_a_run_is_repeated_with_another_method(capsys, tmp_path):
@@ -475,6 +499,6 @@ def test_a_run_is_repeated_with_another_method(capsys, tmp_path):
     assert status == 0, err
     first, second = (read_toml(tmp_path / run / "config.toml") for run in ("first", "second"))
     assert second["method"] == "fast-at"
-    assert "lam" in first
-    assert "lam" not in second
+    assert "lam" in first["resolved"]
+    assert "lam" not in second["resolved"]
     assert second["width"] == first["width"]

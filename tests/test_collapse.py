@@ -1,6 +1,7 @@
 """Catastrophic overfitting: what counts as a collapse, and what the guard does about it."""
 
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
@@ -9,10 +10,10 @@ from fastbat.evaluation import gradient_alignment
 from fastbat.files import load_tensors, read_records
 from fastbat.methods import METHODS, PgdAT
 from fastbat.models import build_model, load_model
-from fastbat.training import Settings, train
-from fastbat.training.collapse import has_collapsed, remedy
-from fastbat.training.trainer import Trainer
+from fastbat.training import Settings, epoch, train
+from fastbat.training.overfitting import has_collapsed, remedy
 
+RUN = import_module("fastbat.training.train")  # the package's attribute of that name is the function
 EPS = 0.15
 SMALL = Settings(epochs=3, width=4, train_limit=200, select_limit=60, select_steps=2)
 FAST_AT = METHODS["fast-at"](eps=EPS)
@@ -58,16 +59,24 @@ def test_the_remedy_doubles_the_steps_up_to_sixteen():
 
 def collapse_in(monkeypatch, epochs, times=1):
     """Let the epochs numbered `epochs` (from 1) look collapsed the first `times` times they are judged."""
-    select, seen = Trainer.select, []
+    validate, seen = RUN.validate, []
 
-    def judged(self):
-        record = select(self)
-        seen.append(self.epoch + 1)
-        if self.epoch + 1 in epochs and seen.count(self.epoch + 1) <= times:
+    def judged(task, state):
+        record = validate(task, state)
+        seen.append(state.epoch + 1)
+        if state.epoch + 1 in epochs and seen.count(state.epoch + 1) <= times:
             record |= {"val_one_step": 60.0, "val_ra": 1.0, "collapsed": True}
         return record
 
-    monkeypatch.setattr(Trainer, "select", judged)
+    monkeypatch.setattr(RUN, "validate", judged)
+
+
+def stop_training(monkeypatch, when):
+    """Let the training fail in the epoch that begins from a state of which `when` is true."""
+    train_epoch = RUN.train_epoch
+    monkeypatch.setattr(
+        RUN, "train_epoch", lambda task, state, restore: 1 / 0 if when(state) else train_epoch(task, state, restore)
+    )
 
 
 def weights(run, which="last"):
@@ -116,18 +125,19 @@ def test_rollback_goes_on_from_the_last_sound_epoch_with_pgd_2(name, tmp_path, m
     assert about["remedy_steps"] == 2  # the weights say that another method trained them too
     assert about["config"]["method"] == name
 
-    update = Trainer.update
+    if name == "free-at":  # whose replays would be taken over
+        return
+    update = epoch.update
 
-    def switched(self, batch, step):  # the same by hand: epoch 1 with the method, the rest with PGD-2
-        if self.epoch > 0:
-            self.method = PgdAT(EPS, steps=2, step=EPS / 2)
-        return update(self, batch, step)
+    def switched(task, state, batch, step):  # the same by hand: epoch 1 with the method, the rest with PGD-2
+        if state.epoch > 0:
+            state.method = PgdAT(EPS, steps=2, step=EPS / 2)
+        return update(task, state, batch, step)
 
-    monkeypatch.setattr(Trainer, "update", switched)
+    monkeypatch.setattr(epoch, "update", switched)
     by_hand = train(method, replace(settings, on_collapse="warn"), tmp_path / "by hand")
-    if name != "free-at":  # whose replays would be taken over
-        assert same(weights(run), weights(by_hand))
-        assert same(weights(run, "last-ema"), weights(by_hand, "last-ema"))
+    assert same(weights(run), weights(by_hand))
+    assert same(weights(run, "last-ema"), weights(by_hand, "last-ema"))
 
 
 def test_rollback_from_the_first_epoch_and_a_second_collapse(tmp_path, monkeypatch):
@@ -145,8 +155,7 @@ def test_a_run_that_was_rolled_back_resumes_under_its_remedy(tmp_path, monkeypat
     whole = train(FAST_AT, settings, tmp_path / "whole")
     monkeypatch.undo()
     collapse_in(monkeypatch, [1])
-    train_epoch = Trainer.train_epoch
-    monkeypatch.setattr(Trainer, "train_epoch", lambda self: 1 / 0 if self.epoch == 2 else train_epoch(self))
+    stop_training(monkeypatch, lambda state: state.epoch == 2)
     with pytest.raises(ZeroDivisionError):
         train(FAST_AT, settings, tmp_path / "stopped")
     monkeypatch.undo()
@@ -161,8 +170,7 @@ def test_a_run_that_is_stopped_right_after_a_rollback_goes_on_under_its_remedy(t
     whole = train(FAST_AT, settings, tmp_path / "whole")
     monkeypatch.undo()
     collapse_in(monkeypatch, [2])
-    train_epoch = Trainer.train_epoch
-    monkeypatch.setattr(Trainer, "train_epoch", lambda self: 1 / 0 if self.discarded else train_epoch(self))
+    stop_training(monkeypatch, lambda state: state.discarded)
     with pytest.raises(ZeroDivisionError):
         train(FAST_AT, settings, tmp_path / "stopped")
     monkeypatch.undo()
@@ -175,14 +183,14 @@ def test_a_run_that_is_stopped_right_after_a_rollback_goes_on_under_its_remedy(t
 def test_a_remedy_is_given_the_learning_rate_that_is_its_own(name, scale, tmp_path, monkeypatch):
     collapse_in(monkeypatch, [2])
     rates = []
-    update = Trainer.update
+    update = epoch.update
 
-    def spy(self, batch, step):
-        found = update(self, batch, step)
-        rates.append((isinstance(self.method, PgdAT), self.optimizer.param_groups[0]["lr"] / self.max_lr))
+    def spy(task, state, batch, step):
+        found = update(task, state, batch, step)
+        rates.append((isinstance(state.method, PgdAT), state.optimizer.param_groups[0]["lr"] / task.settings.max_lr))
         return found
 
-    monkeypatch.setattr(Trainer, "update", spy)
+    monkeypatch.setattr(epoch, "update", spy)
     train(METHODS[name](eps=EPS), replace(SMALL, on_collapse="rollback"), tmp_path / "run")
     assert max(rate for remedied, rate in rates if remedied) > max(r for before, r in rates if not before) / scale * 0.5
     assert max(rate for remedied, rate in rates if not remedied) <= 1

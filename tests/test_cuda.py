@@ -1,6 +1,8 @@
 """On a GPU: no step waits for it, every method is what it is on a CPU, and a run trains, resumes and is judged."""
 
+from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -9,16 +11,17 @@ from torch import Tensor, nn
 
 from fastbat.attacks.objective import cross_entropy
 from fastbat.audit import evaluate_target
-from fastbat.files import read_records
+from fastbat.data import Batch
+from fastbat.data.batch_check import COMING
+from fastbat.errors import InputError
+from fastbat.files import read_records, read_toml
 from fastbat.methods import METHODS, FastBAT
 from fastbat.models import build_model
 from fastbat.precision import has_bf16, ieee_float32
 from fastbat.tangent import directional
-from fastbat.training import Run, Settings, train
-from fastbat.training.fit import twice
+from fastbat.training import Settings, epoch, train
 from fastbat.training.pace import Compiled
-from fastbat.training.settings import describe
-from fastbat.training.trainer import prepare
+from fastbat.training.prepare import prepare
 from test_methods import CASES, EPS, batch_of, method_of, model_of, update
 
 pytestmark = [
@@ -29,7 +32,7 @@ pytestmark = [
 
 SMALL = Settings(epochs=2, width=4, model="preactresnet18", train_limit=300, select_limit=40, select_steps=2)
 TRAINED = {name: case for name, case in CASES.items() if name != "fast-bat, hessian-aware"}  # whose solve asks
-PLAIN = [name for name in TRAINED if not twice(method_of(name)) and CASES[name].method != "yopo"]
+PLAIN = [name for name in TRAINED if not method_of(name).traits.differentiates_twice and CASES[name].method != "yopo"]
 
 
 @pytest.mark.parametrize(
@@ -38,18 +41,39 @@ PLAIN = [name for name in TRAINED if not twice(method_of(name)) and CASES[name].
 def test_no_update_waits_for_the_gpu(name: str, compile: bool, tmp_path: Any) -> None:
     """Batches, augmentation and schedule, too; the first two updates are left out, they make what is made once."""
     method = method_of(name)
-    settings = replace(SMALL, batch_size=60, epochs=3, compile=compile, precision="auto").resolved(method)
-    trainer = prepare(method, settings, Run(tmp_path / "run"))
-    batches = trainer.loader.epoch(0)
+    settings = replace(SMALL, batch_size=60, epochs=3, compile=compile, precision="auto")
+    task, state, _ = prepare(method, settings)
+    batches = task.loader.epoch(0)
     for step in range(2):
-        trainer.update(next(batches), step)
+        epoch.update(task, state, next(batches), step)
     torch.cuda.synchronize()
     try:
         torch.cuda.set_sync_debug_mode("error")
         for step in (2, 3):
-            trainer.update(next(batches), step)
+            epoch.update(task, state, next(batches), step)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_bad_batch_is_reported_without_waiting_for_the_gpu() -> None:
+    """Once the GPU's first batch was waited for: a later one is reported when a batch after it is made."""
+    x, y = torch.rand(4, 3, 8, 8, device="cuda"), torch.zeros(4, dtype=torch.int64, device="cuda")
+    Batch(x, y)
+    bad = 2 * x - 1
+    torch.cuda.synchronize()
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        with suppress(InputError):  # it may have come already
+            Batch(bad, y)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.synchronize()
+    if COMING.of_gpu[x.device]:
+        with pytest.raises(InputError, match="normalise inside the model"):
+            Batch(x, y)
+    COMING.of_gpu.clear()
+    with pytest.raises(InputError, match="normalise inside the model"):
+        Batch(bad, y)  # the first of its GPU: at once
 
 
 @pytest.fixture
@@ -123,7 +147,7 @@ def test_float32_is_float32_whatever_was_allowed_before() -> None:
 def test_a_run_trains_is_stopped_and_resumed(compile: bool, tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     method, settings = FastBAT(EPS, ig_every=2), replace(SMALL, compile=compile, ema=0.9, device="cuda")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fastbat.training.trainer.epoch_line", stop)
+        patch.setattr(import_module("fastbat.training.train"), "epoch_line", stop)
         with pytest.raises(KeyboardInterrupt):
             train(method, settings, tmp_path / "run")
     run = train(method, settings, tmp_path / "run", resume=True)
@@ -132,8 +156,7 @@ def test_a_run_trains_is_stopped_and_resumed(compile: bool, tmp_path: Any, capsy
     records = read_records(run.metrics)
     assert [record["epoch"] for record in records] == [1, 2]
     assert all(0 < record["peak_memory_mib"] < 4000 and record["term"] > 0 for record in records)
-    config = describe(method, settings.resolved(method))
-    assert config["precision"] == precision
+    assert read_toml(run.config)["precision"] == precision
     on_gpu, on_cpu = (evaluate_target(run.path, attacks=("clean", "pgd"), limit=60, device=d) for d in ("cuda", "cpu"))
     for a, b in zip(on_gpu.accuracies, on_cpu.accuracies, strict=True):
         assert abs(a.percent - b.percent) <= 5

@@ -1,7 +1,6 @@
 """Data: the pixels are the original's, the splits are where they should be, crops and flips are what they say."""
 
 import hashlib
-import json
 from itertools import islice
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from fastbat.data import Images, Loader, View, cache, load
-from fastbat.data.images import fingerprint
+from fastbat.data.encoded import Encoded
 from fastbat.errors import InputError
 
 # SHA-256 of the decoded pixels, uint8, image by image as height x width x channel: those of the original CIFAR-10
@@ -120,24 +119,19 @@ def test_a_single_image_left_over_joins_the_batch_before():
 
 def test_a_damaged_cache_is_decoded_anew(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTBAT_CACHE", str(tmp_path))
-    pixels, labels = np.zeros((2, 3, 4, 4), dtype=np.uint8), np.array([0, 1])
-    decoded = []
-
-    def decode(folder, *_):
-        decoded.append(folder)
-        folder.mkdir(exist_ok=True)
-        np.save(folder / "pixels.npy", pixels)
-        np.save(folder / "labels.npy", labels)
-        about = {"classes": ["a", "b"], "fingerprint": fingerprint(torch.from_numpy(pixels), torch.from_numpy(labels))}
-        (folder / "images.json").write_text(json.dumps(about))
-
-    monkeypatch.setattr(cache, "_decode", decode)
+    stored = np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3)
+    rows = [(f"row {i}", pixels.tolist()) for i, pixels in enumerate(stored)]
+    encoded, decoded = Encoded(rows, np.array([1, 0]), np.array([0, 1]), ("a", "b")), []
+    decode = cache._decode
+    monkeypatch.setattr(cache, "_decode", lambda *how: decoded.append(how) or decode(*how))
     for damage in (None, None, b"", b"\x93NUMPY", "flip"):
+        (file, *_) = [*tmp_path.glob("*/pixels.npy"), None]
         if damage == "flip":
-            np.save(decoded[0] / "pixels.npy", pixels + 1)
+            np.save(file, np.load(file) + 1)
         elif damage is not None:
-            (decoded[0] / "pixels.npy").write_bytes(damage)
-        assert torch.equal(cache.cached("key", None, None).pixels, torch.from_numpy(pixels))
+            file.write_bytes(damage)
+        found = cache.cached(("key",), encoded, None)
+        assert torch.equal(found.pixels, torch.from_numpy(stored[[1, 0]]).permute(0, 3, 1, 2))
     assert len(decoded) == 4  # once, and once for each damage
 
 
@@ -166,5 +160,5 @@ def test_a_truncated_parquet_file_is_an_input_error(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTBAT_CACHE", str(tmp_path / "cache"))
     for split in ("train", "test"):
         (tmp_path / f"cifar10-{split}.parquet").write_bytes(b"PAR1 and then nothing")
-    with pytest.raises(InputError, match=r"cifar10-train.parquet cannot be read .* copy it anew"):
+    with pytest.raises(InputError, match=r"cifar10-train.parquet' cannot be read .* copy it anew"):
         load("cifar10", tmp_path)

@@ -234,13 +234,13 @@ def spoil_sizes(folder):
 
 def spoil_image(folder):
     (folder / "train" / "bee" / "004.JPEG").write_bytes(b"\xff\xd8\xff and then nothing")
-    return r"train/bee/004.JPEG cannot be read \(UnidentifiedImageError: .*\); mend it or take it out"
+    return r"train/bee/004.JPEG' cannot be read: no picture in a format that Pillow reads; mend it or take it out"
 
 
 def cut_image(folder):
     file = folder / "train" / "bee" / "004.JPEG"
     file.write_bytes(file.read_bytes()[:-40])
-    return r"train/bee/004.JPEG cannot be read \(OSError: image file is truncated.*\); mend it or take it out"
+    return r"train/bee/004.JPEG' cannot be read \(OSError: image file is truncated.*\); mend it or take it out"
 
 
 def spoil_class(folder):
@@ -321,15 +321,23 @@ TABLES = {
     "no such column": (
         {"image_column": "photo"},
         [0, 1] * 10,
-        "no photo column among image, label; name the one: --image-column",
+        r"no photo column among image, label of '.*/train.parquet'; name the one: --image-column",
     ),
     "no label": (
         {"label_column": "kind"},
         [0, 1] * 10,
-        "no kind column among image, label; name the one: --label-column",
+        r"no kind column among image, label of '.*/train.parquet'; name the one: --label-column",
     ),
-    "no images": ({"image_column": "label"}, [0, 1] * 10, "column 'label' cannot be read .*--image-column"),
-    "text": ({}, ["cat", "dog"] * 10, "column 'label' does not hold whole numbers; number the classes from 0"),
+    "no images": (
+        {"image_column": "label"},
+        [0, 1] * 10,
+        r"column 'label' of '.*/train.parquet' holds no images but int64; name the one: --image-column",
+    ),
+    "text": (
+        {},
+        ["cat", "dog"] * 10,
+        r"column 'label' of '.*/train.parquet' holds string, not whole numbers; number the classes from 0",
+    ),
     "a gap": ({}, [0, 2] * 10, "parquet has training labels 0..2 for 2 classes; number them from 0 on"),
     "from one": ({}, [1, 2] * 10, "parquet has training labels 1..2 for 2 classes"),
     "below zero": ({}, [-1, 0] * 10, "parquet has training labels -1..0 for 2 classes"),
@@ -473,7 +481,7 @@ def test_a_random_part_lies_in_the_image_and_has_its_share(size):
 def test_a_spoilt_image_in_a_stream_is_one_line_that_names_it(workers, photographs):
     (photographs / "train" / "bee" / "004.JPEG").write_bytes(b"\xff\xd8\xff and then nothing")
     splits = load("imagenet", photographs, workers=workers)
-    with pytest.raises(InputError, match=r"train/bee/004.JPEG cannot be read") as error:
+    with pytest.raises(InputError, match=r"train/bee/004.JPEG' cannot be read") as error:
         list(loader(splits, 4, 0, 1).epoch(0))
     assert "\n" not in str(error.value)
 

@@ -20,7 +20,7 @@ from fastbat.attacks.inside import inside
 from fastbat.attacks.pgd import pgd
 from fastbat.data.images import Images
 from fastbat.errors import InputError
-from fastbat.evaluation import frozen, gradient_alignment, paired, wilson
+from fastbat.evaluation import Accuracy, Evaluation, RedFlag, frozen, gradient_alignment, paired, wilson
 from fastbat.evaluation.blocks import Work
 from fastbat.evaluation.check import gather
 from fastbat.evaluation.measures import adversarial, attack, correct, robust
@@ -387,7 +387,7 @@ BAD_CALLS = {
     "no data": ({"data": None}, "data is a NoneType; expected tensors"),
     "a loader of dicts": ({"data": [{"x": GOOD_X}]}, "the loader gives a dict; expected batches of tensors"),
     "three tensors": ({"data": (GOOD_X, GOOD_Y, GOOD_Y)}, "the loader gives a Tensor"),
-    "arrays": ({"data": (GOOD_X.numpy(), GOOD_Y.numpy())}, "the loader gives a ndarray"),
+    "arrays of objects": ({"data": (GOOD_X.numpy().astype(object), GOOD_Y.numpy())}, "an array holds object; expected"),
     "a detached output": ({"model": lambda: Wrapped(lambda z: z.detach())}, "output has no gradient with respect to"),
     "integer logits": ({"model": lambda: Wrapped(lambda z: z.long())}, "the model returns torch.int64"),
     "bf16 logits": ({"model": lambda: Wrapped(lambda z: z.bfloat16())}, "the model returns torch.bfloat16"),
@@ -465,7 +465,23 @@ def test_a_sentence_says_what_was_measured_on_what_and_by_what():
     ):  # fmt: skip
         assert part in said
     assert result.settings["images"][:12] in said
-    assert "on all 60 images" in result.sentence()
+    assert ", on 60 images (SHA-256 " in result.sentence()
+
+
+def test_a_sentence_says_what_makes_a_number_less_than_it_looks():
+    versions = {"fastbat": "0.1.0", "commit": None, "torch": "2.14.1", "pyautoattack": "0.2.0"}
+    about = {"weights": 20 * "ab", "images": 20 * "cd", "seed": 0, "precision": "bf16", "attacks": ["clean", "aa"]}
+    about |= {"aa_parts": ["apgd-ce", "square"], "versions": versions, "dataset": "mine", "test_images": 80}
+    clean, aa = Accuracy("clean", "SA", 0, 60, 80, 1.0), Accuracy("aa", "RA-AA", 0.1, 8, 80, 1.0, upper_bound=True)
+    flagged = Evaluation(80, (clean, aa), (RedFlag("noise", "..."), RedFlag("noise", "...")), (), about)
+    assert flagged.sentence() == (
+        "The model (SHA-256 abababababab): SA 75.0 % [64.5, 83.2], RA-AA at most 10.0 % [5.2, 18.5] at Linf eps "
+        "25.5/255, on all 80 test images of mine (SHA-256 cdcdcdcdcdcd); RA-AA: apgd-ce, square; apgd-t, fab-t need at "
+        "least 4 classes; Wilson's 95 % intervals; red flags: noise; seed 0, search in bf16, verified in float32; "
+        "fastbat 0.1.0, torch 2.14.1, pyautoattack 0.2.0."
+    )
+    unjudged = Evaluation(80, (clean,), (), (), about | {"attacks": ["clean"]})
+    assert "; Wilson's 95 % intervals; red flags not judged; seed 0, in float32; fastbat" in unjudged.sentence()
 
 
 def test_a_budget_of_less_than_half_a_grey_level_is_doubted(capsys):

@@ -109,10 +109,18 @@ def test_a_bad_export_is_one_line_with_status_2(target, file, message, tmp_path,
 @pytest.mark.parametrize(
     ("name", "method", "message"),
     [
-        ("mine:pair", "standard", "Standard cannot train this model on (30, 1, 8, 8): AttributeError: 'tuple' object"),
-        ("mine:too_many", "fast-at", "ValueError: the model's output has shape (30, 11), expected (30, 10)"),
-        ("mine:wrong_size", "fast-at", "mat1 and mat2 shapes cannot be multiplied (30x64 and 100x10)"),
-        ("mine:flat", "fast-bat", "FastBAT cannot train this model on (30, 1, 8, 8): RuntimeError: derivative for"),
+        (
+            "mine:pair",
+            "standard",
+            "the model returns tuple for 8 images in eval mode; expected logits (8, 10): wrap it",
+        ),
+        ("mine:too_many", "fast-at", "the model returns (8, 11) for 8 images; expected logits (8, 10)"),
+        ("mine:wrong_size", "fast-at", "mat1 and mat2 shapes cannot be multiplied (8x64 and 100x10)"),
+        (
+            "mine:flat",
+            "fast-bat",
+            "FastBAT cannot train this model on images (8, 1, 8, 8): RuntimeError: derivative for",
+        ),
     ],
 )
 def test_a_network_that_cannot_be_trained_is_said_before_anything_is_written(name, method, message, tmp_path, own):

@@ -10,6 +10,7 @@ source, refused settings.
 import math
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -108,7 +109,7 @@ def point(model: nn.Module, batch: Batch, method: FastBAT) -> Tensor:
     g = summed_gradient(model, x, batch.y, start)
     if method.linearise == "pgd-sign":
         return clip(x, start + eps / 2 * torch.sign(g), eps)
-    return clip(x, start + g / method.lam, eps)
+    return clip(x, start + g / method.resolved["lam"], eps)
 
 
 class FiveSteps(NamedTuple):
@@ -126,7 +127,7 @@ def five_steps(model: nn.Module, batch: Batch, method: FastBAT) -> FiveSteps:
     x, y, eps = batch.x, batch.y, method.eps
     weights = list(model.parameters())
     z = point(model, batch, method)  # 1
-    delta = clip(x, z + summed_gradient(model, x, y, z) / method.lam, eps)  # 2: d*, Eq. 8
+    delta = clip(x, z + summed_gradient(model, x, y, z) / method.resolved["lam"], eps)  # 2: d*, Eq. 8
     delta.requires_grad_()
     loss = F.cross_entropy(model(x + delta), y)  # 3: grad_theta L(d*) and grad_d L(d*)
     *plain, towards = torch.autograd.grad(loss, [*weights, delta])
@@ -157,7 +158,7 @@ def test_one_backward_pass_is_the_five_steps(seed: int, linearise: str, mixed_at
     value, gradient = update(method, model, batch)
     assert off(gradient, plainly.gradient) < 1e-12
     assert value.item() == pytest.approx(plainly.value.item(), rel=1e-14)  # mean CE(x + d*)
-    assert method.stats["active"].item() == pytest.approx(1 - plainly.free.mean().item(), abs=1e-15)
+    assert batch.log["active"].item() == pytest.approx(1 - plainly.free.mean().item(), abs=1e-15)
     assert 0 < plainly.free.mean() < 1
     assert off(plainly.plain, plainly.gradient) > 1e-4  # the implicit term is there to be missed
 
@@ -182,7 +183,7 @@ def test_one_backward_pass_is_the_five_steps_whatever_the_settings(
     value, gradient = update(method, model, batch)
     assert off(gradient, plainly.gradient) < 1e-12
     assert value.item() == pytest.approx(plainly.value.item(), rel=1e-14)
-    assert method.stats["active"].item() == pytest.approx(1 - plainly.free.mean().item(), abs=1e-15)
+    assert batch.log["active"].item() == pytest.approx(1 - plainly.free.mean().item(), abs=1e-15)
 
 
 @pytest.mark.parametrize("attack_objective", ["ce", "kl"])
@@ -255,15 +256,20 @@ def test_the_terms_share_of_the_gradient_is_measured() -> None:
     method = FastBAT(8 / 255, ig_weight=5.0, ig_mode="tangent")
     update(method, batch_norm_net(1), batch)
     share = (gradients["hessian-free"] - gradients["none"]).norm() / gradients["none"].norm()
-    assert method.stats["term"].item() == pytest.approx(share.item(), rel=1e-6)
+    assert batch.log["term"].item() == pytest.approx(share.item(), rel=1e-6)
 
 
-def test_no_figure_of_a_batch_is_left_from_the_one_before() -> None:
+def test_each_batch_has_its_own_figures() -> None:
     method, model = FastBAT(8 / 255, ig_every=2), batch_norm_net(1)
-    update(method, model, images(0))
-    assert method.stats.keys() == {"active", "term"}
-    update(method, model, images(1))
-    assert method.stats.keys() == {"active"}
+    for step, measured in enumerate(({"active", "term"}, {"active"})):
+        batch = replace(images(step), step=step)
+        update(method, model, batch)
+        assert batch.log.keys() == measured
+
+
+def test_every_other_batch_must_be_told_apart() -> None:
+    with pytest.raises(InputError, match=r"needs to know each batch's step: Batch\(x, y, step=...\)"):
+        update(FastBAT(8 / 255, ig_every=2), batch_norm_net(1), images(0))
 
 
 def test_a_network_the_tangent_has_no_rule_for_is_differentiated_twice(capsys: pytest.CaptureFixture[str]) -> None:
@@ -286,7 +292,7 @@ def test_every_third_batch_has_three_times_the_term(ig_mode: str) -> None:
     _, without = update(FastBAT(8 / 255, ig_weight=5.0, ig_mode="none"), model, batch)
     _, with_term = update(FastBAT(8 / 255, ig_weight=5.0, ig_mode="hessian-free"), model, batch)
     method = FastBAT(8 / 255, ig_weight=5.0, ig_mode=ig_mode, ig_every=3)  # type: ignore[arg-type]
-    found = [update(method, model, batch)[1] for _ in range(6)]
+    found = [update(method, model, replace(batch, step=step))[1] for step in range(6)]
     for i, gradient in enumerate(found):
         assert off(gradient, without + (3 * (with_term - without) if i % 3 == 0 else 0)) < 1e-9
 
@@ -402,7 +408,7 @@ def test_the_implicit_term_vanishes_at_an_unconstrained_lower_level_optimum(seed
         shared = {"eps": eps, "lam": lam, "linearise": "uniform", "mixed_at": mixed_at}
         methods = [FastBAT(**shared, ig_weight=weight) for weight in (1, 0)]
         with_term, without = (update(method, model, batch)[1] for method in methods)
-        assert all(method.stats["active"] == 0 for method in methods)
+        assert batch.log["active"] == 0
         return with_term - without
 
     at_optimum, short_of_it = implicit_term(lam), implicit_term(2 * lam)
@@ -436,13 +442,14 @@ def test_the_implicit_term_vanishes_at_an_unconstrained_lower_level_optimum(seed
 )
 def test_lambda_by_source(source: str, eps_255: float, a_255: float) -> None:
     method = FastBAT(eps=eps_255 / 255, lam=source)
-    assert method.lam == pytest.approx(255 / a_255, rel=1e-12)
+    assert method.resolved["lam"] == pytest.approx(255 / a_255, rel=1e-12)
     assert method.a == pytest.approx(a_255 / 255, rel=1e-12)
 
 
 def test_lambda_as_a_number_is_kept_and_the_papers_is_the_default() -> None:
-    assert FastBAT(eps=8 / 255, lam=0.25).lam == 0.25
-    assert FastBAT(eps=8 / 255) == FastBAT(eps=8 / 255, lam="paper", ig_weight=0.1, linearise="pgd-nosign")
+    assert FastBAT(eps=8 / 255, lam=0.25).resolved["lam"] == 0.25
+    assert FastBAT(eps=8 / 255).resolved == FastBAT(eps=8 / 255, lam="paper").resolved
+    assert FastBAT(eps=8 / 255) == FastBAT(eps=8 / 255, ig_weight=0.1, linearise="pgd-nosign")
 
 
 @pytest.mark.parametrize(
@@ -476,7 +483,7 @@ def test_the_baselines_refuse_the_same_budgets(method: type[Method], eps: float)
 
 
 def test_pgd_at_takes_a_step() -> None:
-    with pytest.raises(InputError, match="steps is 0; PGD-k-AT takes at least one step"):
+    with pytest.raises(InputError, match="steps is 0; it must be at least 1"):
         PgdAT(eps=8 / 255, steps=0)
 
 
@@ -563,7 +570,7 @@ def test_pgd_at_is_its_steps_written_out(settings: dict, steps: int, step_255: f
     assert value.item() == pytest.approx(expected_value.item(), rel=1e-14)
     assert off(gradient, expected) < 1e-12
     mean_free = free(batch.x, delta, eps).mean().item()
-    assert method.stats["active"].item() == pytest.approx(1 - mean_free, abs=1e-15)
+    assert batch.log["active"].item() == pytest.approx(1 - mean_free, abs=1e-15)
     assert 0 < mean_free < 1
 
 

@@ -310,13 +310,16 @@ def some(z):
 
 
 NOT_FINITE = {
-    "a weight": (lambda model: poisoned(model, torch.nan), 80, "network.0.weight holds 1 values of 72 that are not"),
+    "a weight": (
+        lambda model: poisoned(model, torch.nan), 80,
+        "first in the output of network.0 (Conv2d), whose weight is not finite",
+    ),
     "a weight that overflows": (lambda model: poisoned(model, 3e38), None, "first in the output of "),
     "one infinite logit": (
         lambda model: Masked(model, after=lambda z: z + torch.tensor([torch.inf, *9 * [0.0]])), 80,
-        "first in the output of the model (Masked)",
+        "first in the output of the network (Masked)",
     ),
-    "some images": (lambda model: Masked(model, after=some), 20, "first in the output of the model (Masked)"),
+    "some images": (lambda model: Masked(model, after=some), 20, "first in the output of the network (Masked)"),
 }  # fmt: skip
 
 

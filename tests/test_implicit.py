@@ -23,6 +23,7 @@ from fastbat.data.batch import Batch
 from fastbat.errors import InputError
 from fastbat.implicit import Solution, solve
 from fastbat.methods import FastBAT
+from fastbat.methods.fast_bat_forms import with_inverse
 from fastbat.models import build_model
 
 EPS = 8 / 255
@@ -291,7 +292,7 @@ def top_curvature(model: nn.Module, batch: Batch, delta: Tensor) -> float:
 def gradient_at(method: FastBAT, model: nn.Module, batch: Batch, delta: Tensor) -> Tensor:
     """Return the gradient that the method gives at a perturbation, flat."""
     mask = free(batch.x, delta, EPS)
-    loss = method.hessian_aware(model, batch, delta.clone(), mask, cross_entropy)
+    loss = with_inverse(model, batch, delta.clone(), mask, cross_entropy, method.a, method.ig_weight)
     return flat(torch.autograd.grad(loss, list(model.parameters())))
 
 
@@ -352,11 +353,11 @@ def test_at_a_solution_of_the_lower_level_it_is_the_total_derivative(
 
     method = aware(lam)
     assert error(method) < 5e-3  # with the method's own solver: a residual of 1e-3, a condition of 3 at most
-    assert method.stats["fallbacks"] == 0
-    monkeypatch.setattr("fastbat.methods.fast_bat.solve", exactly)
+    assert batch.log["fallbacks"] == 0
+    monkeypatch.setattr("fastbat.methods.fast_bat_forms.solve", exactly)
     assert error(aware(lam)) < 5e-8  # of the implicit term; the whole gradient to 1e-9
     assert error(aware(lam, ig_weight=2 / lam)) > 0.1
-    monkeypatch.setattr("fastbat.methods.fast_bat.solve", lambda *parts: exactly(0 * parts[1], *parts[1:]))
+    monkeypatch.setattr("fastbat.methods.fast_bat_forms.solve", lambda *parts: exactly(0 * parts[1], *parts[1:]))
     assert error(aware(lam)) > 0.1 / above  # the Hessian is there to be missed
 
 
@@ -386,7 +387,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[object, ...], 
         calls.append((parts, solve(*parts)))
         return calls[-1][1]
 
-    monkeypatch.setattr("fastbat.methods.fast_bat.solve", recording)
+    monkeypatch.setattr("fastbat.methods.fast_bat_forms.solve", recording)
     return calls
 
 
@@ -400,12 +401,12 @@ def test_the_measures_are_those_of_the_solver(
     update(method, model, batch)
     ((parts, found),) = calls
     g, delta, v, mask, passed = parts
-    assert passed == pytest.approx(method.lam, rel=1e-15)
-    assert (method.stats["fallbacks"], method.stats["iterations"]) == (fell_back, found.iterations)
-    assert method.stats["residual"].item() == pytest.approx(found.residual, rel=1e-12)
+    assert passed == pytest.approx(method.resolved["lam"], rel=1e-15)
+    assert (batch.log["fallbacks"], batch.log["iterations"]) == (fell_back, found.iterations)
+    assert batch.log["residual"].item() == pytest.approx(found.residual, rel=1e-12)
     assert 1 <= found.iterations <= 10
     assert torch.equal(mask, free(batch.x, delta.detach(), EPS))
-    assert method.stats["active"].item() == pytest.approx(1 - mask.mean().item(), abs=1e-15)
+    assert batch.log["active"].item() == pytest.approx(1 - mask.mean().item(), abs=1e-15)
     assert off(g, ascent(model, batch, delta, cross_entropy)) < 1e-13
     assert off(v, ascent(model, batch, delta, cross_entropy) / len(batch.x)) < 1e-13  # of the mean
 
@@ -418,7 +419,7 @@ def test_fallen_back_it_is_hessian_free_with_the_mixed_derivative_at_delta(lam: 
     settings = {"eps": EPS, "lam": lam, "attack_objective": attack_objective}
     method = FastBAT(**settings, ig_mode="hessian-aware")
     value, gradient = update(method, model, batch)
-    assert method.stats["fallbacks"] == 1
+    assert batch.log["fallbacks"] == 1
     other, expected = update(FastBAT(**settings, mixed_at="delta", ig_mode="hessian-free"), model, batch)
     assert value == pytest.approx(other, rel=1e-14)
     assert off(gradient, expected) < 1e-12
@@ -439,7 +440,7 @@ def test_with_an_attack_that_does_not_curve_it_is_the_hessian_free_term(lam: flo
     delta = uniform(batch, EPS)
     mask = free(x, delta, EPS)
     method = FastBAT(EPS, lam=lam, ig_weight=0.7, ig_mode="hessian-aware")
-    loss = method.hessian_aware(model, Batch(x, y), delta.clone(), mask, objective)
+    loss = with_inverse(model, batch, delta.clone(), mask, objective, method.a, method.ig_weight)
     found = flat(torch.autograd.grad(loss, list(model.parameters())))
     delta.requires_grad_()
     plain = F.cross_entropy(model(x + delta), y)
@@ -450,7 +451,7 @@ def test_with_an_attack_that_does_not_curve_it_is_the_hessian_free_term(lam: flo
     assert loss.item() == pytest.approx(plain.item(), rel=1e-14)
     assert off(found, flat(first) + 0.7 * flat(second)) < 1e-13
     assert off(flat(first), flat(first) + 0.7 * flat(second)) > 1e-2
-    assert (method.stats["fallbacks"], method.stats["iterations"]) == (0, 1)
+    assert (batch.log["fallbacks"], batch.log["iterations"]) == (0, 1)
 
 
 @pytest.mark.parametrize("attack_objective", ["ce", "kl", "dlr"])
@@ -482,8 +483,7 @@ def test_hessian_aware_is_at_delta_wherever_mixed_at_says_and_leaves_its_delta_a
     ]
     assert torch.equal(updates[0][1], updates[1][1])
     delta = torch.zeros_like(batch.x)
-    method = FastBAT(EPS, ig_mode="hessian-aware")
-    method.hessian_aware(smooth_net(0), batch, delta, torch.ones_like(delta), cross_entropy)
+    with_inverse(smooth_net(0), batch, delta, torch.ones_like(delta), cross_entropy, 1.0, 0.1)
     assert not delta.requires_grad
 
 

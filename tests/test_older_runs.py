@@ -52,3 +52,15 @@ def test_it_can_be_exported_and_resumed(run, tmp_path):
     assert torch.allclose(there, load_model(run.weights("best"))[0](x), atol=1e-5)
     main(["train", "--out", str(run.path), "--resume"])
     assert [record["epoch"] for record in read_records(run.metrics)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "was"), [("--eps", "8", "eps 26"), ("--method", "fast-at", "method fast-bat")]
+)
+def test_its_numbers_are_not_taken_over_where_they_follow_from_something_else(flag, value, was, run, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--config", str(run.config), flag, value, "--out", str(tmp_path / "again")])
+    assert stop.value.code == 2
+    line = f"was written by an older version, with numbers that belong to {was}; for {flag[2:]} {value} start from"
+    assert line in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()

@@ -21,6 +21,7 @@ from fastbat.tangent import directional, push
 from fastbat.training import Settings, pace, train
 from fastbat.training.gradients import gradients
 from fastbat.training.pace import Compiled, pick_layout
+from fastbat.training.prepare import prepare
 from test_methods import CASES, EPS, batch_of, method_of, model_of, update
 
 SMALL = Settings(epochs=1, width=4, train_limit=300, select_limit=40, select_steps=1)
@@ -81,11 +82,14 @@ def test_channels_last_is_the_same_step(name: str) -> None:
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
 
 
-def test_precision_is_chosen_by_the_device(monkeypatch):
-    for has, precision in ((True, "bf16"), (False, "float32")):
-        monkeypatch.setattr(pace, "has_bf16", lambda device, has=has: has)
-        assert SMALL.resolved(FastBAT(EPS)).precision == precision
-        assert replace(SMALL, precision="float32").resolved(FastBAT(EPS)).precision == "float32"
+@pytest.mark.parametrize(
+    ("has", "asked", "taken"),
+    [(True, "auto", "bf16"), (False, "auto", "float32"), (True, "float32", "float32"), (False, "bf16", "bf16")],
+)
+def test_precision_is_chosen_by_the_device_unless_it_is_given(has, asked, taken, monkeypatch):
+    monkeypatch.setattr(pace, "has_bf16", lambda device: has)
+    task, _, _ = prepare(FastBAT(EPS), replace(SMALL, precision=asked))
+    assert task.settings.precision == taken
 
 
 def test_the_layout_is_the_usual_one_where_a_method_differentiates_twice():
@@ -153,12 +157,12 @@ def test_the_parts_gradients_are_the_batchs(size, tmp_path, monkeypatch):
 
 def test_in_parts_the_share_of_the_term_is_that_of_the_first():
     model, batch = model_of("preactresnet18"), batch_of("preactresnet18", 8)
-    first, second = FastBAT(EPS, ig_mode="tangent"), FastBAT(EPS, ig_mode="tangent")
+    method, first = FastBAT(EPS, ig_mode="tangent"), batch.split(2)[0]
     torch.manual_seed(5)
-    update(first, model, batch.split(2)[0])
+    update(method, model, first)
     model.zero_grad()
     torch.manual_seed(5)
-    assert gradients(second, model, batch, 2)["term"].item() == pytest.approx(first.stats["term"].item(), rel=1e-4)
+    assert gradients(method, model, batch, 2)["term"].item() == pytest.approx(first.log["term"].item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "free-at"])

@@ -19,14 +19,21 @@ from fastbat.files import read_toml
 from fastbat.models import build_model
 from fastbat.randomness import generator
 from fastbat.training import Run
+from fastbat.training.prepare import decayed
 from fastbat.training.protocol import PROTOCOLS
-from fastbat.training.trainer import decayed
+from fastbat.training.settings import under
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 
 def configured(*flags):
-    return configure_command(["train", "--dataset", "cifar10", *flags])
+    return resolved("--dataset", "cifar10", *flags)
+
+
+def resolved(*flags):
+    """Return method and settings of a command line with what follows from them."""
+    method, settings = configure_command(["train", *flags])
+    return under(settings.protocol, method), settings.resolved(method)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +48,7 @@ def configured(*flags):
 )
 def test_a_protocol_fills_in_what_is_not_given(flags, lam, peak, selection):
     method, settings = configured(*flags)
-    assert method.lam == pytest.approx(lam, rel=1e-9)
+    assert method.resolved["lam"] == pytest.approx(lam, rel=1e-9)
     assert settings.momentum_at_peak == peak
     assert (settings.select_steps, settings.select_restarts, settings.select_limit) == selection
     assert (settings.momentum, settings.weight_decay, settings.epochs) == (0.9, 5e-4, 20)
@@ -62,7 +69,7 @@ def test_what_is_given_wins():
     ]
     for protocol in PROTOCOLS:
         method, settings = configured("--protocol", protocol, "--lam", "paper", "--eps", "16", *given)
-        assert method.lam == pytest.approx(255 / 2500)
+        assert method.resolved["lam"] == pytest.approx(255 / 2500)
         assert settings.momentum_at_peak == 0.85
         assert (settings.select_steps, settings.select_restarts, settings.select_limit) == (3, 2, 77)
         assert settings.validation == "train"
@@ -71,7 +78,7 @@ def test_what_is_given_wins():
 
 def test_imagenet_follows_the_published_recipe_in_both():
     for protocol in PROTOCOLS:
-        _, settings = configure_command(["train", "--dataset", "imagenet", "--eps", "2", "--protocol", protocol])
+        _, settings = resolved("--dataset", "imagenet", "--eps", "2", "--protocol", protocol)
         assert (settings.epochs, settings.weight_decay, settings.decay_batchnorm) == (15, 1e-4, False)
 
 
@@ -85,19 +92,19 @@ def test_without_decay_of_batchnorm_its_weights_are_a_group_of_their_own():
     assert len(decayed(model, True)) == 1
 
 
-def test_a_configuration_of_one_protocol_is_not_taken_for_the_other(tmp_path, capsys):
+def test_what_a_file_gives_stays_under_another_protocol_and_the_rest_follows(tmp_path):
     config = tmp_path / "run.toml"
-    config.write_text('protocol = "paper"\nselect_steps = 10\n')
-    with pytest.raises(SystemExit):
-        main(["train", "--config", str(config), "--protocol", "released", "--out", str(tmp_path / "run")])
-    assert "select_steps = 10 belongs to protocol paper; for protocol released give" in capsys.readouterr().err
+    config.write_text('protocol = "paper"\neps = 16\nselect_steps = 10\n')
+    method, settings = resolved("--config", str(config), "--protocol", "released")
+    assert (settings.select_steps, settings.select_restarts, settings.momentum_at_peak) == (10, 10, 0.8)
+    assert method.resolved["lam"] == pytest.approx(255 / 2000)
 
 
 def pictures(folder, split, labels):
-    """Write a table of 8x8 pictures of Tiny-ImageNet's name, each of another grey."""
+    """Write a table of random images of Tiny-ImageNet's name and size."""
     rows = []
     for i in range(len(labels)):
-        pixels = generator("picture", split, i).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+        pixels = generator("picture", split, i).integers(0, 256, (64, 64, 3)).astype(np.uint8)
         Image.fromarray(pixels).save(buffer := io.BytesIO(), "PNG")
         rows.append({"bytes": buffer.getvalue(), "path": None})
     datasets.Dataset.from_dict({"image": rows, "label": labels}).to_parquet(folder / f"tiny-imagenet-{split}.parquet")
@@ -140,7 +147,7 @@ def test_what_chose_the_weights_is_not_what_they_are_measured_on(tiny, capsys):
     out = str(tiny / "run")
     flags = ["--dataset", "tiny-imagenet", "--data-dir", str(tiny), "--protocol", "released", *short]
     main(["train", "--method", "fast-at", *flags, "--out", out])
-    assert read_toml(Run(out).config)["validation"] == "test"
+    assert read_toml(Run(out).config)["resolved"]["validation"] == "test"
     for how in ({}, {"data_dir": tiny}):
         assert evaluate_target(out, attacks=("clean",), **how).n == 6
 

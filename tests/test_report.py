@@ -179,6 +179,19 @@ def test_bad_input_is_one_line_and_nothing_is_written(case, tmp_path, monkeypatc
     assert not Path("page.html").exists()
 
 
+def test_what_is_no_number_is_left_out_of_the_drawings(tmp_path):
+    folder = run_with_everything(tmp_path / "run")
+    epochs = read_records(folder / "metrics.jsonl")
+    epochs[2]["loss"] = float("nan")
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in epochs))
+    losses = np.full((9, 9), 1.0)
+    losses[4, 4] = np.inf
+    np.savez(folder / "look" / "landscape.npz", steps=np.linspace(-1, 1, 9), losses=losses)
+    page = write_report([folder], tmp_path / "page.html").read_text()
+    assert not re.search(r"nan|NaN|Infinity", "".join(re.findall('(?:points|data-rows)="([^"]*)"', page)))
+    assert "Loss around an image" not in page
+
+
 def test_lines_cut_short_by_a_crash_are_left_out(tmp_path):
     suite(tmp_path, [trial("fast-at", 0)])
     with (tmp_path / "results.jsonl").open("a") as file:

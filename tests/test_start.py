@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib import import_module
 
 import pytest
 import torch
@@ -12,7 +13,6 @@ from fastbat.errors import InputError
 from fastbat.files import load_tensors, read_records
 from fastbat.models import load_weights, save_model
 from fastbat.training import Run
-from fastbat.training.trainer import Trainer
 
 ARGUMENTS = {"name": "preactresnet18", "num_classes": 5, "width": 2, "mean": [0.1], "std": [0.2]}
 SMALL = Settings(epochs=1, width=4, train_limit=60, select_limit=20, batch_size=30, select_steps=1)
@@ -120,14 +120,15 @@ def test_fine_tuning_begins_where_the_other_run_ended_and_resumes_without_its_fi
     train(method, SMALL, tmp_path / "first")
     still = {**vars(SMALL), "max_lr": 1e-12, "weight_decay": 0.0, "epochs": 2}
     settings = Settings(**{**still, "init_from": tmp_path / "first"})
-    train_epoch = Trainer.train_epoch
+    run_module = import_module("fastbat.training.train")  # the package's attribute of that name is the function
+    train_epoch = run_module.train_epoch
 
-    def stopped(self):
-        if self.epoch == 1:
+    def stopped(task, state, restore):
+        if state.epoch == 1:
             raise KeyboardInterrupt
-        return train_epoch(self)
+        return train_epoch(task, state, restore)
 
-    monkeypatch.setattr(Trainer, "train_epoch", stopped)
+    monkeypatch.setattr(run_module, "train_epoch", stopped)
     with pytest.raises(KeyboardInterrupt):
         train(method, settings, tmp_path / "second")
     monkeypatch.undo()

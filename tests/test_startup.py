@@ -18,15 +18,13 @@ HEAVY = ("torch", "numpy", "datasets", "sklearn", "PIL")
 SUITE = (
     '[train]\ndataset = "digits"\nmethod = ["fast-at", "trades"]\nepochs = [1, 0]\n[evaluate]\nattacks = "clean,pgd"\n'
 )
+COMMANDS = ("train", "evaluate", "diagnose", "export", "plot", "report", "suite", "suite run", "list")
 ANSWERED = [
     "",
     "--help",
     "--version",
     *(f"list {what}{how}" for what in ("methods", "models", "datasets", "attacks") for how in ("", " --json")),
-    *(
-        f"{command} --help"
-        for command in ("train", "evaluate", "diagnose", "export", "report", "suite", "suite run", "list")
-    ),
+    *(f"{command} --help" for command in COMMANDS),
     "train --method trades --help",
 ]
 REFUSED = [
@@ -66,6 +64,12 @@ REFUSED = [
     "evaluate . --attacks transfer",
     "evaluate . --save-adversarial x.pt",
     "evaluate suite.toml --model cnn",
+    "evaluate page.pt --dataset digits --model cnn",
+    "evaluate w.safetensors --dataset digits",
+    "evaluate w.safetensors --model cnn",
+    "evaluate w.safetensors --dataset digits --model cnn --mean 125 --std 63",
+    "evaluate w.safetensors --dataset digits --model cnn --eps 8/256",
+    "evaluate some.code:net --dataset digits --model cnn",
     "diagnose nowhere --out look",
     "evaluate . --report x.pdf",
     "report -o x.html",
@@ -80,6 +84,8 @@ REFUSED = [
     "suite estimate suite.toml",
     "suite status nowhere",
     "list method",
+    "plot",
+    "plot nowhere",
 ]
 PROBE = f"""
 import contextlib, io, json, sys
@@ -104,13 +110,16 @@ def python(*arguments, **how):
 
 def test_what_prints_lists_or_refuses_does_not_import_torch(tmp_path):
     (tmp_path / "suite.toml").write_text(SUITE)
+    (tmp_path / "page.pt").write_text("<html>not found</html>")
+    (tmp_path / "w.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    before = sorted(tmp_path.iterdir())
     printed = python("-c", PROBE, input="\n".join([*ANSWERED, *REFUSED]), cwd=tmp_path)
     found = {line: (status, err, imported) for line, status, err, imported in map(json.loads, printed.splitlines())}
     assert {line: imported for line, (_, _, imported) in found.items() if imported} == {}
     assert {line: err for line, (status, err, _) in found.items() if status == 0} == dict.fromkeys(ANSWERED, "")
     assert [line for line, (status, _, _) in found.items() if status == 2] == REFUSED
     assert [line for line in REFUSED if found[line][1].count("\n") != 1] == []
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["suite.toml"]
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_fastbat_runs_as_a_module_too():

@@ -4,6 +4,7 @@ import json
 import re
 import tomllib
 from dataclasses import replace
+from importlib import import_module
 from itertools import pairwise
 
 import numpy as np
@@ -20,12 +21,12 @@ from fastbat.methods import METHODS, FastBAT
 from fastbat.models import build_model, load_model
 from fastbat.randomness import generator, seed_torch
 from fastbat.training import Run, Settings, train
-from fastbat.training.average import Average
+from fastbat.training import epoch as epochs
+from fastbat.training.average import move_average, start_average
 from fastbat.training.run import CHECKPOINTS
 from fastbat.training.schedule import triangular
-from fastbat.training.selection import Candidate
-from fastbat.training.trainer import Trainer
 
+RUN = import_module("fastbat.training.train")  # the package's attribute of that name is the function
 EPS = 0.15
 SMALL = Settings(epochs=3, width=4, train_limit=300, select_limit=40, select_steps=2)
 
@@ -36,6 +37,13 @@ def weights(run, which="last"):
 
 def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def spy_on_updates(monkeypatch, look):
+    """Let no update be made; `look` at what it would be made of."""
+    monkeypatch.setattr(
+        epochs, "update", lambda task, state, batch, step: look(batch, step) or {"loss": torch.zeros(())}
+    )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -53,14 +61,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(name, tmp_
 def test_what_a_method_remembers_is_resumed_too(name, how, tmp_path, monkeypatch):
     method, settings = METHODS[name](eps=8 / 255, **how), Settings(**{**vars(SMALL), "epochs": 2})
     whole = train(method, settings, tmp_path / "whole")
-    train_epoch = Trainer.train_epoch
+    train_epoch = RUN.train_epoch
 
-    def stopped(self):
-        if self.epoch == 1:
+    def stopped(task, state, restore):
+        if state.epoch == 1:
             raise KeyboardInterrupt
-        return train_epoch(self)
+        return train_epoch(task, state, restore)
 
-    monkeypatch.setattr(Trainer, "train_epoch", stopped)
+    monkeypatch.setattr(RUN, "train_epoch", stopped)
     with pytest.raises(KeyboardInterrupt):
         train(method, settings, tmp_path / "stopped")
     monkeypatch.undo()
@@ -73,15 +81,13 @@ def test_what_a_method_remembers_is_resumed_too(name, how, tmp_path, monkeypatch
 
 def test_free_at_presents_every_batch_eight_times_on_its_own_budget(tmp_path, monkeypatch):
     steps = []
-    monkeypatch.setattr(
-        Trainer, "update", lambda self, batch, step: steps.append((step, batch.index)) or {"loss": torch.zeros(())}
-    )
+    spy_on_updates(monkeypatch, lambda batch, step: steps.append((step, batch.index)))
     run = train(METHODS["free-at"](eps=EPS), Settings(**{**vars(SMALL), "epochs": None}), tmp_path / "run")
     assert [step for step, _ in steps] == list(range(10 * 3 * 8))  # epochs, batches, replays
     assert all(torch.equal(steps[0][1], index) for _, index in steps[:8])
     assert not torch.equal(steps[0][1], steps[8][1])
     config = tomllib.loads(run.config.read_text())
-    assert (config["epochs"], config["max_lr"]) == (10, pytest.approx(0.02))
+    assert (config["resolved"]["epochs"], config["resolved"]["max_lr"]) == (10, pytest.approx(0.02))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
@@ -89,17 +95,17 @@ def test_a_run_killed_in_an_epoch_resumes_to_the_weights_of_one_never_stopped(pr
     settings = Settings(**{**vars(SMALL), "precision": precision})
     method = METHODS["fast-bat"](eps=EPS)
     whole = train(method, settings, tmp_path / "whole")
-    update = Trainer.update
+    update = epochs.update
 
-    def killed(self, batch, step):
+    def killed(task, state, batch, step):
         if step == 4:  # in the second epoch of 3 steps
             raise KeyboardInterrupt
-        return update(self, batch, step)
+        return update(task, state, batch, step)
 
-    monkeypatch.setattr(Trainer, "update", killed)
+    monkeypatch.setattr(epochs, "update", killed)
     with pytest.raises(KeyboardInterrupt):
         train(method, settings, tmp_path / "stopped")
-    monkeypatch.setattr(Trainer, "update", update)
+    monkeypatch.setattr(epochs, "update", update)
     stopped = train(method, settings, tmp_path / "stopped", resume=True)
     assert same(weights(whole), weights(stopped))
     assert same(weights(whole, "best"), weights(stopped, "best"))
@@ -112,7 +118,7 @@ def test_a_run_killed_in_an_epoch_resumes_to_the_weights_of_one_never_stopped(pr
 def test_a_crash_between_any_two_files_of_an_epoch_loses_nothing(at, tmp_path, monkeypatch):
     method = METHODS["fast-at"](eps=EPS)
     whole = train(method, SMALL, tmp_path / "whole")
-    real = {name: getattr(trainer_module(), name) for name in ("save_model", "append_record", "save_state")}
+    real = {name: getattr(RUN, name) for name in ("save_model", "append_record", "save_state")}
     calls = {"best": "save_model", "last": "save_model", "metrics": "append_record", "state": "save_state"}
 
     def crash(path, *args):
@@ -123,20 +129,14 @@ def test_a_crash_between_any_two_files_of_an_epoch_loses_nothing(at, tmp_path, m
             raise OSError("power cut")
         return real[calls[at]](path, *args)
 
-    monkeypatch.setattr(trainer_module(), calls[at], crash)
-    monkeypatch.setattr(Candidate, "is_best", lambda self, record: True)
+    monkeypatch.setattr(RUN, calls[at], crash)
+    monkeypatch.setattr(RUN, "is_best", lambda state, kind, record: True)
     with pytest.raises(OSError, match="power cut"):
         train(method, SMALL, tmp_path / "crashed")
     monkeypatch.undo()
     crashed = train(method, SMALL, tmp_path / "crashed", resume=True)
     assert same(weights(whole), weights(crashed))
     assert [r["epoch"] for r in read_records(crashed.metrics)] == [1, 2, 3]
-
-
-def trainer_module():
-    from fastbat.training import trainer
-
-    return trainer
 
 
 def test_a_resume_keeps_the_records_of_the_epochs_behind_it_whatever_was_lost(tmp_path):
@@ -149,13 +149,13 @@ def test_a_resume_keeps_the_records_of_the_epochs_behind_it_whatever_was_lost(tm
 
 
 def test_training_in_float32_is_in_float32_whatever_the_caller_set(tmp_path, monkeypatch):
-    seen, train_epoch = [], Trainer.train_epoch
+    seen, train_epoch = [], RUN.train_epoch
 
-    def spy(self):
+    def spy(*args):
         seen.append((torch.get_float32_matmul_precision(), torch.backends.mkldnn.conv.fp32_precision))
-        return train_epoch(self)
+        return train_epoch(*args)
 
-    monkeypatch.setattr(Trainer, "train_epoch", spy)
+    monkeypatch.setattr(RUN, "train_epoch", spy)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
@@ -183,8 +183,10 @@ def test_a_loss_that_two_classes_do_not_have_is_refused_before_anything_is_writt
 def test_the_run_directory_says_all_that_was_set(tmp_path):
     run = train(METHODS["fast-bat"](eps=8 / 255), SMALL, tmp_path / "a run")
     config = tomllib.loads(run.config.read_text())
-    assert (config["method"], config["eps"], config["lam"]) == ("fast-bat", 8.0, pytest.approx(255 / 5000))
-    assert (config["model"], config["width"], config["max_lr"]) == ("cnn", 4, 0.1)
+    assert (config["method"], config["eps"], config["width"]) == ("fast-bat", 8.0, 4)
+    assert {name: config["resolved"][name] for name in ("lam", "model", "max_lr")} == {
+        "lam": pytest.approx(255 / 5000), "model": "cnn", "max_lr": 0.1,
+    }  # fmt: skip
     records = read_records(run.metrics)
     assert [r["epoch"] for r in records] == [1, 2, 3]
     needed = {
@@ -228,14 +230,14 @@ def test_a_step_costs_the_schedule_its_learning_rate():
 
 
 def test_momentum_mirrors_the_rate_as_in_the_released_codes(tmp_path, monkeypatch):
-    seen, update = [], Trainer.update
+    seen, update = [], epochs.update
 
-    def spy(self, batch, step):
-        found = update(self, batch, step)
-        seen.append((self.optimizer.param_groups[0]["lr"], self.optimizer.param_groups[0]["momentum"]))
+    def spy(task, state, batch, step):
+        found = update(task, state, batch, step)
+        seen.append((state.optimizer.param_groups[0]["lr"], state.optimizer.param_groups[0]["momentum"]))
         return found
 
-    monkeypatch.setattr(Trainer, "update", spy)
+    monkeypatch.setattr(epochs, "update", spy)
     small_run(tmp_path, momentum_at_peak=0.8, max_lr=0.2, epochs=3)
     assert len(seen) == 9
     assert [momentum for _, momentum in seen] == pytest.approx([0.9 - 0.1 * lr / 0.2 for lr, _ in seen])
@@ -251,18 +253,18 @@ def test_labels_are_smoothed_where_it_is_asked_for(tmp_path):
 def test_the_average_is_the_moving_average_of_weights_and_statistics(tmp_path):
     torch.manual_seed(0)
     model = build_model("preactresnet18", width=2)
-    average, expected = Average(model, 0.8), {k: t.clone() for k, t in model.state_dict().items()}
+    average, expected = start_average(model), {k: t.clone() for k, t in model.state_dict().items()}
     for step in range(60):
         with torch.no_grad():
             for tensor in model.state_dict().values():
                 tensor.add_(torch.randn_like(tensor) if tensor.is_floating_point() else 1)
-        average.update(model, step)
+        move_average(average, model, 0.8, step)
         share = max(0.2, 9 / (10 + step))  # 1 - (1 + step) / (10 + step) at first
         for name, tensor in model.state_dict().items():
             expected[name] = (1 - share) * expected[name] + share * tensor if tensor.is_floating_point() else tensor
-    found = average.model.state_dict()
+    found = average.state_dict()
     assert all(torch.allclose(found[name], expected[name], atol=1e-5) for name in expected)
-    assert not any(weight.requires_grad for weight in average.model.parameters())
+    assert not any(weight.requires_grad for weight in average.parameters())
 
 
 def test_the_average_is_judged_saved_resumed_and_evaluated_beside_the_weights(tmp_path, monkeypatch):
@@ -271,8 +273,8 @@ def test_the_average_is_judged_saved_resumed_and_evaluated_beside_the_weights(tm
     plain = train(METHODS["fast-at"](eps=EPS), Settings(**{**vars(settings), "ema": None}), tmp_path / "plain")
     assert same(weights(whole), weights(plain))  # averaging changes nothing of what is averaged
     assert not same(weights(whole, "last-ema"), weights(whole))
-    train_epoch = Trainer.train_epoch
-    monkeypatch.setattr(Trainer, "train_epoch", lambda self: 1 / 0 if self.epoch == 1 else train_epoch(self))
+    train_epoch = RUN.train_epoch
+    monkeypatch.setattr(RUN, "train_epoch", lambda *args: 1 / 0 if args[1].epoch == 1 else train_epoch(*args))
     with pytest.raises(ZeroDivisionError):
         train(METHODS["fast-at"](eps=EPS), settings, tmp_path / "stopped")
     monkeypatch.undo()
@@ -296,8 +298,9 @@ def test_bf16_trains_other_weights_but_keeps_them_float32(tmp_path):
 
 
 def test_a_loss_that_is_no_number_is_told(tmp_path):
+    settings = Settings(**{**vars(SMALL), "max_lr": 1e6, "weight_decay": 0.0})
     with pytest.raises(DivergedError, match=r"training diverged in epoch 1: loss (nan|inf), .* with a lower --max-lr"):
-        train(METHODS["standard"](eps=EPS), Settings(**{**vars(SMALL), "max_lr": 1e6}), tmp_path / "run")
+        train(METHODS["standard"](eps=EPS), settings, tmp_path / "run")
 
 
 LEARNS_NOTHING = replace(SMALL, max_lr=1e-9)
@@ -316,11 +319,11 @@ def test_a_run_without_a_robust_epoch_is_told(name, settings, told, tmp_path, ca
 
 
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path, monkeypatch):
-    def spoil(self, batch, step):
-        self.model.network[0].bias.data[0] = torch.inf
+    def spoil(task, state, batch, step):
+        state.model.network[0].bias.data[0] = torch.inf
         return {"loss": torch.tensor(2.0)}
 
-    monkeypatch.setattr(Trainer, "update", spoil)
+    monkeypatch.setattr(epochs, "update", spoil)
     with pytest.raises(DivergedError, match="loss 2, weights not finite"):
         small_run(tmp_path)
     assert not (tmp_path / "run" / "best.safetensors").exists()
@@ -365,7 +368,7 @@ def test_cifar10_is_augmented_and_digits_are_not():
 def test_the_trainer_shows_augmented_images(tmp_path, monkeypatch):
     monkeypatch.setitem(DATASETS, "digits", replace(DATASETS["digits"], pad=2, flip=True))
     seen = []
-    monkeypatch.setattr(Trainer, "update", lambda self, batch, step: seen.append(batch) or {"loss": torch.zeros(())})
+    spy_on_updates(monkeypatch, lambda batch, step: seen.append(batch))
     train(METHODS["standard"](eps=EPS), SMALL, tmp_path / "run")
     x, _ = load("digits").train.tensors()
     assert all(not torch.equal(batch.x, x[batch.index]) for batch in seen)
@@ -435,7 +438,7 @@ def test_a_resume_on_other_images_is_refused(tmp_path, monkeypatch):
     run = small_run(tmp_path)
     splits = load("digits")
     changed = replace(splits, train=replace(splits.train, fingerprint="other"))
-    monkeypatch.setattr(trainer_module(), "load", lambda *_, **__: changed)
+    monkeypatch.setattr("fastbat.training.prepare.load", lambda *_, **__: changed)
     with pytest.raises(InputError, match="was written with another dataset"):
         train(METHODS["fast-at"](eps=EPS), Settings(**{**vars(SMALL), "epochs": 1}), run.path, resume=True)
 

@@ -1,6 +1,7 @@
 """Weights that people have: public names, what scripts wrap around them, and files that hold something else."""
 
 import io
+import json
 import re
 import tarfile
 import warnings
@@ -23,6 +24,7 @@ from fastbat.audit.origin import Origin, form_of
 from fastbat.audit.target import undescribed
 from fastbat.errors import InputError
 from fastbat.models import load_weights
+from fastbat.models.beside import FORMATS, Kind, number
 
 WIDTH, CLASSES = 4, 10
 often = settings(derandomize=True, database=None, deadline=None, max_examples=60)
@@ -316,6 +318,14 @@ def test_wrapped_weights_are_found(tmp_path_factory, prefixes, keys, ending, hal
     assert about["says"] == ({"epoch": 3} if keys else {})
 
 
+@pytest.mark.parametrize("wrapper", ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."])
+def test_what_torch_puts_around_a_layer_is_no_part_of_its_name(wrapper, tmp_path):
+    state = network().state_dict()
+    torch.save({f"model.{name.replace('.', f'.{wrapper}', 1)}": state[name] for name in state}, tmp_path / "w.pt")
+    model, _ = undescribed(str(tmp_path / "w.pt"), "torch", Origin(model="cnn", width=2), CLASSES, 1)
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in state.items())
+
+
 def test_what_a_file_has_of_its_own_normalisation_stands_in_front(tmp_path):
     for names in ("0.mean", "0.std"), ("normalizer.new_mean", "normalizer.new_std"), ("mu", "sigma"):
         values = dict(zip(names, (torch.full((1, 1, 1), 0.3), torch.full((1, 1, 1), 0.4)), strict=True))
@@ -336,12 +346,40 @@ def test_an_average_beside_the_weights_is_named_and_the_figures_of_a_file_are_ke
         "loss": torch.tensor(0.5),
         "args": ["long"],
         "note": "x" * 99,
+        "title": "\x1b[2J",
+        "a\nb": 1,
     }
     torch.save({"net": state, "ema": {k: 0 * v for k, v in state.items()}, **beside}, tmp_path / "w.pt")
     model, about = undescribed(str(tmp_path / "w.pt"), "torch", Origin(model="cnn", width=2), CLASSES, 1)
     assert torch.equal(model[0].weight, state["0.weight"])
     assert "from its key 'net'; not read: 'ema'" in about["read_as"]
     assert about["says"] == {"epoch": 9, "test_acc": 0.91, "arch": "cnn", "loss": 0.5}
+
+
+def test_plain_data_beside_the_weights_is_no_obstacle(tmp_path):
+    numbers = {
+        "best_acc": np.float64(91.25),
+        "lr": np.float32(0.5),
+        "epoch": np.int64(7),
+        "big": np.dtype(">i2").type(3),
+    }
+    other = {"args": Namespace(lr=1, out=Path("runs")), "when": np.datetime64("2026-01-01"), "losses": np.ones(3)}
+    for legacy in (True, False):
+        content = {"state_dict": network().state_dict(), **numbers, **other}
+        torch.save(content, tmp_path / "w.pt", _use_new_zipfile_serialization=not legacy)
+        model, about = undescribed(str(tmp_path / "w.pt"), "torch", Origin(model="cnn", width=2), CLASSES, 1)
+        assert torch.equal(model[0].weight, network()[0].weight)
+        assert about["says"] == {"best_acc": 91.25, "lr": 0.5, "epoch": 7, "big": 3}
+        json.dumps(about)
+
+
+@pytest.mark.parametrize("code", FORMATS)
+def test_numbers_of_numpy_are_read_as_numpy_writes_them(code):
+    for order in "<>":
+        value = np.array([-3 if code[0] in "if" else 1], dtype=f"{order}{code}")
+        kind = Kind(code)
+        kind.__setstate__((3, order))
+        assert number(kind, value.tobytes()) == value.item()
 
 
 # Files that hold something else
@@ -390,6 +428,11 @@ def tar(path):
         packed.addfile(tarfile.TarInfo("w.pt"), io.BytesIO())
 
 
+def npz():
+    np.savez(buffer := io.BytesIO(), a=np.ones(2), b=np.zeros(3))
+    return buffer.getvalue()
+
+
 HOLDS = "beside tensors, which only running code opens; have the weights saved alone, with torch.save("
 CONTENTS = {
     "a page": (
@@ -414,13 +457,14 @@ CONTENTS = {
     "a flipped bit": (flipped, "is damaged: its part "),
     "cut short, legacy": (cut_legacy, "is damaged ("),
     "cut short, safetensors": (cut_safetensors, "is not a whole safetensors file"),
+    "arrays": (lambda path: path.write_bytes(npz()), "holds 2 arrays of NumPy; have them saved as a state_dict"),
     "a zip": (archive(a__b="1", c="2"), "is a zip archive of 2 files (a/b), not of weights; unpack it first"),
     "TorchScript": (script, "is a TorchScript program; export the network with torch.export.save"),
     "a pickle": (np.float64(3).dumps(), "is a pickle that torch.save did not write; only running code opens it"),
     "a model": (network, f"holds torch.nn.modules.container.Sequential {HOLDS}"),
-    "arguments": (
-        lambda: {"state_dict": network().state_dict(), "args": Namespace(lr=1)},
-        f"holds argparse.Namespace {HOLDS}",
+    "settings": (
+        lambda: {"state_dict": network().state_dict(), "schedule": slice(1)},
+        f"holds slice {HOLDS}",
     ),
     "a list": (lambda: [torch.ones(2)], "holds a list: no state_dict"),
     "no tensors": (lambda: {"epoch": 3, "config": {"lr": 1}}, "holds the keys 'epoch', 'config': no state_dict"),

@@ -248,7 +248,7 @@ def update(method: Method, model: nn.Module, batches: Iterable[Batch], rate: flo
     """Train `model` by our method and plain SGD."""
     optimizer = torch.optim.SGD(model.parameters(), rate)
     for batch in batches:
-        for _ in range(getattr(method, "replays", 1)):
+        for _ in range(method.traits.replays):
             for loss in method.losses(model, batch):
                 loss.backward()
             optimizer.step()

@@ -11,6 +11,7 @@ Printed are medians, quartiles and ratios. Nothing else should run.
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from statistics import median
@@ -23,8 +24,11 @@ from PIL import Image
 from fastbat.data import DATASETS, Images, Loader, Splits, load
 from fastbat.data.stream import CORES
 from fastbat.methods import METHODS, FastBAT, Method
-from fastbat.training import Run, Settings, pick_device
-from fastbat.training.trainer import Trainer
+from fastbat.training import Settings, pick_device
+from fastbat.training.epoch import train_epoch, update
+from fastbat.training.prepare import build
+from fastbat.training.state import State
+from fastbat.training.task import Task
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # experiments/: what the scripts share
 from machine import figures, interleaved, parser, publish, ratio
@@ -58,8 +62,8 @@ def batch(folder: Path, device: torch.device) -> Arms:
     methods = {"standard": METHODS["standard"](eps=0), "fast-at": METHODS["fast-at"](eps=8 / 255)}
     methods["fast-bat, none"] = FastBAT(8 / 255, ig_mode="none")
     for name, method in methods.items():
-        one, how = trainer(method, BATCH, folder, device), next(batches)
-        arms[name] = (BATCH, lambda one=one, how=how: one.update(how, 0))  # type: ignore[misc]
+        one, how = partial(update, *prepared(method, BATCH, device)), next(batches)
+        arms[name] = (BATCH, partial(one, how, 0))
     return arms, "standard"
 
 
@@ -67,7 +71,8 @@ def epoch(folder: Path, device: torch.device) -> Arms:
     """Return epochs of more and more images."""
     method = FastBAT(8 / 255, ig_mode="none")
     sizes = (2_048, 4_096, 8_192, 16_384)
-    return {f"{n} images": (n, trainer(method, n, folder, device).train_epoch) for n in sizes}, f"{sizes[0]} images"
+    epochs = {n: partial(train_epoch, *prepared(method, n, device), restore=lambda: None) for n in sizes}
+    return {f"{n} images": (n, epochs[n]) for n in sizes}, f"{sizes[0]} images"
 
 
 def workers(folder: Path, device: torch.device) -> Arms:
@@ -94,13 +99,12 @@ def random_images(n: int) -> Images:
     return Images(pixels, torch.randint(CLASSES, (n,)), tuple(map(str, range(CLASSES))), "random")
 
 
-def trainer(method: Method, n: int, folder: Path, device: torch.device) -> Trainer:
-    """Return a trainer on `n` random images."""
+def prepared(method: Method, n: int, device: torch.device) -> tuple[Task, State]:
+    """Return a training of one epoch on `n` random images."""
     images = random_images(n)
     settings = Settings("cifar10", model="preactresnet18", width=WIDTH, batch_size=BATCH, epochs=1, device=str(device))
-    settings = settings.resolved(method)
     splits = Splits(images, images.slice(0, 100), images.slice(0, 100), CARD)
-    return Trainer(Run(folder / f"{n}"), method, settings, splits, device)
+    return build(Task.of(method, settings.resolved(method), splits))[:2]
 
 
 def row(name: str, images: int, seconds: dict[str, list[float]], base: str) -> dict[str, object]:

@@ -31,6 +31,7 @@ from fastbat.models import load_model
 from fastbat.randomness import seed_torch
 from fastbat.tangent import Dual
 from fastbat.training import Run
+from fastbat.training.settings import effective
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # experiments/: what the scripts share
 from machine import publish
@@ -52,14 +53,13 @@ def main() -> None:
 
 def look(run: Run, data_dir: Path | None, images: int) -> dict[str, float]:
     """Return the shares of `run`."""
-    config = run.read_config()
+    config = effective(run.read_config())
     test = load(config["dataset"], data_dir).test
     x, y = test.slice(0, images).tensors()
     model, method, n = load_model(run.weights("last"))[0].train(), method_of(config), len(test.classes)
     seed_torch(0, "leaking")
     other = (y + torch.randint(1, n, y.shape)) % n
-    own, led = (attacked(method, model, x, label) for label in (y, other))
-    active = {name: round(100 * float(share)) for name, share in method.stats.items() if name == "active"}
+    (own, active), (led, _) = (attacked(method, model, x, label) for label in (y, other))
     moved, label = (own - x).roll(1, 0), y.roll(1)
     apart = label != y
     clean, under, astray, carried = (named(model, each) for each in (x, own, led, (x + moved).clamp(0, 1)))
@@ -82,8 +82,11 @@ def method_of(config: dict[str, Any]) -> Method:
     return made(**{**own, "eps": config["eps"] / 255})
 
 
-def attacked(method: Method, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Return the images that the method's first loss for the labels y is of: the last that it shows the network."""
+def attacked(method: Method, model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, int]]:
+    """Return the images that the method's first loss for the labels y is of, and the active constraints in percent.
+
+    They are the last images that it shows the network; the constraints are those of the last batch.
+    """
     shown, found = dict[str, Tensor](), list[Tensor]()
 
     def see(_: nn.Module, given: tuple[Tensor | Dual, ...]) -> None:
@@ -92,9 +95,11 @@ def attacked(method: Method, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
     with model.register_forward_pre_hook(see):
         for some, labels in zip(x.split(AT_ONCE), y.split(AT_ONCE), strict=True):
-            next(iter(method.losses(model, Batch(some, labels))))
+            batch = Batch(some, labels)
+            next(iter(method.losses(model, batch)))
             found.append(shown["last"])
-    return torch.cat(found)
+    active = {name: round(100 * float(share)) for name, share in batch.log.items() if name == "active"}
+    return torch.cat(found), active
 
 
 def named(model: nn.Module, x: Tensor) -> Tensor:

@@ -28,7 +28,6 @@ from torch import nn
 
 from fastbat.data.batch import Batch, View
 from fastbat.methods import METHODS, FastATGA, FastBAT
-from fastbat.training.fit import twice
 from fastbat.training.machine import pick_device
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # experiments/: what the scripts share
@@ -88,7 +87,7 @@ def every_arm(args: Namespace, device: torch.device) -> dict[str, Step]:
     }
     for name, method in methods.items():
         arms[name] = training(fast(width, method, device), method, batch)
-        if args.compile and not twice(method) and not getattr(method, "splits", False):
+        if args.compile and not method.traits.differentiates_twice and not method.traits.splits:
             arms[f"{name} compiled"] = training(fast(width, method, device, compiled=True), method, batch)
     arms["fast-at float32"] = training(plain(width, device), METHODS["fast-at"](eps=eps), batch)
     arms["released float32"] = training(plain(width, device), Released(eps), batch)

@@ -50,3 +50,9 @@ def check_weight(name: str, weight: float) -> None:
     """Raise InputError unless the setting `name`, which weighs something, is a number of 0 or above."""
     if not 0 <= weight < math.inf:
         raise InputError(f"{name} is {weight:g}; it must be 0 or above, and finite")
+
+
+def check_count(name: str, count: int) -> None:
+    """Raise InputError unless the setting `name`, which counts something, is at least 1."""
+    if count < 1:
+        raise InputError(f"{name} is {count}; it must be at least 1")

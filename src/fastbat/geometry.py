@@ -68,8 +68,7 @@ def tiny(eps: float) -> str | None:
     return f"eps is {grey:.3g}/255, less than half a grey level; was {likely:.3g}/255 meant?"
 
 
-def step_size(given: float | None, default: float) -> float:
-    """Return the size of a step on the [0, 1] scale, `default` unless given; raise InputError unless 0 < given <= 1."""
-    if given is not None and not 0 < given <= 1:
-        raise InputError(f"step is {given:g}; it must lie in (0, 1], the scale of the images: write 2/255 for 2")
-    return default if given is None else given
+def check_step(step: float | None) -> None:
+    """Raise InputError unless the size of a step, where it is given, lies on the [0, 1] scale: 0 < step <= 1."""
+    if step is not None and not 0 < step <= 1:
+        raise InputError(f"step is {step:g}; it must lie in (0, 1], the scale of the images: write 2/255 for 2")

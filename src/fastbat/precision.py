@@ -23,6 +23,11 @@ class Autocast(nn.Module):
         return logits.float()
 
 
+def in_precision(model: nn.Module, precision: str) -> nn.Module:
+    """Return `model` as it runs in "bf16" or "float32"; it stays the same model."""
+    return Autocast(model) if precision == "bf16" else model
+
+
 def has_bf16(device: torch.device) -> bool:
     """Say whether `device` multiplies in bf16 itself; elsewhere it is emulated, and slow."""
     if device.type == "cuda":

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fastbat.errors import InputError
-from fastbat.lazy import F, Tensor, torch
+from fastbat.lazy import F, Tensor, nn, torch
 
 Objective = Callable[[Tensor, Tensor], Tensor]  # (logits (B, K), labels (B,)) -> 0-d
 
@@ -50,3 +50,8 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
     other = ordered[:, 0].where(order[:, 0] != y, ordered[:, 1])
     truth = logits.gather(1, y[:, None])[:, 0]
     return -((truth - other) / (ordered[:, 0] - ordered[:, 2] + 1e-12)).sum()
+
+
+def objective_named(name: str, model: nn.Module, x: Tensor) -> Objective:
+    """Return the objective "ce", "dlr", or "kl" from the prediction at x (B, C, H, W), which takes a pass."""
+    return kl_from(model(x)) if name == "kl" else {"ce": cross_entropy, "dlr": dlr}[name]

@@ -58,7 +58,7 @@ def check_target(target: str, checkpoint: str, origin: Origin, data_dir: Path | 
     refuse_idle(named, origin)
     given_scale(origin)
     if origin.dataset is not None:
-        columns = {name: getattr(origin, name) for name in ("image_column", "label_column", "image_size")}
+        columns = {name: getattr(origin, name) for name in ("image_column", "label_column", "image_size", "channels")}
         check_source(origin.dataset, data_dir, **columns)
     elif "dataset" not in named.about:
         raise InputError(f"{target!r} does not say what images it is for; name them: --dataset cifar10 --data-dir DIR")

@@ -26,6 +26,8 @@ class Origin:
     """Column of a table that holds the labels; label, labels or fine_label unless given."""
     image_size: int | None = None
     """Resize the shorter side to so many pixels and cut out the middle."""
+    channels: Literal[1, 3] | None = None
+    """Channels of the images it takes: 3, RGB, unless given; or 1, grey."""
     model: str | None = None
     """Network that a plain file of weights belongs to (`fastbat list models`)."""
     width: int | None = None

@@ -15,6 +15,7 @@ from fastbat.data.images import mean_and_std
 from fastbat.evaluation import correct, frozen, wilson
 from fastbat.evaluation.check import first_device
 from fastbat.evaluation.interval import difference
+from fastbat.evaluation.measures import answered
 from fastbat.models import Normalize
 from fastbat.models.preact_resnet import PreActBlock
 
@@ -33,7 +34,10 @@ def find_hint(model: nn.Module, test: ImageSet, dataset: str, assumed: Sequence[
     x, y = test.slice(0, IMAGES).tensors()
     readings = other_readings(model, x, dataset, assumed)
     with frozen(model, *readings.values()):
-        right, others = correct(model, x, y), {flags: correct(each, x, y) for flags, each in readings.items()}
+        right, finite = answered(model, x, y)
+        others = {flags: correct(each, x, y) for flags, each in readings.items()}
+    if not finite.all():
+        return None  # which a red flag says
     sa = f"SA is {100 * right.float().mean().item():.1f} % on the first {len(y)} images"
     best = max(others, key=lambda flags: int(others[flags].sum()), default="")
     if best and better(others[best], right):
@@ -41,9 +45,7 @@ def find_hint(model: nn.Module, test: ImageSet, dataset: str, assumed: Sequence[
             f"{sa}, and {100 * others[best].float().mean().item():.1f} % with {best}: try these, if it was trained so"
         )
     if len(y) >= FEWEST and wilson(int(right.sum()), len(y))[0] <= int(y.bincount().max()) / len(y):
-        return (
-            f"{sa}, no better than one class for all; check its normalisation, its shortcut, the order of its classes"
-        )
+        return f"{sa}, no better than one class for all; check what is assumed of it, and the order of its classes"
     return None
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from fastbat.audit.check import Named, check_target, find_target
 from fastbat.audit.origin import Origin, run_of
 from fastbat.audit.target import undescribed
-from fastbat.data import ImageSet, load_test
+from fastbat.data import ImageSet, check_not_blank, load_test
 from fastbat.errors import InputError
 from fastbat.models import load_model
 from fastbat.training import Run
@@ -88,8 +88,10 @@ def test_images(named: Named, origin: Origin, data_dir: Path | None) -> ImageSet
     elif data_dir is None and run is not None and "data_dir" in (settings := run.read_config()):
         data_dir = Path(settings["data_dir"])
     table = {key: getattr(origin, key) or config.get(key) for key in ("image_column", "label_column", "image_size")}
+    table["channels"] = origin.channels or (len(named.about["model"]["mean"]) if named.about else None)
     held = own.get("validation") if name == own.get("name") else None  # what chose the weights is no test
     test = load_test(name, data_dir, **table, validation=held, workers=config.get("workers", 0))
+    check_not_blank(test, f"test images of {name}")
     if own and list(test.classes) != list(own["classes"])[: len(test.classes)]:
         raise InputError(f"{named.target!r} was trained on other classes than those of {name} in {data_dir}")
     return test

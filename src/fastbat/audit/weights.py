@@ -26,9 +26,9 @@ def of_weights(
     stored = read_weights(path)
     network = build(origin, origin.shortcut, num_classes, channels)
     fitted = fit(network, stored, path)
-    layout, takes = fitted.layout, "shortcut" in find_model(origin.model).settings
-    shortcut = (origin.shortcut or layout.shortcut) if takes else None
-    if takes and shortcut != origin.shortcut:
+    layout, usual = fitted.layout, find_model(origin.model).settings
+    shortcut = (origin.shortcut or layout.shortcut) if "shortcut" in usual else None
+    if shortcut != origin.shortcut:
         network = build(origin, shortcut, num_classes, channels)
     if not layout.last_norm:
         network.bn, network.act = nn.Identity(), nn.Identity()
@@ -38,7 +38,7 @@ def of_weights(
     if scale is None and fitted.normalisation:
         mean, std = (tensor.flatten().tolist() for tensor in fitted.normalisation)
         scale = normalize(mean, std, channels)
-    assumed = assumptions(origin, fitted, shortcut)
+    assumed = assumptions(origin, fitted, shortcut, usual.get("activation"))
     lines = account(stored, fitted, origin)
     if assumed:
         lines.append(f"assumed: {', '.join(f'{what} (else {flag})' for what, flag in assumed.items())}")
@@ -67,13 +67,15 @@ def account(stored: Stored, fitted: Fitted, origin: Origin) -> list[str]:
     return lines
 
 
-def assumptions(origin: Origin, fitted: Fitted, shortcut: str | None) -> dict[str, str]:
+def assumptions(origin: Origin, fitted: Fitted, shortcut: str | None, activation: str | None) -> dict[str, str]:
     """Return what a state_dict does not say, and the flag that says it otherwise."""
     assumed = {}
     if shortcut and origin.shortcut is None:
         assumed[f"{SHORTCUT}{shortcut}"] = f"--shortcut {'preact' if shortcut == 'raw' else 'raw'}"
     if origin.mean is None and not fitted.normalisation:
         assumed[NO_NORMALISATION] = "--mean and --std"
+    if activation and origin.activation is None:
+        assumed[f"activation {activation}"] = "--activation"
     return assumed
 
 

@@ -1,7 +1,6 @@
 """Settings of `fastbat train` from a TOML file: a flat table, or under [train] as suites have them; under flags."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ from fastbat.files import read_toml
 from fastbat.methods import METHODS
 from fastbat.models import SHAPE, find_model
 from fastbat.training import CAUSES, Run
-from fastbat.training.protocol import Protocol
-from fastbat.training.settings import method_settings
+from fastbat.training.settings import effective, method_settings
 
 SUITE = ("arm", "evaluate")  # tables of a suite, next to [train]
 YES = ("true", "yes", "y", "t", "1")
@@ -36,22 +34,27 @@ def read_config(tokens: Sequence[str]) -> dict[str, Any]:
     file = source(tokens)
     if file is None:
         return {}
-    run = Run(file.parent)
-    ours = run.config == file and (run.state.exists() or resumes(tokens))
-    config = flat(run.read_config() if ours else read_toml(file), file)
-    out = peek(tokens, "--out")
+    run, out = Run(file.parent), peek(tokens, "--out")
     if resumes(tokens) and out is not None:
-        refuse_another(tokens, Run(out).read_config(), Run(out))
-    return config
+        refuse_another(tokens, effective(Run(out).read_config()), Run(out))
+    if run.config != file or not (run.state.exists() or resumes(tokens)):
+        return flat(read_toml(file), file)
+    table = run.read_config()
+    if "resolved" not in table:
+        refuse_stale(tokens, table, file)
+    return flat(table, file)
 
 
 def flat(table: Mapping[str, Any], file: Path) -> dict[str, Any]:
-    """Return the settings at the top of `table` and under its [train]; InputError where it holds other tables."""
+    """Return the settings at the top of `table` and under its [train]; InputError where it holds other tables.
+
+    [resolved], which a run adds, is checked when all settings are known (`check_resolved`).
+    """
     train = table.get("train", {})
     if not isinstance(train, dict):
         raise InputError(f"train in {str(file)!r} is no setting; name a table [train], or the settings alone")
     config: dict[str, Any] = {}
-    for part in ({name: value for name, value in table.items() if name != "train"}, train):
+    for part in ({name: value for name, value in table.items() if name not in ("train", "resolved")}, train):
         for key, value in part.items():
             name = key.replace("-", "_")
             if name in SUITE or isinstance(value, list):
@@ -86,6 +89,17 @@ def refuse_another(tokens: Sequence[str], config: Mapping[str, Any], run: Run) -
             raise run.refusal(name, before, given)
 
 
+def refuse_stale(tokens: Sequence[str], config: Mapping[str, Any], file: Path) -> None:
+    """Raise InputError where a flag changes what other numbers in the `file` of an older version follow from."""
+    for name in CAUSES:
+        given, before = peek(tokens, f"--{name}"), config.get(name)
+        if given is not None and before and plain(given) != plain(before):
+            raise InputError(
+                f"{str(file)!r} was written by an older version, with numbers that belong to {name} {plain(before)}; "
+                f"for {name} {given} start from settings of your own"
+            )
+
+
 def plain(value: Any) -> str:
     """Return a setting as text, 8.0 as 8."""
     try:
@@ -95,43 +109,27 @@ def plain(value: Any) -> str:
 
 
 def adapted(tokens: Sequence[str], config: Mapping[str, Any], method: str) -> dict[str, Any]:
-    """Return the settings `config` without what belongs to another --method, and what another --model does not take.
-
-    Raises InputError where a flag changes what a configured number was resolved for, as lam was for its eps.
-    """
+    """Return the settings `config` without what belongs to another --method, and what another --model does not take."""
     config = dict(config)
     if (before := config.get("method", method)) in METHODS and before != method:
-        for name in method_settings(before) - ({"eps"} if config.get("eps") else set()):
+        for name in method_settings(before) - {"eps"} | (set() if config.get("eps") else {"eps"}):
             config.pop(name, None)
-        budgets = any(hasattr(METHODS[each], "budget") for each in (method, before))
-        for name in {"max_lr", "epochs"} & config.keys() if budgets else ():
-            refuse_unless_given(tokens, config, name, "method", method)
-    shape = tuple(name for name in SHAPE if name != "activation")
     if (model := peek(tokens, "--model")) is not None:
-        for name in set(shape) - find_model(model).settings.keys():
+        for name in set(SHAPE) - {"activation"} - find_model(model).settings.keys():
             config.pop(name, None)
-    per_eps = tuple(f.name for f in fields(METHODS[method]) if "per_eps" in f.metadata)  # type: ignore[arg-type]
-    by_data = ("model", *shape, "max_lr", "epochs", "weight_decay", "decay_batchnorm", "validation")
-    by_protocol = tuple(f.name for f in fields(Protocol))
-    depend = {"eps": per_eps, "dataset": by_data, "model": shape, "protocol": by_protocol}
-    for setting, names in depend.items():
-        before, now = config.get(setting), peek(tokens, f"--{setting}")
-        if before is None or now is None or plain(now) == plain(before):
-            continue
-        for name in names:
-            if name in config:
-                refuse_unless_given(tokens, config, name, setting, now)
     return config
+
+
+def check_resolved(file: Path, resolved: Mapping[str, Any]) -> None:
+    """Raise InputError where what followed from the settings in `file` follows no more; precision is the device's."""
+    before = read_toml(file).get("resolved", {})
+    for name, was in before.items():
+        now = resolved.get(name)
+        if name != "precision" and name in resolved and now != was:
+            raise InputError(f"{name} was {was} in {str(file)!r}, and is {now} now; give --{name.replace('_', '-')}")
 
 
 def left_out(tokens: Sequence[str], given: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     """Return in a line, if there is one, what of the settings `given` is neither in `config` nor a flag."""
     names = [name for name in given if name not in config and peek(tokens, f"--{name.replace('_', '-')}") is None]
     return [f"not taken over from {source(tokens)}, as method or model is another: {', '.join(names)}"] if names else []
-
-
-def refuse_unless_given(tokens: Sequence[str], config: Mapping[str, Any], name: str, setting: str, now: str) -> None:
-    """Raise InputError unless `name`, which was resolved for what `setting` was before, is given anew."""
-    flag, before = f"--{name.replace('_', '-')}", str(config.get(setting)).removesuffix(".0")
-    if peek(tokens, flag) is None:
-        raise InputError(f"{name} = {config[name]} belongs to {setting} {before}; for {setting} {now} give {flag} too")

@@ -97,22 +97,17 @@ def evaluate_command(
     """
     check_evaluation(request=request, report=report)
     check_target(target, checkpoint, origin, request.data_dir)
+    out = folder(target, request)
     from fastbat.audit import evaluate_target
     from fastbat.processes import rank, start_processes
 
     start_processes()
-    how = request.arguments() | {
-        "out": folder(target, request),
-        "command": command(target, checkpoint, request, origin),
-    }
+    how = request.arguments() | {"out": out, "command": command(target, checkpoint, request, origin)}
     result = evaluate_target(target, checkpoint, origin=origin, **how)
     if rank() == 0:
         print_json(result.record()) if json else show(result)
-        say(
-            "no record is kept: this folder cannot be written; name one: --out DIR"
-            if how["out"] is None
-            else f"kept in {how['out'] / 'evaluation.jsonl'}"
-        )
+        nowhere = "no record is kept: the working folder cannot be written; name another: --out DIR"
+        say(f"kept in {out / 'evaluation.jsonl'}" if out else nowhere)
         if report is not None:
             from fastbat.report import report_evaluation
 

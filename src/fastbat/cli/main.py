@@ -11,13 +11,14 @@ from cyclopts.config import Dict
 from fastbat.cli.config import adapted, left_out, read_config, refuse_unknown, source
 from fastbat.cli.evaluate import check_evaluation, diagnose_command, evaluate_command, export_command
 from fastbat.cli.listing import list_command
+from fastbat.cli.plot import plot_command
 from fastbat.cli.report import report_command
 from fastbat.cli.tokens import flags_of, in_grey_levels, peek, refuse_fractions, refuse_repeated, refuse_switches
 from fastbat.cli.train import configure, train_command
 from fastbat.errors import DivergedError, InputError, choose, nearest, no_memory
 from fastbat.methods import METHODS, Method
 from fastbat.progress import say
-from fastbat.training import Run, Settings
+from fastbat.training import CAUSES, Run, Settings
 from fastbat.training.settings import METHOD
 
 NO_NEGATIVES = Parameter(negative=())  # --flip=false, not --no-flip
@@ -91,13 +92,18 @@ def build_app(tokens: Sequence[str]) -> App:
         result_action="return_none",
         suppress_keyboard_interrupt=False,
     )
-    line = shlex.join(["fastbat", *tokens])
-    app.command(train_command(method, left_out(tokens, given, config), line), name="train")
+    repeats, line = (
+        training and not any(peek(tokens, f"--{cause}") for cause in CAUSES),
+        shlex.join(["fastbat", *tokens]),
+    )
+    file = source(tokens) if repeats else None
+    app.command(train_command(method, left_out(tokens, given, config), file, line), name="train")
     app.command(evaluate_command, name="evaluate")
     app.command(diagnose_command, name="diagnose")
     app.command(export_command, name="export")
     app.command(suite)
     app.command(report_command, name="report")
+    app.command(plot_command, name="plot")
     app.command(list_command, name="list")
     app.register_install_completion_command(help="Install completion for this shell: bash, zsh, fish or PowerShell.")
     chain, (*_, command), _ = app.parse_commands(tokens)
@@ -120,8 +126,7 @@ def check_command(tokens: Sequence[str]) -> None:
 
 def configure_command(tokens: Sequence[str]) -> tuple[Method, Settings]:
     """Return the method and the settings of a command line of `fastbat train`."""
-    method, settings = configure(**parse(tokens))
-    return method, settings.resolved(method)
+    return configure(**parse(tokens))
 
 
 def parse(tokens: Sequence[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_type_hints
 from cyclopts import Parameter
 from docstring_parser import parse_from_object
 
+from fastbat.cli.config import check_resolved
 from fastbat.files import check_file
 from fastbat.geometry import tiny
 from fastbat.methods import METHODS, Method
@@ -19,10 +20,13 @@ from fastbat.training import Run, Settings
 from fastbat.training.settings import EPS, METHOD, describe, make_method, method_settings
 
 
-def train_command(name: str, notes: Sequence[str] = (), line: str | None = None) -> Callable[..., None]:
+def train_command(
+    name: str, notes: Sequence[str] = (), file: Path | None = None, line: str | None = None
+) -> Callable[..., None]:
     """Return `fastbat train` with the settings of the method `name` among its flags; it prints `notes` first.
 
-    `line` is the command line, for the run's record.
+    What the `file` of settings says of what follows from them is checked, if there is one. `line` is the command line,
+    for the run's record.
     """
     method_class = METHODS[name]
     hints = get_type_hints(method_class)
@@ -41,7 +45,10 @@ def train_command(name: str, notes: Sequence[str] = (), line: str | None = None)
     ) -> None:
         run = Run(out or Path("runs") / f"{settings.dataset}-{method}-eps{eps:g}-seed{settings.seed}")
         chosen, settings = configure(method=method, eps=eps, settings=settings, **options)
-        (run.check_same if resume else run.check_free)(describe(chosen, settings))
+        described = describe(chosen, settings)
+        (run.check_same if resume else run.check_free)(described)
+        if file is not None:
+            check_resolved(file, described["resolved"])
         if settings.init_from is not None and not (resume or settings.init_from.is_dir()):
             check_file(settings.init_from)
         for note in (*notes, *filter(None, [tiny(chosen.eps)] if chosen.eps else ())):
@@ -84,11 +91,9 @@ def configure(
     settings: Settings = Settings(),  # noqa: B008 (frozen)
     **options: Any,
 ) -> tuple[Method, Settings]:
-    """Return what the parsed flags of `fastbat train` configure, all but the precision, which depends on the device.
-
-    Raises InputError where that is not to be had.
-    """
+    """Return what the parsed flags of `fastbat train` configure; InputError where that is not to be had."""
     own = {name: options[name] for name in method_settings(method) & options.keys()}
-    chosen = make_method(method, settings.protocol, {**own, "eps": eps})
+    chosen = make_method(method, {**own, "eps": eps})
     settings.check(chosen)
-    return chosen, settings.filled(chosen)
+    settings.resolved(chosen)
+    return chosen, settings

@@ -1,6 +1,6 @@
 """A batch, and the crop, flip and rotation that make it from the stored images."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fastbat.data.batch_check import check_batch
 from fastbat.data.images import sent
 from fastbat.errors import InputError
 
@@ -84,13 +85,27 @@ def rotated(images: Tensor, angle: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a method trains on."""
+    """What a method trains on.
+
+    Raises InputError for images that are not floating point, not finite or outside [0, 1], and for labels that are not
+    class numbers. On a GPU the values of all batches but the first are read without waiting, so a bad one may be
+    reported one batch late.
+    """
 
     x: Tensor  # images (B, C, H, W) in [0, 1]
     y: Tensor  # labels (B,), int64
     index: Tensor | None = None  # (B,) int64, each image's place in the data set; on the host
     view: View | None = None  # the crop, flip and rotation that made x
+    step: int | None = None  # of the update in the training, from 0
+    progress: float | None = None  # the share of the training that is done, in [0, 1)
     label_smoothing: float = 0.0  # of the training loss: this share of each label is spread over all classes
+    log: dict[str, Tensor] = field(default_factory=dict, compare=False)  # what a method measures: 0-d tensors by name
+
+    def __post_init__(self) -> None:
+        check_batch(self.x, self.y)
+        for name in ("x", "y"):
+            if (tensor := getattr(self, name)).is_inference():  # which autograd cannot save
+                object.__setattr__(self, name, tensor.clone())
 
     def split(self, parts: int) -> list["Batch"]:
         """Return the batch in `parts` parts of nearly one size, in fewer lest one be a single image (BatchNorm)."""
@@ -104,4 +119,4 @@ class Batch:
         """Return images start..stop."""
         index = None if self.index is None else self.index[start:stop]
         view = None if self.view is None else self.view.rows(start, stop)
-        return replace(self, x=self.x[start:stop], y=self.y[start:stop], index=index, view=view)
+        return replace(self, x=self.x[start:stop], y=self.y[start:stop], index=index, view=view, log={})

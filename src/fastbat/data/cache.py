@@ -4,8 +4,12 @@ They are mapped into memory: all processes that train on them share one copy, ch
 start. FASTBAT_CACHE names the folder that holds them (~/.cache/fastbat unless set).
 """
 
+import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,26 +19,60 @@ from numpy.typing import NDArray
 from fastbat.data.crop import centre
 from fastbat.data.encoded import Encoded
 from fastbat.data.images import Images, fingerprint
+from fastbat.data.picture import chw
+from fastbat.data.tables import Shards, copied
 from fastbat.errors import InputError
 from fastbat.files import replacing
 from fastbat.progress import bar
 
+VERSION = 2  # of what pictures are decoded to
 
-def cached(key: str, encoded: Encoded, size: int | None) -> Images:
-    """Return the images of `encoded`, from the cache where it has them under `key`.
+
+def cached(made_of: tuple[object, ...], encoded: Encoded, size: int | None) -> Images:
+    """Return the images of `encoded`, from the cache where it has them: `made_of` says what they are decoded from.
 
     With `size` the shorter side is resized to so many pixels and the middle cut out; without it all images must have
-    one size. Raises InputError where they have not, or an image cannot be read.
+    one size. Raises InputError where they have not, an image cannot be read, or the cache cannot be written.
     """
-    folder = Path(os.environ.get("FASTBAT_CACHE", "~/.cache/fastbat")).expanduser() / key
+    folder = place() / hashlib.sha256(repr((VERSION, made_of)).encode()).hexdigest()
     if (images := _read(folder)) is None:
-        _decode(folder, encoded, size)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        pixels = _decode(encoded, size)
+        with writing(folder):
+            _write(folder, pixels, encoded)
         images = _read(folder)
     if images is None:
         raise InputError(
             f"the cache in {str(folder)!r} cannot be read back; check its disk, or name another: FASTBAT_CACHE"
         )
     return images
+
+
+def indexed(encoded: Encoded) -> Encoded:
+    """Return `encoded` with each picture at hand: those of tables are copied into the cache, once."""
+    if not isinstance(encoded.rows, Shards):
+        return encoded
+    with writing(place()):
+        place().mkdir(parents=True, exist_ok=True)
+        return replace(encoded, rows=copied(encoded.rows, place()))
+
+
+def place() -> Path:
+    """Return the folder of the cache."""
+    return Path(os.environ.get("FASTBAT_CACHE") or "~/.cache/fastbat").expanduser()
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn an error of the disk in the block into one line that names the variable to set."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise InputError(
+            f"decoded images cannot be kept in {str(folder)!r}: {why}; name another folder: FASTBAT_CACHE"
+        ) from error
 
 
 def _read(folder: Path) -> Images | None:
@@ -51,18 +89,23 @@ def _read(folder: Path) -> Images | None:
     return Images(pixels, labels, tuple(about["classes"]), about["fingerprint"])
 
 
-def _decode(folder: Path, encoded: Encoded, size: int | None) -> None:
-    rows = list[NDArray[np.uint8]]()
+def _decode(encoded: Encoded, size: int | None) -> NDArray[np.uint8]:
+    """Return the pixels (N, C, H, W)."""
+    count, done, pixels = len(encoded.labels), 0, np.empty(0, np.uint8)
     with bar("decoding images") as show:
-        for i in range(len(encoded.labels)):
-            image = encoded.open(i) if size is None else centre(encoded.open(i), size, size)
-            rows.append(np.asarray(image).transpose(2, 0, 1))
-            if rows[i].shape != rows[0].shape:
-                (_, *first), (_, *other) = rows[0].shape, rows[i].shape
-                raise InputError(f"images differ in size, {first} and {other}; give all one: --image-size 64")
-            show(i / len(encoded.labels), f"decoding {len(encoded.labels)} images, once")
-    pixels = np.ascontiguousarray(np.stack(rows))
-    folder.mkdir(parents=True, exist_ok=True)
+        for i, image in encoded:
+            levels = chw(image if size is None else centre(image, size, size))
+            if not done:
+                pixels = np.empty((count, *levels.shape), np.uint8)
+            if levels.shape != pixels.shape[1:]:
+                sizes = " and ".join(str(list(shape[-2:])) for shape in (pixels.shape, levels.shape))
+                raise InputError(f"images differ in size, {sizes}; give all one: --image-size 64")
+            pixels[i] = levels
+            show((done := done + 1) / count, f"decoding {count} images, once")
+    return pixels
+
+
+def _write(folder: Path, pixels: NDArray[np.uint8], encoded: Encoded) -> None:
     for part, array in (("pixels", pixels), ("labels", encoded.labels)):
         with replacing(folder / f"{part}.npy") as file:
             np.save(file, array)

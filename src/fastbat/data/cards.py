@@ -1,8 +1,10 @@
-"""The data sets by name. `digits` is embedded; the others are on the hub, or in a folder."""
+"""The data sets by name: where their images come from, and how they are trained on."""
 
+import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from fastbat.errors import choose
+from fastbat.errors import InputError, choose
 
 ANY_HUB = "owner/name"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -38,6 +40,8 @@ class DatasetCard:
     mixed: bool = True  # put into one fixed random order, for the one on disk may follow the classes
     rates: tuple[tuple[float, float], ...] = ()  # (share of all epochs, share of max_lr); empty: up and down again
     phases: tuple[Phase, ...] = ()  # of a streamed data set
+    classes: int | None = None  # how many it has, and the side of its images in pixels; None: not known beforehand
+    size: int | None = None
 
 
 DATASETS = {
@@ -47,16 +51,17 @@ DATASETS = {
     ),
     "cifar10": DatasetCard(
         "hub uoft-cs/cifar10, or --data-dir: 60,000 colour 32x32 images, 10 classes", "uoft-cs/cifar10",
-        mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616), pad=4, mixed=False,
+        mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616), pad=4, mixed=False, classes=10, size=32,
     ),
     "cifar100": DatasetCard(
         "hub uoft-cs/cifar100, or --data-dir: 60,000 colour 32x32 images, 100 classes; rotated", "uoft-cs/cifar100",
         mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762), pad=4, rotation=15.0, mixed=False,
+        classes=100, size=32,
     ),
     # mean, std and pad as in FAST-BAT's released code
     "tiny-imagenet": DatasetCard(
         "hub zh-plus/tiny-imagenet, or --data-dir: 110,000 colour 64x64 images, 200 classes", "zh-plus/tiny-imagenet",
-        mean=IMAGENET_MEAN, std=IMAGENET_STD, pad=4, tests=("valid", "val", "validation"),
+        mean=IMAGENET_MEAN, std=IMAGENET_STD, pad=4, tests=("valid", "val", "validation"), size=64,
     ),
     # FAST-AT's published recipe (Wong et al., 2020): 15 epochs in three phases, with batches of 512, 224 and 128
     # images; weight decay of 1e-4, and none on BatchNorm's weights
@@ -75,6 +80,13 @@ DATASETS = {
 
 def dataset_card(name: str) -> DatasetCard:
     """Return the card of the data set `name`: one of DATASETS, or OWNER/NAME on the hub."""
-    if "/" in name:
+    if name in DATASETS and name != ANY_HUB:
+        return DATASETS[name]
+    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
         return replace(DATASETS[ANY_HUB], hub=name)
+    if "/" in name or Path(name).exists():
+        what = "lies on this disk" if Path(name).exists() else "is no OWNER/NAME of the hub"
+        raise InputError(
+            f"data set {name!r} {what}; a folder is read with --dataset folder (or parquet) --data-dir DIR"
+        )
     return DATASETS[choose("data set", name, DATASETS)]

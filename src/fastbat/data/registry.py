@@ -1,4 +1,4 @@
-"""Loading a data set by its name: decoded and kept, or streamed, and cut into train, validation and test."""
+"""Loading a data set by its name: found, checked, and cut into train, validation and test."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,13 +8,20 @@ from typing import Any
 
 import torch
 
-from fastbat.data.cache import cached
+from fastbat.data.cache import cached, indexed
 from fastbat.data.cards import DatasetCard, dataset_card
-from fastbat.data.encoded import Encoded, Source, on_disk, on_hub
+from fastbat.data.check import check_published, check_several, say_dark, say_grey, say_order
+from fastbat.data.columns import Source
+from fastbat.data.encoded import Encoded, on_disk
+from fastbat.data.folders import hidden
+from fastbat.data.hub import on_hub
 from fastbat.data.images import Images, mean_and_std
 from fastbat.data.source import check_source
 from fastbat.data.stream import ImageSet, Stream
 from fastbat.errors import InputError
+
+Find = Callable[[str], Source | None]  # a split by its name, None where it is not there
+LUMA = (0.299, 0.587, 0.114)  # of R, G and B in grey
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ def load(
     image_column: str | None = None,
     label_column: str | None = None,
     image_size: int | None = None,
+    channels: int | None = None,
     workers: int = 0,
     validation: str | None = None,
     **augmentation: Any,
@@ -41,33 +49,35 @@ def load(
     """Return the data set `name`, cut into train, validation and test, and its card filled in.
 
     With `data_dir` its files are read and nothing is downloaded. `image_size` resizes the shorter side to so many
-    pixels and cuts out the middle; with `validation` "test" the first half of each class of the test images is for
-    validation, and no training image; `augmentation` are pad, flip and rotation, where they are not to be the card's. A
-    user's own data set without a test split gives up its last tenth for one. Raises InputError where the images are
-    not to be had or do not fit each other, with what was looked for.
+    pixels and cuts out the middle; `channels` is 3 (RGB, unless given) or 1 (grey); with `validation` "test" the first
+    half of each class of the test images is for validation, and no training image; `augmentation` are pad, flip and
+    rotation, where they are not to be the card's. A user's own data set without a test split gives up its last tenth
+    for one. Raises InputError where the images are not to be had or do not fit each other, with what was looked for.
     """
     card, data_dir = dataset_card(name), None if data_dir is None else Path(data_dir)
-    check_source(
-        name, data_dir, image_column=image_column, label_column=label_column, image_size=image_size, **augmentation
-    )
     card = replace(card, **{what: value for what, value in augmentation.items() if value is not None})
+    how: dict[str, Any] = {
+        "image_column": image_column,
+        "label_column": label_column,
+        "image_size": image_size,
+        "channels": channels,
+    }
+    check_source(name, data_dir, **how, **augmentation)
     if name == "digits":
         from fastbat.data.digits import load_digits  # here, for scikit-learn takes as long to import as torch
 
         splits: tuple[ImageSet, ...] = load_digits()
     else:
-        found = _found(name, card, data_dir)
+        find = _finder(name, card, data_dir)
+        found = find("train"), _test_split(card, find)
         if found[0] is None or (found[1] is None and card.mean):
             raise _missing(name, card, data_dir, card.tests[0] if found[0] else "train")
-        sources = filter(None, found)
-        splits = tuple(_images(source, card, image_column, label_column, image_size, workers) for source in sources)
+        splits = tuple(_images(source, card, workers=workers, **how) for source in filter(None, found))
     train, test = _agreed(name, *(splits if len(splits) == 2 else _tenth_off(*splits)))
+    check_several(name, train)
+    _look_at(name, card, train, image_size, channels)
     train, held, test = (train, *_halves(name, test)) if validation == "test" else (*_tenth_off(train), test)
-    if isinstance(train, Images):
-        mean, std = (card.mean, card.std) if card.mean else mean_and_std(train.pixels)
-        pad = min(train.pixels.shape[2:]) // 8 if card.pad is None else card.pad
-        card = replace(card, mean=mean, std=std, pad=pad)
-    return Splits(train, held, test, card)
+    return Splits(train, held, test, _filled(card, train))
 
 
 def load_test(name: str, data_dir: Path | None = None, *, validation: str | None = None, **how: Any) -> ImageSet:
@@ -77,30 +87,33 @@ def load_test(name: str, data_dir: Path | None = None, *, validation: str | None
     """
     card = dataset_card(name)
     check_source(name, data_dir, **how)
-    test = None if name == "digits" else _found(name, card, data_dir)[1]
+    test = None if name == "digits" else _test_split(card, _finder(name, card, data_dir))
     if test is None:
         return load(name, data_dir, validation=validation, **how).test
     images = _images(test, card, **how)
+    _look_at(name, card, images, how.get("image_size"), how.get("channels"))
     images = replace(images, classes=images.classes or tuple(map(str, range(int(images.labels.max()) + 1))))
     return _halves(name, images)[1] if validation == "test" else images
 
 
-def _found(name: str, card: DatasetCard, data_dir: Path | None) -> tuple[Source | None, Source | None]:
-    """Return the training split and the test split, None for one that is not there."""
-    find: Callable[[str], Source | None]
+def _finder(name: str, card: DatasetCard, data_dir: Path | None) -> Find:
     if data_dir is not None:
-        find = partial(on_disk, data_dir, name if card.mean else None, card.mixed)
-    else:
-        assert card.hub is not None  # check_source
-        find = on_hub(card.hub, card.mixed).get
-    return find("train"), next(filter(None, map(find, card.tests)), None)
+        return partial(on_disk, data_dir, name if card.mean else None, card.mixed)
+    assert card.hub is not None  # check_source
+    return on_hub(card.hub, card.mixed).get
+
+
+def _test_split(card: DatasetCard, find: Find) -> Source | None:
+    return next(filter(None, map(find, card.tests)), None)
 
 
 def _missing(name: str, card: DatasetCard, data_dir: Path | None, split: str) -> InputError:
     files = f"{name}-{split}*.parquet" if card.mean else f"{split}*.parquet"
     hint = ", or leave data_dir out to download it" if card.hub and data_dir else ""
-    where = str(data_dir or card.hub)
-    return InputError(f"no {files} and no {split}/CLASS/*.jpg in {where!r}; put the data set's files there{hint}")
+    inside = sorted(each.name for each in data_dir.iterdir() if not hidden(each)) if data_dir else []
+    there = f", which holds {', '.join(inside[:5])}{', ...' if len(inside) > 5 else ''}" if inside else ""
+    where = f"{str(data_dir or card.hub)!r}{there}"
+    return InputError(f"no {files} and no {split}/CLASS/*.jpg in {where}; put the data set's files there{hint}")
 
 
 def _images(
@@ -109,14 +122,39 @@ def _images(
     image_column: str | None = None,
     label_column: str | None = None,
     image_size: int | None = None,
+    channels: int | None = None,
     workers: int = 0,
 ) -> ImageSet:
-    encoded = Encoded.of(source, image_column, label_column)
+    encoded = Encoded.of(source, image_column, label_column, channels or 3)
     if card.phases:
         labels, names = torch.from_numpy(encoded.labels), encoded.classes
-        return Stream(encoded, labels, names, source.key(contents=False), workers)
-    about = (source.key(contents=True), image_column, label_column, image_size)
-    return cached("-".join(str(part) for part in about if part), encoded, image_size)
+        return Stream(indexed(encoded), labels, names, source.key(contents=False), workers)
+    return cached(
+        (source.key(contents=True), image_column, label_column, image_size, encoded.channels), encoded, image_size
+    )
+
+
+def _look_at(name: str, card: DatasetCard, images: ImageSet, image_size: int | None, channels: int | None) -> None:
+    """Check what the images of `name` look like against what is known of it, and say what may surprise."""
+    say_order(images.classes)
+    if isinstance(images, Images) and name != "digits":
+        check_published(name, replace(card, size=None) if image_size else card, images)
+        say_dark(images)
+        if channels is None:
+            say_grey(images)
+
+
+def _filled(card: DatasetCard, train: ImageSet) -> DatasetCard:
+    """Return the card with padding, mean and standard deviation: published ones, else those of the training images."""
+    if isinstance(train, Images):
+        pad = min(train.pixels.shape[2:]) // 8 if card.pad is None else card.pad
+        known = card.mean and len(card.mean) == train.channels
+        mean, std = (card.mean, card.std) if known else mean_and_std(train.pixels)
+        return replace(card, pad=pad, mean=mean, std=std)
+    if train.channels == 1 and card.mean and card.std:  # unknown in grey before all are decoded: near enough
+        mean = (round(sum(weight * level for weight, level in zip(LUMA, card.mean, strict=True)), 4),)
+        return replace(card, mean=mean, std=(round(sum(card.std) / 3, 4),))
+    return card
 
 
 def _tenth_off(images: ImageSet) -> tuple[ImageSet, ImageSet]:

@@ -12,6 +12,10 @@ def check_source(name: str, data_dir: Path | str | None, **given: Any) -> None:
     card = dataset_card(name)
     ours = ("data_dir", "image_column", "label_column", "image_size")
     idle = ours if name == "digits" else ("image_size", "pad", "rotation") if card.phases else ()
+    if given.get("channels") not in (None, 1, 3):
+        raise InputError(f"channels is {given['channels']}; it must be 1, grey, or 3, RGB")
+    if name == "digits" and given.get("channels") == 3:
+        raise InputError("channels is 3, but digits is grey; leave it out")
     for what, value in {"data_dir": data_dir, **given}.items():
         if value and what in idle:
             how = "streamed" if card.phases else "embedded"

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -21,6 +20,7 @@ from fastbat.data.cards import Phase
 from fastbat.data.crop import centre, random_part, resized
 from fastbat.data.encoded import Encoded
 from fastbat.data.images import Images
+from fastbat.data.picture import chw
 from fastbat.errors import InputError
 from fastbat.progress import bar
 from fastbat.randomness import generator
@@ -32,7 +32,7 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 
 @dataclass(frozen=True)
 class Decoder:
-    """Keys (image, batch, place in the batch) -> (3, crop, crop) uint8; it lives in the workers."""
+    """Keys (image, batch, place in the batch) -> (C, crop, crop) uint8; it lives in the workers."""
 
     encoded: Encoded
     seed: int = 0
@@ -43,7 +43,7 @@ class Decoder:
     def __getitem__(self, key: tuple[int, int, int]) -> Tensor | InputError:
         """Return the image; an error is returned too, for one that a worker raises comes with pages of traceback."""
         try:
-            return torch.from_numpy(np.array(self._image(*key))).permute(2, 0, 1)
+            return torch.from_numpy(chw(self._image(*key)))
         except InputError as error:
             return error
 
@@ -68,7 +68,10 @@ class Stream:
     workers: int  # processes that decode, at most one a core; 0: this one
     start: int = 0  # the place of the first image in `encoded`
 
-    channels = 3
+    @property
+    def channels(self) -> int:
+        """1 for grey images, 3 for colour."""
+        return self.encoded.channels
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -83,8 +86,8 @@ class Stream:
         return replace(self, labels=self.labels.to(device))
 
     def decoded(self) -> Images:
-        """Return the images as they are evaluated, (N, 3, 224, 224) uint8: 150 kB each."""
-        pixels, done = torch.empty((len(self), 3, CROP, CROP), dtype=torch.uint8), 0
+        """Return the images as they are evaluated, (N, C, 224, 224) uint8: 150 kB each in colour."""
+        pixels, done = torch.empty((len(self), self.channels, CROP, CROP), dtype=torch.uint8), 0
         with bar("decoding images") as show:
             places = torch.arange(len(self)).split(AT_ONCE) if len(self) else ()
             for part in self.read(places, Decoder(self.encoded)):
@@ -94,7 +97,7 @@ class Stream:
         return Images(pixels.to(self.labels.device), self.labels, self.classes, self.fingerprint)
 
     def tensors(self) -> tuple[Tensor, Tensor]:
-        """Return x (N, 3, 224, 224) float32 in [0, 1] and y (N,) int64."""
+        """Return x (N, C, 224, 224) float32 in [0, 1] and y (N,) int64."""
         return self.decoded().tensors()
 
     def read(self, batches: Sequence[Tensor], decoder: Decoder) -> Iterator[Tensor]:

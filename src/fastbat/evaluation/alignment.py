@@ -6,9 +6,9 @@ Near 1 the loss is linear within the budget and one step is a good attack; where
 import torch
 from torch import Tensor, nn
 
+from fastbat.attacks.alignment import cosines
 from fastbat.attacks.gradient import input_gradient
 from fastbat.evaluation.frozen import frozen
-from fastbat.methods.fast_at_ga import cosines
 from fastbat.randomness import uniform_starts
 
 

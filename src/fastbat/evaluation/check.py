@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +12,9 @@ from fastbat.attacks.ensemble import MIN_CLASSES_TARGETED, TARGETED
 from fastbat.data import ImageSet, unit
 from fastbat.errors import InputError, no_memory
 from fastbat.evaluation.request import BLACK_BOX
+
+WHOLE = (torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int32)  # or int64
+ROUNDING = 1e-5  # an image may lie so far outside of [0, 1], and is clipped; half a step of 8 bits is 2e-3
 
 
 def gather(data: Any, limit: int | None) -> tuple[Tensor, Tensor]:
@@ -21,15 +25,28 @@ def gather(data: Any, limit: int | None) -> tuple[Tensor, Tensor]:
     if isinstance(data, ImageSet):
         images = data.slice(0, limit).decoded()
         return images.pixels, images.labels
-    if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
-        x, y = data
+    if isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(part, "__array__") for part in data):
+        x, y = map(_tensor, data)
     elif isinstance(data, Iterable):
         x, y = _joined(map(_pair, data), limit)
     else:
         raise InputError(f"data is a {type(data).__name__}; expected tensors (x, y) or a loader of them")
     x, y = x[:limit].detach(), y[:limit].to(x.device)
+    y = y.long() if y.dtype in WHOLE else y
     _check_data(x, y)
-    return x, y
+    return (x.clamp(0, 1) if x.min() < 0 or x.max() > 1 else x), y
+
+
+def _tensor(array: Any) -> Tensor:
+    """Return an array of another library as a tensor."""
+    if isinstance(array, Tensor):
+        return array
+    kind = np.asarray(array).dtype
+    try:
+        copy = torch.from_numpy(np.array(array, dtype=kind.newbyteorder("=")))  # of any strides, rights, byte order
+        return copy.float() if kind == np.float64 else copy  # float64 is what NumPy makes unasked
+    except TypeError as error:
+        raise InputError(f"an array holds {kind}; expected images in float32 and labels in int64") from error
 
 
 def _joined(pairs: Iterable[tuple[Tensor, Tensor]], limit: int | None) -> tuple[Tensor, Tensor]:
@@ -49,11 +66,12 @@ def _joined(pairs: Iterable[tuple[Tensor, Tensor]], limit: int | None) -> tuple[
 
 def _pair(item: Any) -> tuple[Tensor, Tensor]:
     pair = (item.x, item.y) if hasattr(item, "x") and hasattr(item, "y") else item
-    if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(p, Tensor) and p.ndim for p in pair)):
+    arrays = isinstance(pair, tuple | list) and all(hasattr(part, "__array__") and part.ndim for part in pair)
+    if not arrays or len(pair) != 2:
         raise InputError(
             f"the loader gives a {type(item).__name__}; expected batches of tensors (x, y), or with x and y"
         )
-    return pair[0], pair[1]
+    return _tensor(pair[0]), _tensor(pair[1])
 
 
 def _check_data(x: Tensor, y: Tensor) -> None:
@@ -69,9 +87,9 @@ def _check_data(x: Tensor, y: Tensor) -> None:
             f"{int(bad.sum())} images are not finite, the first at {int(bad.nonzero()[0])}; mend or drop them"
         )
     low, high = x.min().item(), x.max().item()
-    if low < 0 or high > 1:
+    if low < -ROUNDING or high > 1 + ROUNDING:
         raise InputError(
-            f"images lie in [{low:g}, {high:g}]; they must lie in [0, 1], the normalisation inside the model"
+            f"images lie in [{low:.9g}, {high:.9g}]; they must lie in [0, 1], the normalisation inside the model"
         )
 
 

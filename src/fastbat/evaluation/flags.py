@@ -81,9 +81,9 @@ def _difference(logits: Tensor, other: Tensor) -> float:
 
 
 def of_finite(not_finite: Tensor, where: str) -> list[RedFlag]:
-    """Return the flag that images (N,) raise whose logits are not finite; `where` says what is the first not to be."""
+    """Return the flag that images (N,) raise whose logits are not finite, first in `where`."""
     hits, n = int(not_finite.sum()), len(not_finite)
-    text = f"the logits are not finite on {hits} of {n} images, which count as misclassified; {where}"
+    text = f"the logits are not finite on {hits} of {n} images, which count as misclassified; first in {where}"
     return [RedFlag("not-finite", text, {"hits": hits, "n": n})] if hits else []
 
 

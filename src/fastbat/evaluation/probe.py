@@ -17,7 +17,6 @@ from fastbat.attacks.objective import margin
 from fastbat.data import unit
 from fastbat.evaluation.blocks import Found, Job, Work
 from fastbat.evaluation.border import border_gradients
-from fastbat.evaluation.finite import first_not_finite
 from fastbat.evaluation.flags import (
     MIN_IMAGES,
     Attacked,
@@ -31,6 +30,7 @@ from fastbat.evaluation.flags import (
     of_what_is_left,
 )
 from fastbat.evaluation.rounds import Plan
+from fastbat.models.finite import first_not_finite
 from fastbat.randomness import seed_torch
 
 IMAGES = 250
@@ -88,9 +88,9 @@ def judge(
 
 
 def not_finite(work: Work, wrong: Found) -> str:
-    """Return what is the first not to be finite on the first image whose logits are not; nothing where all are."""
+    """Return where numbers are not finite first on the first image whose logits are not; nothing where all are."""
     strange = wrong.not_finite.nonzero().flatten()[:1]
-    return first_not_finite(work.model, unit(work.x[strange].to(work.device))) if len(strange) else ""
+    return first_not_finite(work.model, unit(work.x[strange].to(work.device)))[1] if len(strange) else ""
 
 
 def broken_at(eps: float, found: Sequence[Found]) -> dict[str, Tensor]:

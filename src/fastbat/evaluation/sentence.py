@@ -44,9 +44,10 @@ def flags(result: Evaluation) -> str:
 
 
 def precision(about: Mapping[str, Any]) -> str:
-    """Return the precision of the search, and that of the check if it is another."""
-    found = about["precision"]
-    return f"search in {found}, verified in float32" if found == "bf16" else f"in {found}"
+    """Return the precision of the search, if there was one, and that of the check if it is another."""
+    if about["precision"] != "bf16":
+        return f"in {about['precision']}"
+    return "in float32" if about["attacks"] == ["clean"] else "search in bf16, verified in float32"
 
 
 def packages(used: Mapping[str, Any]) -> str:

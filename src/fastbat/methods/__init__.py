@@ -3,16 +3,7 @@
     for loss in method.losses(model, batch):
         loss.backward()          # the losses of one call accumulate into one update
 
-A method is a frozen dataclass; its fields are its settings, `eps` is on the [0, 1] scale. A setting that follows from
-eps unless given has `per_eps` in its field's metadata: its number for one eps is stale under another. What a method
-measures on the way it leaves in `stats`, 0-d tensors by name, for the trainer's metrics. It may also have
-
-    replays                          how often each batch is presented (FREE-AT's m); 1 where it has none
-    budget                           its own epochs and learning rate, unless the user sets them
-    differentiates_twice             whether its backward pass goes through a gradient, as a penalty on it does
-    splits                           whether it stops the network behind one of its layers
-    needs                            what of a batch it cannot do without, by name, with what to tell the user
-    state_dict, load_state_dict      what it remembers from batch to batch, as tensors
+What a method is stands in method.py. A new one is a file, and a line in METHODS.
 """
 
 from fastbat.methods.atta import Atta
@@ -21,7 +12,7 @@ from fastbat.methods.fast_at import FastAT
 from fastbat.methods.fast_at_ga import FastATGA
 from fastbat.methods.fast_bat import FastBAT
 from fastbat.methods.free_at import FreeAT
-from fastbat.methods.method import LabelledBatch, Method
+from fastbat.methods.method import Method, Traits, beyond_published
 from fastbat.methods.n_fgsm import NFGSM
 from fastbat.methods.pgd_at import Pgd2AT, Pgd7AT, PgdAT
 from fastbat.methods.standard import Standard
@@ -44,4 +35,7 @@ METHODS: dict[str, type[Method]] = {
     "standard": Standard,
 }
 
-__all__ = ["METHODS", "FastBAT", "LabelledBatch", "Method", "PgdAT"]
+__all__ = [
+    "METHODS", "NFGSM", "Atta", "BackSmooth", "FastAT", "FastATGA", "FastBAT", "FreeAT", "Method", "Pgd2AT", "Pgd7AT",
+    "PgdAT", "Standard", "Trades", "Traits", "Yopo", "beyond_published",
+]  # fmt: skip

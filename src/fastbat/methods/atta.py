@@ -13,22 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, Literal
 
 from fastbat.attacks.mode import eval_mode
 from fastbat.attacks.pgd import pgd
 from fastbat.data.images import sent
-from fastbat.errors import InputError, check_choices, check_weight
-from fastbat.geometry import check_eps, step_size
+from fastbat.errors import InputError, check_choices, check_count, check_weight
+from fastbat.geometry import check_eps, check_step
 from fastbat.lazy import Tensor, nn, torch
-from fastbat.methods.method import LabelledBatch, put_back, remembered, training_loss
+from fastbat.methods.method import Batch, Method, Traits, load_memory, memory_state, training_loss
 from fastbat.methods.trades import trades_loss
 
 PADDING = 0.5  # what the authors pad the images with
 
 
 @dataclass(frozen=True)
-class Atta:
+class Atta(Method):
     """ATTA-1: every image's attack is carried on from epoch to epoch; TRADES' loss, or CE.
 
     Needs each image's index and view. BatchNorm sees two passes, at x and at x + d (with CE one, at x + d). The memory
@@ -38,31 +38,36 @@ class Atta:
     eps: float
     loss: Literal["trades", "ce"] = "trades"
     """The training loss; the attack climbs CE in both."""
-    step: float | None = field(default=None, metadata={"per_eps": True})
+    step: float | None = None
     """Size of the step on the [0, 1] scale; 0.015 / 0.031 eps unless given."""
-    beta: float = 6.0
+    beta: float = field(default=6.0, metadata={"published": 6.0})
     """Weight of the KL term."""
     reset: int = 10
     """Every so many epochs the perturbations start again."""
     memory: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
-    stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    state_dict, load_state_dict = remembered, put_back
-    needs: ClassVar = {
-        "view": "ATTA carries attacks through crop and flip and back; train it with --rotation 0, and not on a stream"
-    }
+    state_dict, load_state_dict = memory_state, load_memory
 
     def __post_init__(self) -> None:
         check_eps(self.eps)
         check_choices(self)
-        if self.reset < 1:
-            raise InputError(f"reset is {self.reset}; perturbations start again every so many epochs, at least 1")
-        object.__setattr__(self, "step", step_size(self.step, 0.015 / 0.031 * self.eps))
+        check_count("reset", self.reset)
+        check_step(self.step)
         check_weight("beta", self.beta)
 
-    def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
+    @property
+    def traits(self) -> Traits:
+        """It must know where each pixel of a batch comes from."""
+        carries = "ATTA carries attacks through crop and flip and back"
+        return Traits(needs={"view": f"{carries}; train it with --rotation 0, and not on a stream"})
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The size of the step for this eps."""
+        return {"step": 0.015 / 0.031 * self.eps if self.step is None else self.step}
+
+    def losses(self, model: nn.Module, batch: Batch) -> Iterator[Tensor]:
         """Yield the training loss at the perturbations carried on by one step."""
-        assert self.step is not None
         index, view = batch.index, batch.view
         if index is None or view is None:
             raise InputError("ATTA carries attacks from epoch to epoch: its batches need each image's index and view")
@@ -72,7 +77,7 @@ class Atta:
         index = sent(index, x.device)
         canvas = self.recall(index)
         with eval_mode(model):
-            delta = pgd(model, x, y, view.window(canvas), eps=self.eps, steps=1, step=self.step)
+            delta = pgd(model, x, y, view.window(canvas), eps=self.eps, steps=1, **self.resolved)
         view.put(canvas, delta)
         self.memory["canvas"][index] = canvas
         self.memory["visits"][index] += 1

@@ -17,13 +17,13 @@ from fastbat.attacks.objective import kl_from
 from fastbat.errors import InputError, check_weight
 from fastbat.geometry import Box, check_eps
 from fastbat.lazy import Tensor, nn, torch
-from fastbat.methods.method import LabelledBatch
+from fastbat.methods.method import Batch, Method
 from fastbat.methods.trades import trades_loss
 from fastbat.randomness import uniform_like
 
 
 @dataclass(frozen=True)
-class BackSmooth:
+class BackSmooth(Method):
     """Backward smoothing: one step from a point of the same prediction, TRADES' loss.
 
     BatchNorm sees two passes, at x and at x + d; the attack is made in eval mode.
@@ -32,9 +32,8 @@ class BackSmooth:
     eps: float
     gamma: float = 1.0
     """Size of the noise on the logits."""
-    beta: float = 10.0
+    beta: float = field(default=10.0, metadata={"published": 10.0})
     """Weight of the KL term (10 in the authors' README, 6 as their code's own default)."""
-    stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_eps(self.eps)
@@ -42,7 +41,7 @@ class BackSmooth:
             raise InputError(f"gamma is {self.gamma:g}; it must be above 0: without noise step one has no direction")
         check_weight("beta", self.beta)
 
-    def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
+    def losses(self, model: nn.Module, batch: Batch) -> Iterator[Tensor]:
         """Yield mean CE(x) + beta mean KL(f(x) || f(x + d))."""
         x, y = batch.x, batch.y
         box = Box(x, self.eps)
@@ -53,5 +52,5 @@ class BackSmooth:
             start = box.project(-self.eps * back)
             away = input_gradient(model, x, y, start, objective=kl_from(clean)).sign()
             delta = box.project(start + self.eps * away)
-        self.stats["active"] = 1 - box.interior(delta).mean()
+        batch.log["active"] = 1 - box.interior(delta).mean()
         yield trades_loss(model, x, delta, batch, self.beta)

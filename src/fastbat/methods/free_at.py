@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
 
-from fastbat.errors import InputError
+from fastbat.errors import check_count
 from fastbat.geometry import Box, check_eps
 from fastbat.lazy import Tensor, nn, torch
-from fastbat.methods.method import LabelledBatch, put_back, remembered, training_loss
+from fastbat.methods.method import Batch, Method, Traits, grad_of, load_memory, memory_state, training_loss
 
 
 @dataclass(frozen=True)
-class FreeAT:
+class FreeAT(Method):
     """FREE-AT: each batch is replayed, and every backward pass moves weights and perturbation.
 
     BatchNorm sees one pass a replay, at d.
@@ -29,18 +28,20 @@ class FreeAT:
     replays: int = 8
     """How often each minibatch is presented, m."""
     memory: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
-    stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    state_dict, load_state_dict = remembered, put_back
-    needs: ClassVar = {"size": "FREE-AT carries one perturbation from batch to batch; images that change size lose it"}
-    budget: ClassVar = {"epochs": 10, "lr_scale": 0.2}  # 10 passes of 8 replays; a peak rate of 0.04 for 0.2
+    state_dict, load_state_dict = memory_state, load_memory
 
     def __post_init__(self) -> None:
         check_eps(self.eps)
-        if self.replays < 1:
-            raise InputError(f"replays is {self.replays}; each minibatch is presented at least once")
+        check_count("replays", self.replays)
 
-    def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
+    @property
+    def traits(self) -> Traits:
+        """10 epochs of 8 replays; a peak learning rate of 0.04 for 0.2."""
+        lost = "FREE-AT carries one perturbation from batch to batch; images that change size lose it"
+        return Traits(replays=self.replays, epochs=10, lr_scale=0.2, needs={"size": lost})
+
+    def losses(self, model: nn.Module, batch: Batch) -> Iterator[Tensor]:
         """Yield mean CE(x + d); after its backward pass d has taken its step."""
         x = batch.x
         box = Box(x, self.eps)
@@ -48,9 +49,7 @@ class FreeAT:
         if len(memory) < len(x):  # a larger batch than any before starts its further rows at 0
             memory = torch.cat([memory, torch.zeros_like(x[len(memory) :])])
         delta = memory[: len(x)].clone().requires_grad_()
-        self.stats["active"] = 1 - box.interior(delta.detach()).mean()
+        batch.log["active"] = 1 - box.interior(delta.detach()).mean()
         yield training_loss(model(x + delta), batch)
-        if delta.grad is None:
-            raise RuntimeError("FREE-AT reads the gradient of its perturbation: call backward() on the loss it yields")
-        moved = box.project(delta.detach() + self.eps * delta.grad.sign())
+        moved = box.project(delta.detach() + self.eps * grad_of(delta).sign())
         self.memory["delta"] = torch.cat([moved, memory[len(x) :]])

@@ -1,65 +1,122 @@
-"""What a training method is: an object that yields losses."""
+"""What a training method is: settings, and losses on a batch whose gradients together make one update."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
+from fastbat.errors import InputError
 from fastbat.lazy import F, Tensor, nn, torch
 
+if TYPE_CHECKING:
+    from fastbat.data import Batch as Batch
+else:
+    Batch = Any  # for annotations alone: it imports torch
 
-class LabelledBatch(Protocol):
-    """What a method reads of a batch. Only the methods with a memory look at `index` and `view`."""
+
+@dataclass(frozen=True)
+class Traits:
+    """What a training must know of a method before its first batch."""
+
+    replays: int = 1
+    """How often each batch is presented (FREE-AT's m)."""
+    epochs: int | None = None
+    """Passes over the images unless the user sets them; None: those of the data set."""
+    lr_scale: float = 1.0
+    """The peak learning rate, unless the user sets it, in units of the data set's."""
+    differentiates_twice: bool = False
+    """Whether its backward pass goes through a gradient, as a penalty on it does: such a network is not compiled."""
+    once: str = ""
+    """The setting, if there is one, with which it differentiates once."""
+    splits: bool = False
+    """Whether it stops the network behind one of its layers: such a network is not compiled either."""
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """What it cannot do without, and what to tell the user: "size" (images keep theirs), "view" (it can be undone)."""
+
+
+class Method:
+    """A training method: a frozen dataclass of `eps`, on the [0, 1] scale (0: no budget), and settings of its own.
+
+    A setting that is left open (None) follows from eps; `resolved` has its number. The weight of a loss has `published`
+    in its field's metadata, the largest value published: a larger one is reported.
+    """
+
+    eps: float
+
+    def __init__(self, eps: float) -> None:
+        """Take eps, and settings by name; each method's dataclass writes its own."""
 
     @property
-    def x(self) -> Tensor:
-        """Images (B, C, H, W) in [0, 1]."""
+    def traits(self) -> Traits:
+        """What a training must know of the method."""
+        return Traits()
 
     @property
-    def y(self) -> Tensor:
-        """Labels (B,), int64."""
+    def resolved(self) -> dict[str, Any]:
+        """The numbers, by name, of those settings that follow from eps unless given."""
+        return {}
 
-    @property
-    def index(self) -> Any:
-        """Each image's place in the data set, (B,) int64, or None."""
+    def losses(self, model: nn.Module, batch: Batch) -> Iterator[Tensor]:
+        """Yield the losses whose accumulated gradients make one update; none, and the batch makes no update.
 
-    @property
-    def view(self) -> Any:
-        """The crop and flip that made x from the stored images, or None."""
+        What is measured on the way goes into `batch.log`, 0-d tensors by name.
+        """
+        raise NotImplementedError
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what the method remembers from batch to batch."""
+        return {}
 
-class Method(Protocol):
-    """A training method. Its constructor takes `eps` on the [0, 1] scale and the method's own fields."""
-
-    def __init__(self, eps: float) -> None: ...
-
-    @property
-    def eps(self) -> float:
-        """The budget trained against, on the [0, 1] scale; 0 for none."""
-
-    @property
-    def stats(self) -> dict[str, Tensor]:
-        """What the last call of `losses` measured: 0-d tensors by name."""
-
-    def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
-        """Yield the losses whose accumulated gradients make one update."""
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Remember what `state_dict` returned."""
 
 
-def training_loss(logits: Tensor, batch: LabelledBatch) -> Tensor:
+def training_loss(logits: Tensor, batch: Batch) -> Tensor:
     """Return the loss that trains the weights, L = mean CE; smoothed labels where the batch says so, in training alone.
 
-    An attack climbs its own objective, on the labels themselves; FREE-AT, YOPO and FAST-BAT's tangent read theirs off
-    this loss's backward pass, so that nobody may scale the loss.
+    An attack climbs its own objective, on the labels themselves; FREE-AT, YOPO and FAST-BAT read theirs off this
+    loss's backward pass, so that nobody may scale the loss.
     """
-    return F.cross_entropy(logits, batch.y, label_smoothing=getattr(batch, "label_smoothing", 0.0))
+    return F.cross_entropy(logits, batch.y, label_smoothing=batch.label_smoothing)
 
 
-def remembered(method: Any) -> dict[str, Tensor]:
+def required(batch: Batch, what: str) -> Any:
+    """Return the `step` or the `progress` of a batch; InputError where it does not say."""
+    if (value := getattr(batch, what)) is None:
+        raise InputError(f"the method needs to know each batch's {what}: Batch(x, y, {what}=...)")
+    return value
+
+
+def grad_of(delta: Tensor) -> Tensor:
+    """Return the gradient that the backward pass of the loss yielded before has left in `delta`."""
+    if delta.grad is None:
+        raise RuntimeError("the method reads a gradient: call backward() on each loss as it is yielded")
+    return delta.grad
+
+
+def with_gradient_of(term: Tensor, value: Tensor) -> Tensor:
+    """Return a loss that has the value of `value` and the gradient of `term`."""
+    return value.detach() + (term - term.detach())
+
+
+def beyond_published(method: Any) -> dict[str, str]:
+    """Return the weights of the method's losses that are above the largest published one, by name, in words."""
+    found = {}
+    for each in fields(method):
+        value = method.resolved.get(each.name, getattr(method, each.name))
+        published = each.metadata.get("published", float("inf"))
+        if isinstance(value, int | float) and value > published * (1 + 1e-6):
+            found[each.name] = f"{each.name} is {value:.4g}, above the largest published value, {published:g}"
+    return found
+
+
+def memory_state(method: Any) -> dict[str, Tensor]:
     """Return a copy of `method.memory`, as tensors: the state_dict of a method that remembers something."""
     return {name: torch.as_tensor(value).clone() for name, value in method.memory.items()}
 
 
-def put_back(method: Any, state: dict[str, Tensor]) -> None:
-    """Let `method.memory` be what `remembered` returned: its load_state_dict."""
+def load_memory(method: Any, state: dict[str, Tensor]) -> None:
+    """Let `method.memory` be what `memory_state` returned: its load_state_dict."""
     method.memory.clear()
     method.memory.update({name: tensor.clone() for name, tensor in state.items()})

@@ -7,18 +7,18 @@ theta <- theta - alpha grad mean CE(x + d)
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from fastbat.attacks.pgd import pgd
-from fastbat.errors import InputError, check_choices
-from fastbat.geometry import Box, check_eps, step_size
+from fastbat.errors import check_choices, check_count
+from fastbat.geometry import Box, check_eps, check_step
 from fastbat.lazy import Tensor, nn, torch
-from fastbat.methods.method import LabelledBatch, training_loss
+from fastbat.methods.method import Batch, Method, training_loss
 
 
 @dataclass(frozen=True)
-class PgdAT:
+class PgdAT(Method):
     """PGD-k-AT: k signed steps from a random start.
 
     BatchNorm sees k + 1 passes.
@@ -27,27 +27,29 @@ class PgdAT:
     eps: float
     steps: int = 2
     """Number of signed steps, k."""
-    step: float | None = field(default=None, metadata={"per_eps": True})
+    step: float | None = None
     """Size of a step on the [0, 1] scale; eps / 2 if not given."""
     init: Literal["random", "zero"] = "random"
     """Where the steps start: P(U(-eps, eps)), or zero (the authors of FAST-AT-GA)."""
-    stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_eps(self.eps)
-        if self.steps < 1:
-            raise InputError(f"steps is {self.steps}; PGD-k-AT takes at least one step")
+        check_count("steps", self.steps)
         check_choices(self)
-        object.__setattr__(self, "step", step_size(self.step, self.eps / 2))
+        check_step(self.step)
 
-    def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The size of a step for this eps."""
+        return {"step": self.eps / 2 if self.step is None else self.step}
+
+    def losses(self, model: nn.Module, batch: Batch) -> Iterator[Tensor]:
         """Yield mean CE(x + d)."""
-        assert self.step is not None
         x, y = batch.x, batch.y
         box = Box(x, self.eps)
         start = torch.zeros_like(x) if self.init == "zero" else box.uniform()
-        delta = pgd(model, x, y, start, eps=self.eps, steps=self.steps, step=self.step)
-        self.stats["active"] = 1 - box.interior(delta).mean()
+        delta = pgd(model, x, y, start, eps=self.eps, steps=self.steps, **self.resolved)
+        batch.log["active"] = 1 - box.interior(delta).mean()
         yield training_loss(model(x + delta), batch)
 
 
@@ -61,4 +63,4 @@ class Pgd7AT(PgdAT):
     """PGD-7-AT as the released code has it: seven steps of 2/255 at every eps."""
 
     steps: int = 7
-    step: float | None = field(default=2 / 255, metadata={"per_eps": True})
+    step: float | None = 2 / 255

@@ -11,19 +11,19 @@ d = U(-eps, eps), not cut to the images' box; K times:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 from fastbat.attacks.first_layer import run_and_keep, run_until
-from fastbat.errors import InputError
-from fastbat.geometry import Box, check_eps, step_size
+from fastbat.errors import check_count
+from fastbat.geometry import Box, check_eps, check_step
 from fastbat.lazy import Tensor, nn, torch
-from fastbat.methods.method import LabelledBatch, training_loss
+from fastbat.methods.method import Batch, Method, Traits, grad_of, training_loss
 from fastbat.randomness import uniform_like
 
 
 @dataclass(frozen=True)
-class Yopo:
+class Yopo(Method):
     """YOPO-K-n: K full passes, each with n steps through the first layer alone.
 
     BatchNorm sees K passes; f0 is the first convolution or linear layer that runs.
@@ -34,28 +34,28 @@ class Yopo:
     """Full forward and backward passes, K; the learning rate is divided by it."""
     inner: int = 3
     """Steps through the first layer after each of them, n."""
-    step: float | None = field(default=None, metadata={"per_eps": True})
+    step: float | None = None
     """Size of such a step on the [0, 1] scale; eps / 4 unless given."""
-    stats: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    splits: ClassVar = True
 
     def __post_init__(self) -> None:
         check_eps(self.eps)
-        for name in ("outer", "inner"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; YOPO takes at least one")
-        object.__setattr__(self, "step", step_size(self.step, self.eps / 4))
+        check_count("outer", self.outer)
+        check_count("inner", self.inner)
+        check_step(self.step)
 
     @property
-    def budget(self) -> dict[str, float]:
+    def traits(self) -> Traits:
         """The learning rate is divided by K, whose gradients add up."""
-        return {"lr_scale": 1 / self.outer}
+        return Traits(lr_scale=1 / self.outer, splits=True)
 
-    def losses(self, model: nn.Module, batch: LabelledBatch) -> Iterator[Tensor]:
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The size of a step for this eps."""
+        return {"step": self.eps / 4 if self.step is None else self.step}
+
+    def losses(self, model: nn.Module, batch: Batch) -> Iterator[Tensor]:
         """Yield 2K losses: K times mean CE(x + d), each followed by -H at the next d."""
-        assert self.step is not None
-        x = batch.x
+        x, step = batch.x, self.resolved["step"]
         box = Box(x, self.eps)
         delta = self.eps * uniform_like(x)
         values = []
@@ -64,14 +64,12 @@ class Yopo:
             loss = training_loss(logits, batch)
             values.append(loss.detach())
             yield loss
-            if h.grad is None:
-                raise RuntimeError("YOPO reads the gradient at its first layer: call backward() on the loss it yields")
-            p = -h.grad
+            p = -grad_of(h)
             for _ in range(self.inner):
                 delta = delta.detach().requires_grad_()
                 slope = torch.autograd.grad((p * run_until(first, model, x + delta)).sum(), delta)[0]
                 inside = box.project(delta.detach()) == delta
-                delta = box.project(delta.detach() - self.step * slope.sign() * inside)
+                delta = box.project(delta.detach() - step * slope.sign() * inside)
             yield -(p * run_until(first, model, x + delta)).sum()
-        self.stats["loss"] = torch.stack(values).mean()  # of CE: -H is no loss of the network
-        self.stats["active"] = 1 - box.interior(delta).mean()
+        batch.log["loss"] = torch.stack(values).mean()  # of CE: -H is no loss of the network
+        batch.log["active"] = 1 - box.interior(delta).mean()

@@ -11,6 +11,7 @@ Kind = Literal["safetensors", "torch", "program", "onnx"]
 
 LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number that torch.save wrote before 1.6
 ANEW = "download or copy it anew"
+OF_NUMPY = "arrays of NumPy; have them saved as a state_dict of tensors, with torch.save or safetensors"
 OTHERS: Mapping[bytes, str] = {  # by how the file begins
     b"version https://git-lfs": "is a pointer of Git LFS, not the file itself; get that with: git lfs pull",
     b"\x1f\x8b": "is a gzip archive; unpack it first",
@@ -20,7 +21,7 @@ OTHERS: Mapping[bytes, str] = {  # by how the file begins
     b"7z\xbc\xaf": "is a 7z archive; unpack it first",
     b"Rar!": "is a rar archive; unpack it first",
     b"\x89HDF": "is an HDF5 file, as Keras writes; fastbat measures networks of torch and ONNX",
-    b"\x93NUMPY": "is an array of NumPy; a network is a state_dict: names and tensors",
+    b"\x93NUMPY": f"holds {OF_NUMPY}",
     b"\x80": "is a pickle that torch.save did not write; only running code opens it: have the weights saved "
     "alone, with torch.save(model.state_dict(), FILE)",
 }
@@ -77,6 +78,8 @@ def kind_of_zip(path: Path) -> Kind:
         )
     if any(name.endswith("/data.pkl") for name in names):
         return "torch"
+    if names and all(name.endswith(".npy") for name in names):
+        raise InputError(f"{str(path)!r} holds {len(names)} {OF_NUMPY}")
     first = names[0].removeprefix("/") if names else "nothing"
     raise InputError(f"{str(path)!r} is a zip archive of {len(names)} files ({first}), not of weights; unpack it first")
 

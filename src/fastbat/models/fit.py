@@ -1,10 +1,12 @@
 """Which weight of a file is which of a network: the names of public code and what wraps them are known.
 
-In front of the names may stand `module.`, `_orig_mod.`, `model.`, `network.` or anything else, in any order. Counters,
-a profiler's too, blocks that no forward pass runs and tensors under a second name are left out; all else within the
-network must have its place.
+In front of the names may stand `module.`, `model.`, `network.` or anything else, in any order; what torch puts around a
+module that it compiles, shards or recomputes, such as `_orig_mod.`, may stand anywhere. Counters, a profiler's too,
+blocks that no forward pass runs and tensors under a second name are left out; all else within the network must have its
+place.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +20,13 @@ from fastbat.models.preact_resnet import PreActResNet
 from fastbat.models.stored import Stored
 
 COUNTERS = ("num_batches_tracked", "total_ops", "total_params", "n_averaged")  # the last part of a name
+WRAPPERS = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 UNUSED = "sub_block1."  # of TRADES' WideResNet: its forward pass leaves this block out
 NORMALISATIONS = (("mean", "std"), ("mu", "sigma"), ("mu", "std"), ("new_mean", "new_std"))
 UNLIKE = {  # by what their names hold: networks of another function
     "batchnorm_0.": "it is DeepMind's WideResNet, which pads its strided convolutions on one side",
     "shortcut.1.": "it has BatchNorm in its shortcuts, as a ResNet without pre-activation",
-    "downsample.1.": "it has BatchNorm in its shortcuts, as a ResNet without pre-activation",
+    "downsample.1.": "its names are those of torchvision's ResNets, such as --model torchvision/resnet18",
 }
 ITS_CODE = "its own code runs it: --model MODULE:FUNCTION"
 
@@ -60,7 +63,7 @@ def fit(network: nn.Module, stored: Stored, path: Path) -> Fitted:
 
     Raises InputError where one is missing, or the file has one within the network for which there is no place.
     """
-    own, given = network.state_dict(), stored.tensors
+    own, given = network.state_dict(), {WRAPPERS.sub("", name): tensor for name, tensor in stored.tensors.items()}
     layouts = (OWN, *PUBLIC) if isinstance(network, PreActResNet) else (OWN,)
     place = min(places(own, given, layouts), key=lambda place: len(place.missing(given)) / max(1, len(place.names)))
     if missing := place.missing(given):

@@ -1,4 +1,4 @@
-"""The weights within a file, whatever a training script wrapped them in. Nothing is unpickled but tensors.
+"""The weights within a file, whatever a training script wrapped them in; only tensors and plain data are unpickled.
 
 A state_dict lies in a file as a whole or under a key, `state_dict`, `net`, `model`, ..., within others where need be.
 What lies beside it, `epoch`, `test_acc`, ..., is what the file says of itself.
@@ -8,18 +8,22 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.serialization import safe_globals
 
 from fastbat.errors import InputError, no_memory
 from fastbat.files import read_safetensors
+from fastbat.models.beside import PLAIN
 from fastbat.models.content import ANEW, kind_of
+from fastbat.plain import plain
 
 KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params", "module")
-LONGEST = 60  # characters of a text that is kept of what a file says of itself
+LONGEST, MOST = 60, 20  # characters of a text, and how many figures, that are kept of what a file says of itself
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,9 @@ def read_weights(path: Path) -> Stored:
 
 
 def unpickled(path: Path) -> Any:
-    """Return what torch.save wrote, tensors, containers and numbers; InputError where it is more, or damaged."""
+    """Return what torch.save wrote, tensors, containers and plain data; InputError where it is more, or damaged."""
     try:
-        with path.open("rb") as file:  # of a path, torch goes by the ending
+        with path.open("rb") as file, safe_globals(PLAIN):  # of a path, torch goes by the ending
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # what it raises is not documented
         if no_memory(error):
@@ -97,12 +101,17 @@ def state_dicts(content: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tuple
 
 
 def figures(table: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the numbers and short texts of a table."""
+    """Return the first numbers and short texts of a table."""
     found = {}
     for name, value in table.items():
-        value = value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
+        value = plain(value)
         if isinstance(value, float) and not math.isfinite(value):
             value = str(value)  # which JSON has no number for
-        if isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= LONGEST):
+        if short(str(name)) and (isinstance(value, bool | int | float) or (isinstance(value, str) and short(value))):
             found[str(name)] = value
-    return found
+    return dict(islice(found.items(), MOST))
+
+
+def short(text: str) -> bool:
+    """Return whether a text of a file can be shown in a line."""
+    return len(text) <= LONGEST and text.isprintable()

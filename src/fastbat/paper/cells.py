@@ -13,7 +13,7 @@ from typing import Any
 
 from fastbat.errors import InputError
 from fastbat.methods import METHODS
-from fastbat.training.settings import make_method, method_settings
+from fastbat.training.settings import make_method, method_settings, under
 
 METRICS = {"clean": "sa", "pgd": "ra_pgd", "aa": "ra_aa"}  # by attack
 STEP = {2.0: 3000.0, 8.0: 5000.0, 16.0: 2500.0}  # 255 / lambda by eps: Sec. 5.1, App. C.1
@@ -86,11 +86,12 @@ def as_published(train: Mapping[str, Any]) -> bool:
         return False
     own = {key: train[key] for key in method_settings(name) & train.keys() if key != "eps"}
     try:
-        default = make_method(name, "paper", {"eps": eps})
+        method = under("paper", make_method(name, {"eps": eps}))
     except InputError:
         return False
+    default = {**vars(method), **method.resolved}
     fixed = own.keys() - {*VARIED, *FREE}
-    return all(close(own[key], getattr(default, key)) for key in fixed)
+    return all(close(own[key], default.get(key)) for key in fixed)
 
 
 def varied_alike(cell: Printed, train: Mapping[str, Any]) -> bool:

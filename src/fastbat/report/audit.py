@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from markupsafe import Markup
-
 from fastbat.report.cards import Cards
 from fastbat.report.read import Look
 from fastbat.report.records import Accuracy, Measured, Trial
@@ -119,8 +117,3 @@ def lowest(row: Row) -> Accuracy | None:
 def remarks(row: Row) -> list[str]:
     """Return why flags could not be judged, and other remarks of the evaluations."""
     return list(dict.fromkeys(text for each in row.evaluations for text in each.not_judged))
-
-
-def drawing(figures: Sequence[dict[str, Any]]) -> Markup | None:
-    """Return the first drawing of some figures."""
-    return figures[0]["svg"] if figures else None

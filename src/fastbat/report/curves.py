@@ -1,5 +1,6 @@
 """Training curves: a small chart a row, all its seeds, before the robust accuracy of the others of its group."""
 
+import math
 from collections.abc import Sequence
 from statistics import mean
 from typing import Any
@@ -89,9 +90,14 @@ def by_epoch(runs: Sequence[Epochs], keys: Sequence[str] = KEYS) -> list[list[fl
     lines: list[list[float | None]] = []
     for number in epochs:
         same = [epoch for run in runs for epoch in run if epoch["epoch"] == number]
-        values = [[epoch[key] for epoch in same if epoch.get(key) is not None] for key in keys]
+        values = [[epoch[key] for epoch in same if known(epoch.get(key))] for key in keys]
         lines.append([number, *(round(mean(value), 2) if value else None for value in values)])
     return lines
+
+
+def known(value: Any) -> bool:
+    """Say whether a quantity was measured, and is a number."""
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def in_words(row: Row, rows: Sequence[Sequence[float | None]]) -> str:

@@ -17,9 +17,13 @@ LEAST_LOSS = 1e-4  # of the logarithmic scale
 
 
 def surfaces(looks: Sequence[Look]) -> list[dict[str, Any]]:
-    """Return what the page shows of each landscape, the first MOST of them."""
-    drawn = [look for look in looks if look.losses is not None]
-    return [surface(look) for look in drawn[:MOST]]
+    """Return what the page shows of each landscape."""
+    return [surface(look) for look in with_surface(looks)]
+
+
+def with_surface(looks: Sequence[Look]) -> list[Look]:
+    """Return the first MOST looks with a landscape whose every loss is a number."""
+    return [look for look in looks if look.losses is not None and np.isfinite(look.losses).all()][:MOST]
 
 
 def surface(look: Look) -> dict[str, Any]:
@@ -55,7 +59,7 @@ def name_of(look: Look) -> str:
 
 def profile(looks: Sequence[Look]) -> Markup | None:
     """Return the cuts of the landscapes along the sign of the gradient."""
-    drawn = [look for look in looks if look.losses is not None][:MOST]
+    drawn = with_surface(looks)
     if not drawn:
         return None
     cuts = [(255 * look.steps.astype(float), look.losses[:, look.losses.shape[1] // 2].astype(float)) for look in drawn]

@@ -97,7 +97,6 @@ def render(found: Found, title: str | None = None) -> str:
         "paper": any(cell.paper for group in groups for row in group.rows for cell in row.cells.values()),
         "version": version("fastbat"),
     }
-    context["charts"] = context["training"] or context["panels"]
     data = {
         "cards": cards.cards,
         "origins": cards.origins,
@@ -124,7 +123,6 @@ def fill(context: dict[str, Any], data: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     template = environment.get_template("page.html.j2")
-    # S704: our own files, and JSON without a <
     return template.render(
         css=Markup(style), script=Markup(script), policy=policy, data=Markup(as_json(data)), **context
     )

@@ -22,6 +22,7 @@ from fastbat.lazy import np
 from fastbat.report.records import Measured, Record, Trial, latest, measured
 from fastbat.suite.trials import read_trials
 from fastbat.training import Run
+from fastbat.training.settings import effective
 
 CLAIMS, ESTIMATE, DIAGNOSIS = "claims.json", "estimate.json", "diagnosis.json"
 
@@ -135,7 +136,7 @@ def read_suite(folder: Path, found: Found) -> None:
             len(found.sources) - 1,
             run.path if run.path.is_dir() else None,
             tuple(record.get("provenance", ())),
-            read_toml(run.config) if run.config.is_file() else {},
+            effective(run.read_config()) if run.config.is_file() else {},
             costs.get(record["trial"]),
         )
         add(found, trial)
@@ -146,12 +147,13 @@ def read_run(folder: Path, found: Found) -> None:
     run = Run(folder)
     kept = (run.config.name, run.metrics.name, run.evaluations.name)
     found.sources.append(Source(named(folder), "run", files=sums(folder, kept)))
-    config = read_toml(run.config)
+    config = run.read_config()
     evaluations = latest([measured(each) for each in read_records(run.evaluations)])
     epochs = tuple(read_records(run.metrics))
     place = len(found.sources) - 1
     started = tuple(read_records(run.provenance))
-    add(found, Trial(named(folder), config, tuple(evaluations), epochs, place, folder, started, config))
+    given = {name: value for name, value in config.items() if name != "resolved"}
+    add(found, Trial(named(folder), given, tuple(evaluations), epochs, place, folder, started, effective(config)))
 
 
 def read_audit(folder: Path, found: Found) -> None:

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from fastbat.report.records import Record
-from fastbat.training.collapse import has_collapsed
+from fastbat.training.overfitting import has_collapsed
 
 Epochs = Sequence[Record]
 
 
 def collapsed(epochs: Epochs) -> list[int]:
-    """Return the epochs that had collapsed: as recorded, else by the guard's rule (training/collapse.py)."""
+    """Return the epochs that had collapsed: as recorded, else by the guard's rule (training/overfitting.py)."""
     if any("collapsed" in epoch for epoch in epochs):
         return [epoch["epoch"] for epoch in epochs if epoch.get("collapsed")]
     found, highest = [], -1.0

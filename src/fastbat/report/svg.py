@@ -91,6 +91,7 @@ class Plot:
 
     def line(self, points: Sequence[Point], kind: str) -> "Plot":
         """Add a line through points of the data; a single one is a dot."""
+        points = [point for point in points if all(map(math.isfinite, point))]
         if len(points) == 1:
             return self.dot(*points[0], f"{kind} alone", 1.6)
         return self.add(f'<polyline class="line {kind}" points="{self.places(points)}"/>') if points else self

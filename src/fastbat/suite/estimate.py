@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -18,9 +17,14 @@ import torch
 from fastbat.attacks import pgd
 from fastbat.evaluation import frozen
 from fastbat.methods import Method
+from fastbat.precision import in_precision
 from fastbat.suite.trials import Trial, flags
-from fastbat.training import Run, Settings
-from fastbat.training.trainer import Trainer, prepare
+from fastbat.training import Settings
+from fastbat.training.epoch import update
+from fastbat.training.machine import synchronize
+from fastbat.training.prepare import prepare
+from fastbat.training.state import State
+from fastbat.training.task import Task
 
 STEPS = 5  # the first is not counted
 PASSES = {"fgsm": 1, "apgd-ce": 100, "apgd-t": 900, "fab-t": 1_300, "square": 2_000, "aa": 4_300, "transfer": 20}
@@ -62,25 +66,25 @@ def estimate(trials: list[Trial], configure: Callable[[list[str]], tuple[Method,
 
 def measure(trial: Trial, method: Method, settings: Settings) -> Cost:
     """Time a few training steps and a few steps of PGD."""
-    with TemporaryDirectory() as folder:
-        trainer = prepare(method, settings, Run(folder))
-        seconds = []
-        for step, batch in enumerate(islice(trainer.loader.epoch(0), STEPS)):
-            start = time.perf_counter()
-            trainer.update(batch, step)["loss"].item()
-            seconds.append(time.perf_counter() - start)
-        one = pass_seconds(trainer)
-    steps = trainer.loader.steps(trainer.epochs) * trainer.replays
-    n, passes = len(trainer.validation[1]), (settings.select_steps or 1) * (settings.select_restarts or 1)
+    task, state, _ = prepare(method, settings)
+    seconds = []
+    for step, batch in enumerate(islice(task.loader.epoch(0), STEPS)):
+        start = time.perf_counter()
+        update(task, state, batch, step)
+        synchronize(task.device)
+        seconds.append(time.perf_counter() - start)
+    one, n, resolved = pass_seconds(task, state), len(task.validation[1]), task.settings
+    passes = (resolved.select_steps or 1) * (resolved.select_restarts or 1)
     selection = n * one * (passes if method.eps else 1)  # SA alone where there is no budget
-    evaluation = one * sum(evaluation_passes(each, trainer.tests) for each in trial.evaluations)
-    return Cost(trial.name, steps, median(seconds[1:] or seconds), selection, trainer.epochs, evaluation)
+    evaluation = one * sum(evaluation_passes(each, task.tests) for each in trial.evaluations)
+    steps = task.steps(task.epochs, state.replays)
+    return Cost(trial.name, steps, median(seconds[1:] or seconds), selection, task.epochs, evaluation)
 
 
-def pass_seconds(trainer: Trainer) -> float:
+def pass_seconds(task: Task, state: State) -> float:
     """Return the time of one pass, forward and backward, of an image: two PGD steps on some validation images."""
-    (x, y), some = trainer.validation, min(len(trainer.validation[1]), trainer.settings.batch_size)
-    net, eps = trainer.candidates["model"].net, trainer.method.eps or 1 / 255
+    (x, y), some = task.validation, min(len(task.validation[1]), task.settings.batch_size)
+    net, eps = in_precision(state.model, task.settings.precision), task.method.eps or 1 / 255
     with frozen(net):
         start = time.perf_counter()
         pgd(net, x[:some], y[:some], torch.zeros_like(x[:some]), eps=eps, steps=2, step=eps)[0].sum().item()

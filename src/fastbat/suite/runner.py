@@ -146,7 +146,7 @@ def run_trial(trial: Trial, out: Path, extra: Mapping[str, Any], children: Child
     resume = ["--resume"] if run.config.exists() else []
     say(f"{trial.name}: running, with its output in {log.name}")
     try:
-        begin(trial, kept, run)
+        restore_or_start(trial, kept, run)
         children.execute(["train", *flags({**trial.train, **extra}), f"--out={run.path}", *resume], log)
         for evaluation in trial.evaluations:
             if result(kept, evaluation) is None:
@@ -161,7 +161,7 @@ def run_trial(trial: Trial, out: Path, extra: Mapping[str, Any], children: Child
     return {**record, "ended": now()}
 
 
-def begin(trial: Trial, kept: Path, run: Run) -> None:
+def restore_or_start(trial: Trial, kept: Path, run: Run) -> None:
     """Keep on disk what a trial is begun with; InputError where it was begun with other settings."""
     if not (kept.exists() and run.config.exists()):
         write_records(kept, [{"train": trial.train}])

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from fastbat.training.machine import pick_device
     from fastbat.training.run import CAUSES, CHECKPOINTS, Checkpoint, Run
     from fastbat.training.settings import Settings
-    from fastbat.training.trainer import train
+    from fastbat.training.train import train
 
 __all__ = ["CAUSES", "CHECKPOINTS", "Checkpoint", "Run", "Settings", "export_model", "pick_device", "train"]
 

@@ -12,18 +12,20 @@ import torch
 from torch import nn
 
 
-class Average:
-    """The moving average of `model`, from its weights now on; `decay` lies in (0, 1)."""
+def start_average(model: nn.Module) -> nn.Module:
+    """Return the average of `model` before its first update."""
+    return deepcopy(model).requires_grad_(False)
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model, self.decay = deepcopy(model).requires_grad_(False), decay
 
-    @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Take in the weights of `model` after update `step` (from 0); BatchNorm's counts are copied."""
-        share = 1 - min(self.decay, (1 + step) / (10 + step))
-        for mine, theirs in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(theirs, share)
-            else:
-                mine.copy_(theirs)
+@torch.no_grad()
+def move_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Take the weights of `model` after update `step` (from 0) into the average; BatchNorm's counts are copied.
+
+    `decay` lies in (0, 1).
+    """
+    share = 1 - min(decay, (1 + step) / (10 + step))
+    for mine, theirs in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if mine.is_floating_point():
+            mine.lerp_(theirs, share)
+        else:
+            mine.copy_(theirs)

@@ -2,7 +2,8 @@
 
     grad = sum_i n_i / n grad_i,    n_i images in part i of n
 
-The gradients are weighted, not the losses, for methods read some off their losses.
+The gradients are weighted, not the losses, for methods read some off their losses. A part for which the method yields
+no loss is left out of n.
 """
 
 import torch
@@ -15,21 +16,26 @@ Sums = dict[str, tuple[Tensor, int]]  # of means times images, and over how many
 
 
 def gradients(method: Method, net: nn.Module, batch: Batch, parts: int) -> dict[str, Tensor]:
-    """Leave the gradients in the weights of `net`; return the mean loss and what was measured, still on the device."""
+    """Leave the gradients in the weights of `net`; return the mean loss and what was measured, still on the device.
+
+    Nothing is returned, and no gradient left, if the method yields no loss.
+    """
     found: Sums = {}
-    cut, before = batch.split(parts), 0
+    cut, before, images = batch.split(parts), 0, 0
     for part in cut:
-        if before:
-            weigh(net, before / len(part.y))
-        losses = []
+        losses: list[Tensor] = []
         for loss in method.losses(net, part):
+            if before and not losses:
+                weigh(net, before / len(part.y))
             loss.backward()
             losses.append(loss.detach())
-        before = len(part.y)
-        for name, value in {"loss": torch.stack(losses).mean(), **method.stats}.items():
-            add(found, name, value, before)
-    if len(cut) > 1:
-        weigh(net, before / len(batch.y))
+        if losses:
+            before = len(part.y)
+            images += before
+            for name, value in {"loss": torch.stack(losses).mean(), **part.log}.items():
+                add(found, name, value, before)
+    if len(cut) > 1 and images:
+        weigh(net, before / images)
     return means(found)
 
 

@@ -1,6 +1,6 @@
 """How a training step runs on its device: chosen by what was measured on a CPU (docs/log), and said in one line.
 
-precision   bf16 where the device multiplies in it; elsewhere it is emulated, and slow
+precision   bf16 where the device multiplies in it, and does so rightly (bf16.py); elsewhere it is emulated, and slow
 layout      channels-last: convolutions in bf16 and BatchNorm are fastest there; not where a method differentiates
             twice, for BatchNorm's second derivative is a chain of elementwise kernels, slowest there; nor for narrow
             networks on a CPU, whose shortcuts write past their memory there (oneDNN issue 6035, torch 2.14, 2.15)
@@ -20,7 +20,6 @@ from fastbat.methods import Method
 from fastbat.models import MODELS
 from fastbat.precision import has_bf16
 from fastbat.tangent import Dual, NoRule, compiled, compiled_apart, push
-from fastbat.training.fit import twice
 
 ONEDNN_BLOCK = 16  # channels; 8 without AVX512, where the fault was seen
 
@@ -35,7 +34,8 @@ def pick_layout(
 ) -> torch.memory_format:
     """Return the layout of the weights, which the images of the passes follow; others' networks keep the usual one."""
     pays = not narrow(model) if device.type == "cpu" else precision == "bf16"
-    return torch.channels_last if name in MODELS and pays and not twice(method) else torch.contiguous_format
+    twice = method.traits.differentiates_twice
+    return torch.channels_last if name in MODELS and pays and not twice else torch.contiguous_format
 
 
 def narrow(model: nn.Module) -> bool:
@@ -44,12 +44,16 @@ def narrow(model: nn.Module) -> bool:
     return any(max(layer.stride) > 1 and layer.in_channels < ONEDNN_BLOCK for layer in layers)
 
 
-def pace(method: Method, layout: torch.memory_format, precision: str, device: torch.device) -> str:
-    """Return in words how steps run, and why."""
-    can = "multiplies in bf16" if has_bf16(device) else "only emulates bf16, and slowly"
-    usual = "the usual layout: the method differentiates twice" if twice(method) else "the usual layout"
-    shown = "channels-last, where convolutions are faster" if layout is torch.channels_last else usual
-    return f"training in {precision} on {device}, which {can}; {shown}"
+def pace(
+    method: Method, layout: torch.memory_format, precision: str, device: torch.device, fault: str | None = None
+) -> str:
+    """Return in words how steps run, and why; `fault` is what is wrong in bf16."""
+    can = "which multiplies in bf16" if has_bf16(device) else "which only emulates bf16, and slowly"
+    why = f"for in bf16 {fault}" if fault else can
+    why_usual = ": the method differentiates twice" if method.traits.differentiates_twice else ""
+    faster = layout is torch.channels_last
+    shown = "channels-last, where convolutions are faster" if faster else f"the usual layout{why_usual}"
+    return f"training in {precision} on {device}, {why}; {shown}"
 
 
 class Compiled(nn.Module):

@@ -14,15 +14,13 @@ On ImageNet both follow FAST-AT's published recipe (App. C.1), which is the data
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Values for settings that are left open; the names are those of Settings, `lam` is FAST-BAT's."""
+    """Values for settings that are left open; the names are those of Settings. Methods have their own."""
 
     momentum_at_peak: float | None  # None: constant
-    lam: Literal["paper", "released"]
     select_steps: int
     select_restarts: int
     select_limit: int  # 0: all
@@ -30,6 +28,6 @@ class Protocol:
 
 
 PROTOCOLS = {
-    "paper": Protocol(None, "paper", 10, 1, 1000),
-    "released": Protocol(0.8, "released", 50, 10, 0, {"tiny-imagenet": "test"}),
+    "paper": Protocol(None, 10, 1, 1000),
+    "released": Protocol(0.8, 50, 10, 0, {"tiny-imagenet": "test"}),
 }

@@ -1,7 +1,7 @@
 """A run directory.
 
 RUN/
-  config.toml        every setting as resolved: `fastbat train --config RUN/config.toml` repeats the run
+  config.toml        the settings, and [resolved]: what follows from them; `fastbat train --config` repeats the run
   metrics.jsonl      one record an epoch
   best.safetensors   the weights of the epoch with the highest robust validation accuracy
   last.safetensors   the weights of the last finished epoch
@@ -21,7 +21,7 @@ from fastbat.errors import InputError, choose
 from fastbat.files import read_records, read_toml, replacing
 from fastbat.methods import METHODS
 from fastbat.models import as_of_now
-from fastbat.training.settings import METHOD, Settings, describe, make_method, method_settings
+from fastbat.training.settings import METHOD, Settings, describe, effective, make_method, method_settings
 
 Checkpoint = Literal["best", "last", "best-ema", "last-ema"]
 CHECKPOINTS: tuple[str, ...] = get_args(Checkpoint)
@@ -51,7 +51,7 @@ class Run:
         """Raise InputError where the run was started with other settings than `config`."""
         before = self.read_config()
         if names := changed(before, config):
-            raise self.refusal(names[0], before.get(names[0]), config.get(names[0]))
+            raise self.refusal(names[0], effective(before).get(names[0]), effective(config).get(names[0]))
         if self.metrics.exists() and read_records(self.metrics) and not self.state.exists():
             raise InputError(
                 f"{str(self.path)!r} has finished epochs but no {self.state.name} to go on from; name another --out"
@@ -70,10 +70,14 @@ class Run:
             file.write(tomli_w.dumps(config).encode())
 
     def read_config(self) -> dict[str, Any]:
-        """Return the settings as this version writes them; InputError where there are none or they are not TOML."""
+        """Return the table of settings; InputError where there is none or it is not TOML.
+
+        Older versions wrote one flat table, with what follows from the settings among them.
+        """
         if not self.config.exists():
             raise InputError(f"no run to go on with: {str(self.config)!r} does not exist; name the run with --out")
-        return as_of_now(read_toml(self.config))
+        table = read_toml(self.config)
+        return table if "resolved" in table else as_of_now(table)
 
 
 def changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -81,21 +85,21 @@ def changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
     One that `before` lacks, such as one that an older version did not have, counts as its default.
     """
-    before = completed(before)
+    before, now = completed(before), effective(now)
     names = [name for name in different(before, now) if "auto" not in (before.get(name), now.get(name))]
     return sorted(names, key=lambda name: CAUSES.index(name) if name in CAUSES else len(CAUSES))
 
 
 def completed(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the table of a run's settings with those that it lacks."""
-    chosen = config.get("method", METHOD)
+    """Return the flat table of a run's settings with those that it lacks."""
+    flat = effective(config)
+    chosen = flat.get("method", METHOD)
     if chosen not in METHODS:  # the user's own
-        return config
+        return flat
     names = {f.name for f in fields(Settings)}
-    settings = Settings(**{name: value for name, value in config.items() if name in names})
-    own = {name: value for name, value in config.items() if name in method_settings(chosen)}
-    method = make_method(chosen, settings.protocol, own)
-    return config | describe(method, settings.filled(method))
+    settings = Settings(**{name: value for name, value in flat.items() if name in names})
+    method = make_method(chosen, {name: value for name, value in flat.items() if name in method_settings(chosen)})
+    return effective(describe(method, settings)) | flat
 
 
 def different(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -1,33 +1,43 @@
 """What an epoch is judged by: accuracies on the same validation images, from the same starts, epoch after epoch."""
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
-from fastbat.evaluation import Plan, correct, frozen, robust
+from fastbat.evaluation import Plan, correct, frozen, gradient_alignment, robust
+from fastbat.precision import in_precision
 from fastbat.progress import bar
-from fastbat.training.collapse import STEP_RATIO
+from fastbat.training.overfitting import STEP_RATIO, has_collapsed
 from fastbat.training.settings import Settings
+from fastbat.training.state import State
+from fastbat.training.task import Task
+
+PREFIXES = {"model": "val", "ema": "val_ema"}  # of a model's accuracies in the record of an epoch
 
 
-@dataclass
-class Candidate:
-    """Weights that every epoch judges and saves: the model's own, or their average."""
+def validate(task: Task, state: State) -> dict[str, Any]:
+    """Return what the validation images say of each model: val_sa, val_ra, ..., of the average val_ema_sa, ..."""
+    start, (x, y), eps, settings = time.perf_counter(), task.validation, state.method.eps, task.settings
+    record: dict[str, Any] = {"val_n": len(y)}
+    for kind, model in state.models.items():
+        found = judge(in_precision(model, settings.precision), x, y, eps, settings)
+        record |= {f"{PREFIXES[kind]}_{name}": value for name, value in found.items()}
+    if eps:
+        record["collapsed"] = has_collapsed(record["val_one_step"], record["val_ra"], state.best_ra, len(y))
+        if settings.ga_images:
+            net, size = in_precision(state.model, settings.precision), min(250, settings.eval_batch_size)
+            record["ga"] = gradient_alignment(net, *task.ga_images, eps, seed=settings.seed, batch_size=size)
+    return record | {"select_seconds": time.perf_counter() - start}
 
-    model: nn.Module
-    net: nn.Module  # the same, in the precision that training runs in
-    suffix: str = ""  # of its files, behind best and last
-    prefix: str = "val"  # of its accuracies in a record: PREFIX_sa, PREFIX_ra
-    best: tuple[float, float] = (-1.0, -1.0)  # (ra, sa) of its best epoch so far
 
-    def is_best(self, record: Mapping[str, Any]) -> bool:
-        """Say whether the epoch of `record` has the highest ra so far, among equals the highest sa, and remember it."""
-        now = record.get(f"{self.prefix}_ra", 0.0), record[f"{self.prefix}_sa"]
-        better = now > self.best
-        self.best = max(now, self.best)
-        return better
+def is_best(state: State, kind: str, record: Mapping[str, Any]) -> bool:
+    """Say whether the epoch of `record` is a model's best so far, by ra and then by sa, and remember it."""
+    now = record.get(f"{PREFIXES[kind]}_ra", 0.0), record[f"{PREFIXES[kind]}_sa"]
+    before, state.best[kind] = state.best[kind], max(now, state.best[kind])
+    return now > before
 
 
 def judge(net: nn.Module, x: Tensor, y: Tensor, eps: float, settings: Settings) -> dict[str, float]:
@@ -35,7 +45,7 @@ def judge(net: nn.Module, x: Tensor, y: Tensor, eps: float, settings: Settings) 
 
     `net` takes images (B, C, H, W) in [0, 1]; its mode and weights are left as they were.
     """
-    size = settings.at_once
+    size = settings.eval_batch_size
     with frozen(net), bar("validation") as show:
         clean = correct(net, x, y, size)
         masks = {"sa": clean}
@@ -49,6 +59,6 @@ def judge(net: nn.Module, x: Tensor, y: Tensor, eps: float, settings: Settings) 
     return {name: 100 * mask.float().mean().item() for name, mask in masks.items()}
 
 
-def naming_one_class(y: Tensor) -> float:
+def majority_accuracy(y: Tensor) -> float:
     """Return in percent the accuracy, clean and robust, of always naming the most common class of the labels y (N,)."""
     return 100 * y.bincount().max().item() / len(y)

@@ -10,8 +10,10 @@ from fastbat.data import check_source, dataset_card
 from fastbat.errors import InputError, check_choices
 from fastbat.methods import METHODS, Method
 from fastbat.models import SHAPE, resolve_model
+from fastbat.plain import plain
 from fastbat.training.fit import check_pace
-from fastbat.training.machine import check_device, pick_device
+from fastbat.training.loggers import check_logger
+from fastbat.training.machine import check_device
 from fastbat.training.protocol import PROTOCOLS
 
 METHOD, EPS = "fast-bat", 8.0  # unless given; eps on the 0-255 scale
@@ -24,7 +26,8 @@ FROM_1 = ("image_size", "train_limit", "epochs", "batch_size", "accumulate",
 class Settings:
     """Settings of a run; the same names are flags of `fastbat train` and keys of its TOML file.
 
-    `resolved(method)` fills in what depends on the data set, the network and the method.
+    They keep what was given; `resolved(method)` returns them with what follows from data set, network and method.
+    A dry run resolves a precision of auto.
     """
 
     protocol: Literal["paper", "released"] = "paper"
@@ -39,6 +42,8 @@ class Settings:
     """Column of a table that holds the labels; label, labels or fine_label unless given."""
     image_size: int | None = None
     """Resize the shorter side to so many pixels and cut out the middle; needed where images differ in size."""
+    channels: Literal[1, 3] | None = None
+    """3: RGB, unless given; 1: grey. For folders of images and tables; the mean and std follow."""
     pad: int | None = None
     """Random crops after padding by so many pixels; the data set's own unless given (CIFAR: 4, digits: 0)."""
     flip: bool | None = None
@@ -84,7 +89,7 @@ class Settings:
     ema: float | None = None
     """Decay of a moving average of the weights, such as 0.9995: judged and saved beside them (best-ema, last-ema)."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """bf16: the model's forward pass under autocast, all else float32. auto: where the device multiplies in bf16."""
+    """bf16: the model's forward pass under autocast, all else float32. auto: if the device multiplies in it rightly."""
     accumulate: int = 1
     """Run each batch in so many parts, one after another, where it does not fit into memory whole."""
     compile: bool = False
@@ -99,6 +104,8 @@ class Settings:
     """After catastrophic overfitting: warn and go on, stop, or return to the last sound epoch and go on with PGD-AT."""
     ga_images: int = 0
     """Measure gradient alignment (Figure 2) on the first N test images every epoch."""
+    log: Literal["none", "tensorboard"] = "none"
+    """Write the metrics of each epoch for TensorBoard too, into RUN/tensorboard."""
     seed: int = 0
     """Of everything random: weights, order, augmentation, noise."""
     device: str = "auto"
@@ -127,53 +134,42 @@ class Settings:
         check_choices(self)
 
     @property
-    def at_once(self) -> int:
+    def eval_batch_size(self) -> int:
         """Images judged at a time: a batch's, or those of its part where it does not fit whole."""
         return max(self.batch_size, 250) if self.accumulate == 1 else max(2, -(-self.batch_size // self.accumulate))
-
-    def resolved(self, method: Method) -> "Settings":
-        """Return these settings with what depends on the data set, the network, the method and the device filled in.
-
-        Raises InputError where they do not go together.
-        """
-        self.check(method)
-        filled = self.filled(method)
-        if self.precision != "auto":
-            return filled
-        from fastbat.training.pace import pick_precision
-
-        return replace(filled, precision=pick_precision(pick_device(self.device)))  # type: ignore[arg-type]
 
     def check(self, method: Method) -> None:
         """Raise InputError where these settings do not suit the method, the device or the data set."""
         check_pace(method, self.accumulate, self.compile)
+        check_logger(self.log)
         check_device(self.device)
-        how = ("image_column", "label_column", "image_size", "pad", "rotation")
+        how = ("image_column", "label_column", "image_size", "channels", "pad", "rotation")
         check_source(self.dataset, self.data_dir, **{name: getattr(self, name) for name in how})
 
-    def filled(self, method: Method) -> "Settings":
-        """Return these settings with all but the precision filled in, which depends on the device.
+    def resolved(self, method: Method) -> "Settings":
+        """Return these settings with all but the precision filled in, which depends on the device, as plain numbers.
 
         Raises InputError where the network does not take one.
         """
-        protocol = PROTOCOLS[self.protocol]
-        of_protocol: dict[str, Any] = {
-            name: getattr(protocol if getattr(self, name) is None else self, name)
-            for name in ("momentum_at_peak", "select_steps", "select_restarts", "select_limit")
-        }
-        if of_protocol["momentum_at_peak"] is not None:
-            of_protocol["momentum_at_peak"] = min(of_protocol["momentum_at_peak"], self.momentum)
-        card, budget = dataset_card(self.dataset), getattr(method, "budget", {})
+        protocol, card, traits = PROTOCOLS[self.protocol], dataset_card(self.dataset), method.traits
         model = self.model or card.model
-        shape = resolve_model(model, **{name: getattr(self, name) for name in SHAPE})
-        max_lr = card.max_lr * budget.get("lr_scale", 1) if self.max_lr is None else self.max_lr
-        epochs = budget.get("epochs", card.epochs) if self.epochs is None else self.epochs
-        own: dict[str, Any] = {
-            "validation": self.validation or protocol.validation.get(self.dataset),
-            "weight_decay": card.weight_decay if self.weight_decay is None else self.weight_decay,
-            "decay_batchnorm": card.decay_batchnorm if self.decay_batchnorm is None else self.decay_batchnorm,
+        low = protocol.momentum_at_peak
+        follows = {
+            "model": model,
+            **resolve_model(model, **{name: getattr(self, name) for name in SHAPE}),
+            "momentum_at_peak": None if low is None else min(low, self.momentum),
+            "select_steps": protocol.select_steps,
+            "select_restarts": protocol.select_restarts,
+            "select_limit": protocol.select_limit,
+            "validation": protocol.validation.get(self.dataset),
+            "weight_decay": card.weight_decay,
+            "decay_batchnorm": card.decay_batchnorm,
+            "max_lr": card.max_lr * traits.lr_scale,
+            "epochs": traits.epochs or card.epochs,
         }
-        return replace(self, model=model, **of_protocol, **own, **shape, max_lr=max_lr, epochs=epochs)
+        given = {field.name: plain(getattr(self, field.name)) for field in fields(self)}
+        open_ones = {*SHAPE, *(name for name, value in given.items() if value is None)}
+        return Settings(**given | {name: follows.get(name) for name in open_ones})
 
 
 def method_settings(name: str) -> set[str]:
@@ -181,20 +177,38 @@ def method_settings(name: str) -> set[str]:
     return {f.name for f in fields(METHODS[name]) if f.init}  # type: ignore[arg-type]
 
 
-def make_method(name: str, protocol: str, own: Mapping[str, Any]) -> Method:
-    """Return the method `name` with its `own` settings, eps on the 0-255 scale; lam is the protocol's unless given."""
-    lam = {"lam": PROTOCOLS[protocol].lam} if "lam" in method_settings(name) and own.get("lam") is None else {}
-    return METHODS[name](**{**own, **lam, "eps": own.get("eps", EPS) / 255})
+def make_method(name: str, own: Mapping[str, Any]) -> Method:
+    """Return the method `name` with its `own` settings, eps on the 0-255 scale."""
+    return METHODS[name](**{**own, "eps": own.get("eps", EPS) / 255})
 
 
-def describe(method: Method, settings: Settings) -> dict[str, Any]:
-    """Return method and settings as the flat table of config.toml: eps on the 0-255 scale, paths as text, no None."""
+def under(protocol: str, method: Method) -> Method:
+    """Return `method` with those of its settings that are left open, and that the protocols have differently, set."""
+    open_ones = [f.name for f in fields(method) if "by_protocol" in f.metadata and getattr(method, f.name) is None]  # type: ignore[arg-type]
+    return replace(method, **dict.fromkeys(open_ones, protocol))  # type: ignore[type-var]
+
+
+def describe(method: Method, settings: Settings, resolved: Settings | None = None) -> dict[str, Any]:
+    """Return method and settings as the table of config.toml: what was given, and [resolved], what follows from it.
+
+    eps is on the 0-255 scale, paths are text, None is left out. `resolved` are the settings of the run, with the
+    precision that its device took.
+    """
     names = {cls: name for name, cls in METHODS.items()}
-    table: dict[str, Any] = {"method": names.get(type(method), type(method).__qualname__)}
-    for part in (method, settings):
-        table |= {f.name: getattr(part, f.name) for f in fields(part) if f.init}  # type: ignore[arg-type]
-    table["eps"] = round(method.eps * 255, 9)
-    for name in {"data_dir", "init_from"}:
-        if table[name] is not None:
-            table[name] = str(Path(table[name]).resolve())
-    return {name: value for name, value in table.items() if value is not None}
+    given = {"method": names.get(type(method), type(method).__qualname__), **table(method), **table(settings)}
+    follows = under(settings.protocol, method).resolved | table(resolved or settings.resolved(method))
+    new = {name: plain(value) for name, value in follows.items() if given.get(name) != value}
+    return {**given, "eps": round(float(method.eps) * 255, 9), "resolved": new}
+
+
+def table(settings: Any) -> dict[str, Any]:
+    """Return a dataclass of settings as a flat table, paths as text, without None."""
+    found = {f.name: plain(getattr(settings, f.name)) for f in fields(settings) if f.init}
+    for name in {"data_dir", "init_from"} & found.keys():
+        found[name] = found[name] and str(Path(found[name]).resolve())
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def effective(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the table of config.toml as one flat table: what a run has, given or resolved."""
+    return {**{name: value for name, value in config.items() if name != "resolved"}, **config.get("resolved", {})}

@@ -1,0 +1,144 @@
+"""Parquet files with a column of pictures and one of labels, read as they are.
+
+Only these two columns are read: others may be there, and may differ from file to file. No copy is made but for a
+streamed data set, whose pictures must be found one by one.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from fastbat.data.columns import Columns, class_names, content_key, image_column, label_column, whole_numbers
+from fastbat.data.picture import reading
+from fastbat.errors import InputError
+from fastbat.files import replacing
+from fastbat.progress import bar
+
+AT_ONCE = 64  # rows in memory
+DAMAGED = "copy it anew"
+
+
+@dataclass(frozen=True)
+class Shards:
+    """A column of pictures in parquet files, from the first row to the last."""
+
+    files: tuple[Path, ...]
+    counts: tuple[int, ...]  # rows of each file
+    column: str
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        values = (value for batch in self.batches() for value in batch.column(0))
+        return (self.item(row, value) for row, value in enumerate(values))
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the column in parts."""
+        for file in self.files:
+            with reading(repr(str(file)), DAMAGED), file.open("rb") as opened:
+                for batch in pq.ParquetFile(opened).iter_batches(AT_ONCE, columns=[self.column]):
+                    yield batch.select([self.column])
+
+    def item(self, row: int, value: pa.Scalar) -> tuple[str, Any]:
+        """Return the name of a row, for people, and what it holds; a path without a picture is nothing."""
+        file = int(np.searchsorted(np.cumsum(self.counts), row, side="right"))
+        stored = value.as_py()
+        path = stored.get("path") if isinstance(stored, dict) else stored if isinstance(stored, str) else None
+        stored = stored["bytes"] if isinstance(stored, dict) else None if path else stored
+        named = f" ({path!r})" if path else ""
+        return f"row {row - sum(self.counts[:file])}{named} of {str(self.files[file])!r}", stored
+
+
+@dataclass(frozen=True)
+class Copied:
+    """The pictures of `shards`, copied to a file in which each is found at once."""
+
+    shards: Shards
+    file: Path
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return map(self.__getitem__, range(sum(self.shards.counts)))
+
+    def __getitem__(self, row: int) -> tuple[str, Any]:
+        return self.shards.item(row, _mapped(self.file)[row])
+
+
+@cache
+def _mapped(file: Path) -> pa.ChunkedArray:
+    with reading(repr(str(file)), "delete it: it is a copy, and is made anew"):
+        return pa.ipc.open_file(pa.memory_map(str(file))).read_all().column(0)
+
+
+def copied(shards: Shards, folder: Path) -> Copied:
+    """Return `shards` copied into `folder`, once; a file that was replaced since has another ctime, and is copied."""
+    stats = [(str(file.resolve()), file.stat()) for file in shards.files]
+    about = [(name, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats]
+    file = folder / f"{hashlib.sha256(repr((shards.column, about)).encode()).hexdigest()}.arrow"
+    if not file.exists():
+        batches, count, done = shards.batches(), sum(shards.counts), 0
+        first = next(batches)
+        with bar("copying tables") as show, replacing(file) as out, pa.ipc.new_file(out, first.schema) as writer:
+            for batch in chain((first,), batches):
+                writer.write_batch(batch)
+                done += len(batch)
+                show(done / count, f"copying {count} images, once")
+    return Copied(shards, file)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A split in parquet files."""
+
+    root: Path
+    files: tuple[Path, ...]
+    mixed: bool
+
+    def key(self, contents: bool) -> str:
+        """Return a SHA-256 over names and sizes of the files, and `contents`."""
+        return content_key(f"{self.mixed} ", self.root, self.files, contents)
+
+    def columns(self, image: str | None, label: str | None) -> Columns:
+        """Return pictures and labels; InputError where a file lacks one, or names the classes otherwise."""
+        files, labels, names = list[Path](), list[NDArray[np.int64]](), list[tuple[str, ...]]()
+        for file in self.files:
+            where = repr(str(file))
+            with reading(where, DAMAGED), file.open("rb") as opened:
+                table = pq.ParquetFile(opened)
+                if not table.metadata.num_rows:
+                    continue
+                image = image_column(table.schema_arrow, image, where)
+                label = label_column(table.schema_arrow, label, where)
+                labels.append(whole_numbers(table.read(columns=[label]).column(label), label, where))
+                names.append(class_names(table.schema_arrow, label))
+                files.append(file)
+            if names[-1] != names[0]:
+                raise InputError(f"{where} names other classes than {str(files[0])!r}; give them the same")
+        if not files or image is None:
+            raise InputError(
+                f"{', '.join(repr(str(file)) for file in self.files)} holds no rows; fill it or take it out"
+            )
+        shards = Shards(tuple(files), tuple(map(len, labels)), image)
+        return Columns(shards, np.concatenate(labels), names[0])
+
+
+def tables(folder: Path, split: str, name: str | None, mixed: bool) -> Tables | None:
+    """Return the split in the files [PREFIX-]SPLIT*.parquet: of the data set `name`, else of the only one there."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted(folder.rglob("*.parquet")):
+        shown = not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        if shown and (match := re.fullmatch(rf"(?:(.+)[-_])?{split}(?:[-_.].*)?\.parquet", file.name)):
+            found.setdefault(match[1] or "", []).append(file)
+    if name is None and len(found) > 1:
+        raise InputError(f"{str(folder)!r} holds several data sets ({', '.join(found)}); give each its own folder")
+    fits = [prefix for prefix in found if name is None or prefix in (name, "") or prefix.startswith(f"{name}-")]
+    if not fits:
+        return None
+    return Tables(folder, tuple(found[max(fits, key=lambda prefix: (prefix == name, len(prefix)))]), mixed)

@@ -1,0 +1,115 @@
+"""Before the first step: the network, in the precision and layout that suit it, its average and its optimizer.
+
+All of it is tried on a few images, and nothing is written.
+"""
+
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import SGD
+
+from fastbat.data import Batch, load
+from fastbat.errors import InputError
+from fastbat.methods import Method
+from fastbat.models import MODELS, build_model, load_weights
+from fastbat.precision import in_precision
+from fastbat.randomness import seed_torch
+from fastbat.training.average import start_average
+from fastbat.training.bf16 import Products
+from fastbat.training.dry_run import dry_run, first_images, on_device_of
+from fastbat.training.pace import Compiled, pace, pick_layout, pick_precision
+from fastbat.training.settings import Settings, describe, under
+from fastbat.training.state import State
+from fastbat.training.task import Task
+
+SOURCE = ("image_column", "label_column", "image_size", "channels", "validation", "pad", "flip", "rotation", "workers")
+
+
+def prepare(
+    given: Method, settings: Settings, *, start: Path | None = None, precision: str = "auto"
+) -> tuple[Task, State, str]:
+    """Return what is trained on what, the state before its first step, and in words how its steps run.
+
+    The network starts from the weights in `start`, if there are any. With the setting "auto" the precision is
+    `precision`, the one that the run had before, or else the device's. Raises InputError where images or network are
+    not to be had, or the method cannot train this network on these images.
+    """
+    settings.check(given)
+    resolved = settings.resolved(given)
+    if resolved.precision == "auto":
+        resolved = replace(resolved, precision=precision)  # type: ignore[arg-type]
+    splits = load(resolved.dataset, resolved.data_dir, **{name: getattr(resolved, name) for name in SOURCE})
+    task, state, line = build(Task.of(under(settings.protocol, given), resolved, splits), start)
+    return replace(task, config=describe(given, settings, task.settings)), state, line
+
+
+def build(task: Task, start: Path | None = None) -> tuple[Task, State, str]:
+    """Return the task in its precision, the state before its first step, and in words how its steps run."""
+    resolved = task.settings
+    few = first_images(task.loader, resolved.accumulate)
+    seed_torch(resolved.seed, "weights")
+    model = on_device_of(few.x, build_model(**task.network))
+    if start is not None:
+        load_weights(model, start, new_head=True)
+    precision, line = choose_precision(task, model, few)
+    resolved = replace(resolved, precision=precision)  # type: ignore[arg-type]
+    task = replace(task, settings=resolved)
+    models = {"model": model} | ({} if resolved.ema is None else {"ema": start_average(model)})
+    compiled = Compiled(model) if resolved.compile else None
+    net, nothing_yet = in_precision(compiled or model, precision), dict.fromkeys(models, (-1.0, -1.0))
+    return task, State(task.method, models, net, compiled, optimizer(task, model), best=nothing_yet), line
+
+
+def choose_precision(task: Task, model: nn.Module, few: Batch) -> tuple[str, str]:
+    """Return the precision, and in words how steps run in it; put `model` into the layout that suits both.
+
+    With "auto" it is float32 if bf16 is wrong here. Raises InputError if the network cannot be trained, or not in the
+    precision that was asked for.
+    """
+    asked, name = task.settings.precision, type(task.method).__name__
+    precision, in_bf16 = pick_precision(task.device) if asked == "auto" else asked, None
+    fault = try_update(task, model, few, precision)
+    if fault and asked == "auto" and precision == "bf16":
+        precision, in_bf16 = "float32", fault
+        fault = try_update(task, model, few, precision)
+    if fault:
+        remedy = f"check the settings of {name} and the model"
+        remedy = "train with --precision float32" if precision == "bf16" else remedy
+        raise InputError(f"{name} cannot train this model in {precision}: {fault}; {remedy}")
+    return precision, pace(task.method, layout_of(task, model, precision), precision, task.device, in_bf16)
+
+
+def try_update(task: Task, model: nn.Module, few: Batch, precision: str) -> str | None:
+    """Put `model` into the layout for `precision`, and try it on copies; return in words what is wrong, if anything."""
+    model.to(memory_format=layout_of(task, model, precision))
+    copy = deepcopy(model)
+    with Products() as products:
+        fault = dry_run(in_precision(copy, precision), copy, task.method, few, task.classes)
+    if task.settings.compile and task.settings.model not in MODELS:
+        dry_run(in_precision(Compiled(copy), precision), copy, task.method, few, task.classes)
+    return products.fault or fault
+
+
+def layout_of(task: Task, model: nn.Module, precision: str) -> torch.memory_format:
+    """Return the layout of the weights in `precision`."""
+    return pick_layout(task.method, str(task.settings.model), model, precision, task.device)
+
+
+def optimizer(task: Task, model: nn.Module) -> SGD:
+    """Return SGD on the weights of `model`; its learning rate is set at every step."""
+    settings = task.settings
+    fused = True if settings.model in MODELS else None  # it has no room for a weight whose first gradient comes later
+    how = {"momentum": settings.momentum, "weight_decay": settings.weight_decay, "fused": fused}
+    return SGD(decayed(model, settings.decay_batchnorm is not False), 0.0, **how)  # type: ignore[arg-type]
+
+
+def decayed(model: nn.Module, batchnorm: bool) -> list[dict[str, Any]]:
+    """Return the optimizer's groups of weights; without `batchnorm` BatchNorm's weights are one without decay."""
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm) and not batchnorm]
+    free = [weight for layer in norms for weight in layer.parameters()]
+    rest = [weight for weight in model.parameters() if not any(weight is other for other in free)]
+    return [{"params": rest}, *([{"params": free, "weight_decay": 0.0}] if free else [])]

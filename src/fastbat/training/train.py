@@ -1,0 +1,134 @@
+"""Training: SGD on the losses a method yields, the best epoch by robust validation accuracy, a run on disk.
+
+Everything random in a step belongs to (seed, step), so a run that is stopped and resumed gives the weights of one that
+never stopped, bit for bit on one CPU with the same number of threads.
+"""
+
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fastbat.files import append_record, locked, read_records, write_records
+from fastbat.methods import Method, PgdAT, beyond_published
+from fastbat.models import save_model
+from fastbat.precision import ieee_float32
+from fastbat.progress import say
+from fastbat.provenance import provenance, versions
+from fastbat.training.epoch import train_epoch
+from fastbat.training.loggers import logger
+from fastbat.training.machine import peak_memory_mib
+from fastbat.training.overfitting import describe_collapse, describe_reaction, remedy
+from fastbat.training.prepare import prepare
+from fastbat.training.run import Run
+from fastbat.training.selection import is_best, majority_accuracy, validate
+from fastbat.training.settings import Settings, describe, effective
+from fastbat.training.state import FILES, State, restore_state, save_state
+from fastbat.training.task import Task
+
+
+@ieee_float32()
+def train(
+    method: Method, settings: Settings, out: Path | str, *, resume: bool = False, command: str | None = None
+) -> Run:
+    """Train with `method` and return the run directory `out`; with `resume` go on after its last finished epoch.
+
+    The run's provenance.jsonl has the `command` that asked for it, this process's own unless given.
+
+    Raises InputError before anything is written where `out` holds another run, `resume` comes with other settings,
+    or the data are not to be had; DivergedError where the loss or a weight is no longer a number. Seeds torch's
+    global generators.
+    """
+    run = Run(out)
+    check = run.check_same if resume else run.check_free
+    check(describe(method, settings))
+    before = effective(run.read_config()) if resume else {}
+    start = None if run.state.exists() else settings.init_from
+    task, state, line = prepare(method, settings, start=start, precision=before.get("precision", "auto"))
+    with ExitStack() as scope:
+        scope.enter_context(locked(run.path, "training"))
+        check(task.config)  # again: another process may have been here while the data were read
+        run.write_config(task.config)
+        about = {**provenance(task.device, command), "versions": versions("torch", "numpy")}
+        append_record(run.provenance, about)
+        say(line)
+        for name, heavy in beyond_published(task.method).items():
+            say(f"{heavy}; set it with --{name.replace('_', '-')}")
+        stopped = restore_or_start(run, task, state)
+        log = scope.enter_context(logger(task.settings.log, run.path, state.epoch))
+        while state.epoch < task.epochs and not stopped:
+            record = train_epoch(task, state, partial(restore_state, run.state, task, state)) | validate(task, state)
+            if record.get("collapsed"):
+                fix = remedy(state.method) if settings.on_collapse == "rollback" else None
+                if fix:
+                    roll_back(run, task, state, fix, record)
+                    continue
+                stopped = settings.on_collapse == "stop"
+                say(f"{describe_collapse(record)}{describe_reaction(settings.on_collapse)}")
+            finish_epoch(run, task, state, record)
+            log(record)
+        warn_if_not_robust(task, state)
+    return run
+
+
+def restore_or_start(run: Run, task: Task, state: State) -> bool:
+    """Take the state up to where the run on disk is, or write the first one; return whether it was stopped there."""
+    if run.state.exists():
+        restore_state(run.state, task, state)
+    else:
+        if task.settings.init_from is not None and task.method.eps:
+            state.best_ra = validate(task, state)["val_ra"]
+        save_state(run.state, task, state)
+    records = [each for each in read_records(run.metrics) if each["epoch"] <= state.epoch]
+    write_records(run.metrics, records)
+    return task.settings.on_collapse == "stop" and any(record.get("collapsed") for record in records)
+
+
+def roll_back(run: Run, task: Task, state: State, fix: PgdAT, record: dict[str, Any]) -> None:
+    """Take the epoch of `record` back, which has collapsed, and go on with `fix`."""
+    restore_state(run.state, task, state)
+    state.method = fix
+    state.discarded.append(record)
+    save_state(run.state, task, state)
+    on = f"on with PGD-AT, {fix.steps} steps of eps / {fix.steps}"
+    say(f"{describe_collapse(record)}; back to epoch {state.epoch}, {on}")
+
+
+def finish_epoch(run: Run, task: Task, state: State, record: dict[str, Any]) -> None:
+    """Write a finished epoch: weights first, the state that says it is finished last."""
+    state.epoch += 1
+    if state.discarded:
+        record |= {"discarded": state.discarded}
+    if state.method is not task.method:
+        record |= {"remedy_steps": getattr(state.method, "steps", None)}
+    state.discarded, state.best_ra = [], max(state.best_ra, record.get("val_ra", -1.0))
+    for kind, model in state.models.items():
+        best = record[f"best{FILES[kind]}"] = is_best(state, kind, record)
+        for which in ("best", "last") if best else ("last",):
+            save_model(run.weights(f"{which}{FILES[kind]}"), model, state.about(task))
+    append_record(run.metrics, record | {"peak_memory_mib": peak_memory_mib(task.device)})
+    save_state(run.state, task, state)
+    say(epoch_line(record, task.epochs))
+
+
+def warn_if_not_robust(task: Task, state: State) -> None:
+    """Say if no epoch was more robust than always naming the commonest class."""
+    best, guess = max(ra for ra, _ in state.best.values()), majority_accuracy(task.validation[1])
+    if state.method.eps and best <= guess:
+        says = f"RA {best:.1f} % at best on validation images, where always naming one class has {guess:.1f} %"
+        say(f"no epoch is robust: {says}")
+
+
+def epoch_line(record: dict[str, Any], epochs: int) -> str:
+    """Return the line of an epoch's log."""
+    loss = f"loss {record['loss']:.4f}" if "loss" in record else "no loss"
+    active = f"  active {record['active']:.0%}" if "active" in record else ""
+    skipped = f"  {record['skipped']} batches skipped" if "skipped" in record else ""
+    robust = f" RA {record['val_ra']:.1f} %" if "val_ra" in record else ""
+    if "val_ema_ra" in record:
+        robust += f" (average {record['val_ema_sa']:.1f}, {record['val_ema_ra']:.1f} %)"
+    return (
+        f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  {loss}{active}{skipped}"
+        f"  validation SA {record['val_sa']:.1f} %{robust}"
+        f"  {record['seconds']:.1f} s + {record['select_seconds']:.1f} s selection{'  best' if record['best'] else ''}"
+    )
