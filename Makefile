@@ -9,7 +9,7 @@ OLDEST_TORCH := $(shell sed -nE 's/^ *"(torch|torchvision)>=([0-9.]+)",/\1==\2/p
 
 BROWSER := $(shell for name in chromium chromium-browser google-chrome; do command -v $$name && break; done)
 
-.PHONY: demo test test-browser test-oldest check install clean
+.PHONY: demo test test-browser test-oldest check docs install clean
 
 demo: $(INSTALLED)  ## train and evaluate FAST-BAT beside FAST-AT and an undefended net, on embedded images
 	$(BIN)/python examples/demo.py
@@ -33,6 +33,9 @@ check: $(INSTALLED)  ## format, lint, types, import layers, the style of the pag
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest tests/test_style.py
 
+docs: $(INSTALLED)  ## the site, into site/html; a broken link or an unknown name fails
+	$(BIN)/python docs/site/build.py
+
 install: $(INSTALLED)  ## the set-up alone
 
 $(INSTALLED) $(OLDEST)/installed: pyproject.toml
@@ -43,5 +46,5 @@ $(INSTALLED) $(OLDEST)/installed: pyproject.toml
 
 $(OLDEST)/installed: PINS = $(OLDEST_TORCH)
 
-clean:  ## remove the virtual environments and what the tools cached
-	rm -rf .venv $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+clean:  ## remove the virtual environments, the site and what the tools cached
+	rm -rf .venv $(OLDEST) site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from fastbat.training.machine import synchronize
+from fastbat.runtime.device import synchronize
 
 Name = TypeVar("Name", bound=Hashable)
 

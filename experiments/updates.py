@@ -8,8 +8,9 @@ from torch import nn
 from fastbat.data import Batch
 from fastbat.methods import Method
 from fastbat.models import build_model
-from fastbat.precision import Autocast
-from fastbat.training.pace import Compiled, pick_layout, pick_precision
+from fastbat.runtime.layout import pick_layout
+from fastbat.runtime.precision import Autocast, pick_precision
+from fastbat.training.compile import Compiled
 
 MODES = {"none": "none", "tangent": "tangent", "double": "hessian-free"}  # of FAST-BAT's implicit term, by arm
 Step = Callable[[], None]
@@ -24,7 +25,7 @@ def fast(width: int, method: Method, device: torch.device, compiled: bool = Fals
     """Return the network as fastbat trains it by `method`."""
     precision = pick_precision(device)
     model = plain(width, device)
-    layout = pick_layout(method, "preactresnet18", model, precision, device)
+    layout = pick_layout(model, ours=True, twice=method.traits.differentiates_twice, precision=precision, device=device)
     model = model.to(memory_format=layout)
     if compiled:
         model = Compiled(model)

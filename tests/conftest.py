@@ -4,6 +4,9 @@ Tests run in several processes at once: each, and each program that it starts, h
 """
 
 import os
+import shlex
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; small networks gain nothing by more
@@ -13,8 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fastbat.cli import main
 from fastbat.data import load
 from fastbat.models import build_model
+from fastbat.suite.runner import ChildError, Children
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -30,6 +35,22 @@ def real_data() -> Path:
     if not (REAL_DATA / "cifar10-test.parquet").exists():
         pytest.skip("no ../shared/data with CIFAR-10 as parquet files beside the checkout")
     return REAL_DATA
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Run the commands of trials here: a process of its own is what other tests are about, and imports torch again."""
+
+    def execute(children, arguments, log):
+        with log.open("a") as file, redirect_stdout(StringIO()) as out:
+            file.write(f"$ fastbat {shlex.join(arguments)}\n")
+            try:
+                main(list(arguments))
+            except SystemExit as stop:
+                raise ChildError(f"exit status {stop.code}") from stop
+        return out.getvalue()
+
+    monkeypatch.setattr(Children, "execute", execute)
 
 
 def percent(record: dict, attack: str) -> float:

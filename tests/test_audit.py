@@ -31,7 +31,8 @@ from fastbat.cli import main
 from fastbat.data import load
 from fastbat.errors import InputError
 from fastbat.evaluation import frozen, loss_landscape
-from fastbat.evaluation.measures import Outcome
+from fastbat.evaluation.attacked import AttackedModel
+from fastbat.evaluation.measures import Outcome, attack
 from fastbat.files import load_tensors, read_records
 from fastbat.models import Normalize, save_model
 from fastbat.provenance import commit
@@ -584,9 +585,9 @@ def test_a_search_in_bf16_is_verified_in_float32_and_tried_again(digits_net, mon
         x, y = x[right][:20], y[right][:20]
         plan = fastbat.evaluation.Plan(EPS, 10, steps=3, restarts=1)
         index = torch.arange(20)
-        ours = fastbat.evaluation.measures.attack(digits_net, lying, digits_net, x, y, index, plan.rounds("pgd"), EPS)
-        own = fastbat.evaluation.measures.attack(
-            digits_net, digits_net, digits_net, x, y, index, plan.rounds("pgd"), EPS
+        ours, own = (
+            attack(AttackedModel(digits_net, digits_net, fast), x, y, index, plan.rounds("pgd"), EPS)
+            for fast in (lying, digits_net)
         )
     assert ours.rejected > 0
     assert ours.broken.sum() >= own.broken.sum()

@@ -1,6 +1,7 @@
 """What a batch must be: checked when it is made, so in every loop and for every method."""
 
-import dataclasses
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastbat import METHODS, Batch, InputError
-from fastbat.data import load
+from fastbat.data import Loader, load
 from test_methods import EPS, method_of, model_of, update
 
 torch.manual_seed(0)
@@ -104,7 +106,7 @@ def test_images_are_taken_if_and_only_if_they_lie_in_the_range_to_rounding(pixel
 def test_images_in_the_range_are_taken_as_they_are(x):
     batch = Batch(x, Y[: len(x)])
     assert batch.x is x
-    assert dataclasses.replace(batch, label_smoothing=0.1).x is x
+    assert replace(batch, label_smoothing=0.1).x is x
 
 
 @pytest.mark.parametrize("name", ["standard", "fast-bat", "free-at", "yopo"])
@@ -121,6 +123,27 @@ def test_tensors_of_inference_mode_are_trained_on(name):
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
-def test_every_batch_of_a_data_set_passes():
-    x, y = load("digits").train.slice(0, 100).tensors()
-    assert len(Batch(x, y).split(4)) == 4
+class Operations(TorchDispatchMode):
+    """Keeps the names of what runs within the block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.found.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_check_is_one_look_at_the_images():
+    with Operations() as operations:
+        Batch(X, Y)
+    assert operations.found == ["detach", "aminmax", "min", "_to_copy", "stack"]
+
+
+def test_stored_images_are_not_looked_at_for_they_were_bytes():
+    loader = Loader(load("digits").train.slice(0, 60), 20, seed=0, pad=2, flip=True)
+    with Operations() as operations:
+        batches = [replace(part, step=0) for batch in loader.epoch(0) for part in batch.split(3)]
+    assert "aminmax" not in operations.found
+    assert [Batch(part.x, part.y).x is part.x for part in batches] == [True] * 9

@@ -17,10 +17,10 @@ from fastbat.errors import InputError
 from fastbat.files import read_records, read_toml
 from fastbat.methods import METHODS, FastBAT
 from fastbat.models import build_model
-from fastbat.precision import has_bf16, ieee_float32
+from fastbat.runtime.precision import has_bf16, ieee_float32
 from fastbat.tangent import directional
 from fastbat.training import Settings, epoch, train
-from fastbat.training.pace import Compiled
+from fastbat.training.compile import Compiled
 from fastbat.training.prepare import prepare
 from test_methods import CASES, EPS, batch_of, method_of, model_of, update
 

@@ -26,8 +26,8 @@ from fastbat.errors import InputError
 from fastbat.files import load_tensors, read_records, save_tensors
 from fastbat.methods import METHODS
 from fastbat.models import build_model
-from fastbat.precision import has_bf16
 from fastbat.randomness import generator
+from fastbat.runtime.precision import has_bf16
 from fastbat.training import Settings, train
 
 SMALL_PHASES = (Phase(1 / 2, 40, 24, 2), Phase(1, None, 32, 1))

@@ -1,9 +1,8 @@
-"""The pages under docs/: what they count and state is so, and add-a-method works to the letter."""
+"""The pages under docs/: what they count and state is so."""
 
-import os
+import json
 import re
-import shutil
-import subprocess
+import runpy
 import sys
 from collections import Counter
 from dataclasses import fields
@@ -23,7 +22,7 @@ from test_methods import batch_of, model_of, update
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-ADD = (DOCS / "add-a-method.md").read_text()
+EXPERIMENTS = ROOT / "experiments"
 
 
 def cells(line: str) -> list[str]:
@@ -118,57 +117,17 @@ def test_the_index_counts_the_passes_of_an_update(name: str) -> None:
 
 
 def test_the_glossary_names_what_is_in_the_code() -> None:
-    rows = [cells(line) for line in (DOCS / "glossary.md").read_text().splitlines() if line.startswith("| ")]
+    rows = [
+        cells(line) for line in (DOCS / "reference" / "glossary.md").read_text().splitlines() if line.startswith("| ")
+    ]
     names = {name for row in rows for name in re.findall(r"`([^`]+)`", row[-1])}
     source = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
     assert len(names) > 60
     assert [name for name in sorted(names) if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", source)] == []
 
 
-# add-a-method.md.
-
-
-def blocks(language: str) -> list[tuple[str, str]]:
-    """Return (the file named last before it, text) of every block of code in `language`, in order."""
-    found, file = [], ""
-    for match in re.finditer(r"^`([^`\n]+)`:$|^```(\w+)\n((?:.|\n)*?)^```$", ADD, flags=re.MULTILINE):
-        file = match[1] or file
-        if match[2] == language:
-            found.append((file, match[3]))
-    return found
-
-
-def patched(text: str, diff: str) -> str:
-    """Return `text` with the lines that `diff` adds; the lines around them are found there once, together."""
-    before = "".join(line[1:] for line in diff.splitlines(keepends=True) if line[0] == " ")
-    after = "".join(line[1:] for line in diff.splitlines(keepends=True))
-    assert text.count(before) == 1, before
-    return text.replace(before, after)
-
-
-def test_add_a_method_works_to_the_letter(tmp_path: Path) -> None:
-    for part in ("src", "tests", "pyproject.toml"):
-        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-        copy(ROOT / part, tmp_path / part)
-    for file, text in blocks("python"):
-        assert not (tmp_path / file).exists()
-        (tmp_path / file).write_text(text)
-    for file, diff in blocks("diff"):
-        (tmp_path / file).write_text(patched((tmp_path / file).read_text(), diff))
-    ((_, commands),) = blocks("sh")
-    space = os.environ | {"PYTHONPATH": str(tmp_path / "src"), "OMP_NUM_THREADS": "1"}
-    for command in commands.splitlines():
-        program, *arguments = command.split()
-        python = {".venv/bin/python": [sys.executable], ".venv/bin/fastbat": [sys.executable, "-m", "fastbat.cli"]}[
-            program
-        ]
-        done = subprocess.run([*python, *arguments], cwd=tmp_path, env=space, capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    assert (tmp_path / "runs" / "first" / "evaluation.jsonl").exists()
-
-
-def test_the_page_on_evaluation_names_every_attack_and_every_flag():
-    text = (DOCS / "evaluation.md").read_text()
+def test_the_pages_on_evaluation_name_every_attack_and_every_flag():
+    text = "\n".join((DOCS / "guides" / page).read_text() for page in ("audit.md", "red-flags.md"))
     rows = [cells(line) for line in text.splitlines() if line.startswith("| `")]
     named = {name for row in rows for name in re.findall(r"`([\w-]+)`", row[0])}
     source = (ROOT / "src" / "fastbat" / "evaluation" / "flags.py").read_text()
@@ -178,13 +137,55 @@ def test_the_page_on_evaluation_names_every_attack_and_every_flag():
         "margin",
         "autoattack",
     }
-    assert len(flags) == 9
+    assert len(flags) == 12
     assert ATTACKS.keys() | flags <= named
 
 
-def test_the_page_on_evaluation_names_every_key_of_the_record():
-    text = (DOCS / "evaluation.md").read_text().partition("## The record")[2]
+def test_the_page_on_files_names_every_key_of_the_record():
+    text = (DOCS / "reference" / "files.md").read_text().partition("## The record")[2]
     model, images = nn.Sequential(nn.Flatten(), nn.Linear(16, 10)), torch.rand(4, 1, 4, 4)
     record = evaluate(model, (images, model(images).argmax(1)), eps=0.1, attacks=["fgsm"]).record()
     keys = {*record, *record["settings"], *(key for each in record["accuracies"] for key in each)}
     assert keys <= set(re.findall(r"`(\w+)`", text))
+
+
+def test_what_a_page_says_was_measured_is_what_its_script_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(EXPERIMENTS / "methods"), *sys.path])
+    script = runpy.run_path(str(EXPERIMENTS / "methods" / "pages.py"), run_name="imported")
+    monkeypatch.delitem(sys.modules, "draw", raising=False)
+    methods = [name for names in script["PAGES"].values() for name in names]
+    assert sorted(methods) == sorted(METHODS.keys() - {"pgd-at"})
+    for stem, names in script["PAGES"].items():
+        text = (DOCS / "methods" / f"{stem}.md").read_text()
+        assert script["placed"](text, script["section"](stem, names)) == text
+        assert (DOCS / "methods" / f"{stem}.svg").exists()
+
+
+def rows_of(page: Path) -> list[list[str]]:
+    return [cells(line) for line in page.read_text().splitlines() if line.startswith("| ")]
+
+
+def test_the_decision_page_has_the_rows_of_the_experiments() -> None:
+    found = rows_of(DOCS / "start" / "which-method.md")
+    alike = {row[0]: row[1:3] for row in rows_of(EXPERIMENTS / "methods" / "README.md")}
+    steps = {row[1]: row[5] for row in rows_of(EXPERIMENTS / "training-step" / "README.md") if row[0] == "16"}
+    for name in METHODS.keys() - {"pgd-at"}:
+        step = steps["fast-bat, tangent" if name == "fast-bat" else name]
+        assert [name, *alike[name], step] in found
+    arms = {row[0]: row for row in rows_of(EXPERIMENTS / "fast-step-accuracy" / "README.md")}
+    for name, step in {"exact": "fast-bat, tangent", "none": "fast-bat, none"}.items():
+        _, sa, _, ra, less = arms[name]
+        assert [name, steps[step], sa, ra, less] in found
+
+
+def test_the_decision_page_has_the_records_of_the_papers_network() -> None:
+    records = [json.loads(line) for line in (EXPERIMENTS / "shortcut" / "results.jsonl").read_text().splitlines()]
+    kept = {record["trial"]: record for record in records if record["status"] == "finished"}
+    rows = [row for row in rows_of(DOCS / "start" / "which-method.md") if row[0] in ("8", "16")]
+    assert len(rows) == 6
+    for eps, name, *accuracies, collapsed in rows:
+        record = kept[f"{name}-shortcutraw-eps{eps}-seed0"]
+        first = record["results"][0]["accuracies"]
+        ends = [[each["percent"], *each["interval"]] for each in first]
+        assert accuracies == [f"{percent:.1f} [{low:.1f}, {high:.1f}]" for percent, low, high in ends]
+        assert collapsed == ("yes" if any(epoch["collapsed"] for epoch in record["epochs"]) else "no")

@@ -17,7 +17,7 @@ from fastbat.files import load_tensors, read_toml
 from fastbat.methods import METHODS
 from fastbat.models import build_model
 from fastbat.models.finite import first_not_finite, not_finite
-from fastbat.precision import Autocast
+from fastbat.runtime.precision import Autocast
 from fastbat.training import Settings, train
 from fastbat.training.bf16 import CORRECT, Products
 from fastbat.training.dry_run import first_images

@@ -21,6 +21,7 @@ from fastbat.attacks.pgd import pgd
 from fastbat.data.images import Images
 from fastbat.errors import InputError
 from fastbat.evaluation import Accuracy, Evaluation, RedFlag, frozen, gradient_alignment, paired, wilson
+from fastbat.evaluation.attacked import AttackedModel, TestImages
 from fastbat.evaluation.blocks import Work
 from fastbat.evaluation.check import gather
 from fastbat.evaluation.measures import adversarial, attack, correct, robust
@@ -28,8 +29,8 @@ from fastbat.evaluation.request import budgets_of, check_seed, whole
 from fastbat.evaluation.rounds import Plan
 from fastbat.geometry import tiny
 from fastbat.models import build_model
-from fastbat.precision import Autocast
 from fastbat.randomness import generator
+from fastbat.runtime.precision import Autocast
 
 EPS = 0.1
 
@@ -37,8 +38,9 @@ EPS = 0.1
 def test_pgd_breaks_the_samples_a_plain_loop_breaks():
     model, x, y = trained_cnn()
     model, x, y = model.double(), x[:30].double(), y[:30]
-    clean = correct(model, x, y)
-    found = robust(model, x, y, clean, Plan(EPS, 10, seed=3, steps=7, restarts=3).rounds("pgd"), EPS, batch_size=13)
+    images, rounds = TestImages.of(x, y, model), Plan(EPS, 10, seed=3, steps=7, restarts=3).rounds("pgd")
+    clean = correct(model, images)
+    found = robust(AttackedModel.of(model), images, clean, rounds, EPS, batch_size=13)
     plain = model(x).argmax(1) == y
     for restart in range(3):
         for i in range(30):
@@ -75,7 +77,9 @@ def test_ra_pgd_50_10_in_float64_breaks_the_very_images_of_a_plain_loop():
     model, x, y = trained_cnn()
     model, x, y = model.double(), x[:60].double(), y[:60]
     plain = plain_pgd_50_10(model, x, y, EPS)
-    ours = robust(model, x, y, correct(model, x, y), Plan(EPS, 10).rounds("pgd"), EPS, batch_size=25)
+    images = TestImages.of(x, y, model)
+    rounds = Plan(EPS, 10).rounds("pgd")
+    ours = robust(AttackedModel.of(model), images, correct(model, images), rounds, EPS, batch_size=25)
     assert 0 < plain.sum() < 60
     assert torch.equal(ours, plain)
     assert fastbat.evaluate(model, (x, y), eps=EPS, batch_size=25).ra_pgd.hits == plain.sum()
@@ -93,10 +97,9 @@ def test_ra_pgd_50_10_of_a_preactresnet18_in_float32_is_within_an_image_of_a_pla
 def test_pgd_does_not_depend_on_the_batch_size():
     model, x, y = trained_cnn()
     model, x, y = model.double(), x[:50].double(), y[:50]
-    results = [
-        robust(model, x, y, correct(model, x, y), Plan(EPS, 10, steps=5, restarts=2).rounds("pgd"), EPS, size)
-        for size in (7, 50)
-    ]
+    images, rounds = TestImages.of(x, y, model), Plan(EPS, 10, steps=5, restarts=2).rounds("pgd")
+    clean = correct(model, images)
+    results = [robust(AttackedModel.of(model), images, clean, rounds, EPS, size) for size in (7, 50)]
     assert torch.equal(*results)
 
 
@@ -120,10 +123,9 @@ def test_autoattack_equals_pyautoattack_called_directly(short_autoattack):
         direct = AutoAttack(model, eps=EPS, seed=5)
         direct.verbose = False
         x_direct, y_direct = direct.run_standard_evaluation(x, y, batch_size=60)
-        clean = correct(model, x, y)
-        ours = attack(
-            model, model, model, x[clean], y[clean], torch.arange(60)[clean], Plan(EPS, 10, 5).rounds("aa"), EPS
-        )
+        clean = correct(model, TestImages.of(x, y, model))
+        bare = AttackedModel(model, model, model)
+        ours = attack(bare, x[clean], y[clean], torch.arange(60)[clean], Plan(EPS, 10, 5).rounds("aa"), EPS)
     assert 0 < ours.broken.sum() < 60
     assert torch.equal(ours.x_adv, x_direct[clean])
     assert torch.equal(ours.broken, (y_direct != y)[clean])
@@ -384,7 +386,7 @@ BAD_CALLS = {
     "a seed below 0": ({"seed": -1}, "seed is -1; it must be a whole number from 0"),
     "half a step": ({"pgd_steps": 1.5}, "pgd_steps is 1.5; it must be a whole number"),
     "eps as text": ({"eps": "8"}, "eps is a str; it must be a number"),
-    "no data": ({"data": None}, "data is a NoneType; expected tensors"),
+    "no data": ({"data": None}, "a network is measured on images of yours"),
     "a loader of dicts": ({"data": [{"x": GOOD_X}]}, "the loader gives a dict; expected batches of tensors"),
     "three tensors": ({"data": (GOOD_X, GOOD_Y, GOOD_Y)}, "the loader gives a Tensor"),
     "arrays of objects": ({"data": (GOOD_X.numpy().astype(object), GOOD_Y.numpy())}, "an array holds object; expected"),
@@ -550,14 +552,15 @@ def test_a_clamp_in_front_of_a_model_changes_nothing_that_autoattack_finds(short
     model, x, y = trained_cnn(classes=4)
     x, y = x[:20], y[:20]
     parts = ("apgd-ce", "apgd-t", "fab-t", "square")
-    bare, clamped = (each_attack(each, x, y, parts) for each in (model, Before(CLAMPS["clamp"], model)))
+    both = (model, Before(CLAMPS["clamp"], model))
+    bare, clamped = (each_attack(each, x, y, parts, eps=2 * EPS) for each in both)
     assert max(abs(bare[name] - clamped[name]) for name in bare) <= 1
     assert bare["clean"] > bare["apgd-t"]
 
 
-def each_attack(model, x, y, attacks):
+def each_attack(model, x, y, attacks, eps=EPS / 2):
     """The images that each of these attacks leaves."""
-    how = {"eps": EPS / 2, "pgd_steps": 10, "pgd_restarts": 1, "precision": "float32"}
+    how = {"eps": eps, "pgd_steps": 10, "pgd_restarts": 1, "precision": "float32"}
     surrogates = {"same": model} if "transfer" in attacks else {}
     result = fastbat.evaluate(model, (x, y), attacks=("clean", *attacks), surrogates=surrogates, **how)
     return {accuracy.attack: accuracy.hits for accuracy in result.accuracies}

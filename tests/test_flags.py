@@ -10,10 +10,10 @@ from torch.nn import functional as F
 import fastbat
 from conftest import trained_cnn
 from fastbat import METHODS, Batch, build_model
-from fastbat.attacks import Inside
 from fastbat.data import load
+from fastbat.evaluation.attacked import AttackedModel
 from fastbat.evaluation.border import border_gradients
-from fastbat.evaluation.flags import MIN_IMAGES, Attacked, of_attacks, of_large_budget, of_what_is_left
+from fastbat.evaluation.flags import MIN_IMAGES, Attacked, of_attacks, of_border, of_large_budget, of_what_is_left
 from fastbat.evaluation.probe import gradient_sizes
 from fastbat.evaluation.search import Search
 
@@ -271,7 +271,7 @@ def test_honest_networks_lose_no_gradient_at_0_and_1():
     for name, width in (("cnn", 8), ("preactresnet18", 2), ("wideresnet-16-8", 1)):
         for activation in ("relu", "softplus", "swish"):
             model = build_model(name, width=width, activation=activation, mean=[0.3], std=[0.4]).eval()
-            found = border_gradients(model, Inside(model), x, y, EPS)
+            found = border_gradients(AttackedModel.of(model), x, y, EPS)
             assert len(found.lost) == 100
             assert not found.lost.any()
 
@@ -333,3 +333,23 @@ def test_logits_that_are_no_numbers_are_counted_and_their_layer_is_named(kind, a
     assert hits is None or flag.figures["hits"] == hits
     assert f"on {flag.figures['hits']} of 80 images, which count as misclassified; {where}" in flag.text
     assert not flags or kind == "some images"
+
+
+class Clamp(nn.Module):
+    """A clamp of the input."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.ends = low, high
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.clamp(*self.ends)
+
+
+@pytest.mark.parametrize("ends", [(0.0, 1.0), (0.01, 0.99), (0.03, 0.97)])
+def test_a_clamp_that_reaches_further_than_a_grey_level_is_flagged_too(ends):
+    x, y = load("digits").train.slice(0, 100).tensors()
+    model = build_model("cnn", width=8, mean=[0.3], std=[0.4]).eval()
+    clamped = nn.Sequential(Clamp(*ends), model)
+    assert of_border(border_gradients(AttackedModel.of(clamped), x, y, EPS))
+    assert not of_border(border_gradients(AttackedModel.of(model), x, y, EPS))

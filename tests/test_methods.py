@@ -94,7 +94,14 @@ def batch_of(network: str, size: int = 6, first: int = 0, epoch: int = 0, step: 
     pixels = np.random.default_rng(first).uniform(-0.2, 1.2, (size, *shape))
     stored = torch.from_numpy(pixels).float().clamp(0, 1)
     view = View.draw(np.random.default_rng([first, epoch]), size, pad=2, flip=True)
-    return Batch(view.apply(stored), torch.arange(size) % CLASSES, torch.arange(first, first + size), view, step=step)
+    return Batch(
+        view.apply(stored),
+        torch.arange(size) % CLASSES,
+        torch.arange(first, first + size),
+        view,
+        step=step,
+        progress=0.5,
+    )
 
 
 def border_of(batch: Batch) -> Tensor:

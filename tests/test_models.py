@@ -253,7 +253,6 @@ def test_the_activations_are_the_papers():
         ({"name": "no_such_module:net"}, "model no_such_module:net for 10 classes: ModuleNotFoundError"),
         ({"name": "math:net"}, "module 'math' has no attribute 'net'"),
         ({"name": "own:not_a_network"}, "model own:not_a_network returned int, not a torch.nn.Module"),
-        ({"name": "own:no_classes"}, "unexpected keyword argument 'num_classes'"),
     ],
 )
 def test_a_network_that_cannot_be_built_is_an_input_error(arguments, message, tmp_path, monkeypatch):

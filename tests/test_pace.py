@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastbat.attacks.gradient import held, input_gradient
+from fastbat.attacks.gradient import input_gradient
 from fastbat.attacks.objective import cross_entropy
 from fastbat.data import Batch
 from fastbat.errors import InputError
@@ -17,10 +17,13 @@ from fastbat.methods import METHODS, FastBAT
 from fastbat.methods.fast_at_ga import FastATGA
 from fastbat.models import build_model
 from fastbat.models.preact_resnet import PreActBlock, PreActResNet
+from fastbat.runtime.layout import pick_layout
+from fastbat.runtime.modes import frozen_weights
 from fastbat.tangent import directional, push
-from fastbat.training import Settings, pace, train
+from fastbat.training import Settings, train
+from fastbat.training import compile as compiling
+from fastbat.training.compile import Compiled
 from fastbat.training.gradients import gradients
-from fastbat.training.pace import Compiled, pick_layout
 from fastbat.training.prepare import prepare
 from test_methods import CASES, EPS, batch_of, method_of, model_of, update
 
@@ -87,7 +90,7 @@ def test_channels_last_is_the_same_step(name: str) -> None:
     [(True, "auto", "bf16"), (False, "auto", "float32"), (True, "float32", "float32"), (False, "bf16", "bf16")],
 )
 def test_precision_is_chosen_by_the_device_unless_it_is_given(has, asked, taken, monkeypatch):
-    monkeypatch.setattr(pace, "has_bf16", lambda device: has)
+    monkeypatch.setattr("fastbat.runtime.precision.has_bf16", lambda device: has)
     task, _, _ = prepare(FastBAT(EPS), replace(SMALL, precision=asked))
     assert task.settings.precision == taken
 
@@ -100,23 +103,25 @@ def test_the_layout_is_the_usual_one_where_a_method_differentiates_twice():
         FastBAT(EPS),
     )
     net = build_model("preactresnet18", width=16)
-    layouts = [
-        pick_layout(m, "preactresnet18", net, "bf16", CPU)
-        for m in (fast, cheap, replace(exact, ig_weight=0), ga, exact)
-    ]
+    methods = fast, cheap, replace(exact, ig_weight=0), ga, exact
+    twice = [method.traits.differentiates_twice for method in methods]
+    assert twice == [False] * 3 + [True] * 2
+    how = {"ours": True, "precision": "bf16", "device": CPU}
+    layouts = [pick_layout(net, twice=each, **how) for each in twice]
     assert layouts == [torch.channels_last] * 3 + [torch.contiguous_format] * 2
-    assert pick_layout(fast, "somebody:net", net, "bf16", CPU) is torch.contiguous_format
-    assert pick_layout(fast, "cnn", net, "float32", torch.device("cuda")) is torch.contiguous_format
+    assert pick_layout(net, twice=False, **how | {"ours": False}) is torch.contiguous_format
+    cuda = {"precision": "float32", "device": torch.device("cuda")}
+    assert pick_layout(net, twice=False, **how | cuda) is torch.contiguous_format
 
 
 @pytest.mark.parametrize(("width", "layout"), [(8, torch.contiguous_format), (16, torch.channels_last)])
 def test_a_narrow_networks_shortcuts_are_kept_from_the_layout_in_which_they_write_past_their_memory(width, layout):
-    net = build_model("preactresnet18", width=width)
+    net, how = build_model("preactresnet18", width=width), {"ours": True, "twice": False}
     for precision in ("float32", "bf16"):
-        assert pick_layout(METHODS["fast-at"](EPS), "preactresnet18", net, precision, CPU) is layout
-    cuda = torch.device("cuda")
-    assert pick_layout(METHODS["fast-at"](EPS), "preactresnet18", net, "bf16", cuda) is torch.channels_last
-    assert pick_layout(METHODS["fast-at"](EPS), "cnn", build_model("cnn", width=4), "bf16", CPU) is torch.channels_last
+        assert pick_layout(net, precision=precision, device=CPU, **how) is layout
+    assert pick_layout(net, precision="bf16", device=torch.device("cuda"), **how) is torch.channels_last
+    cnn = build_model("cnn", width=4)
+    assert pick_layout(cnn, precision="bf16", device=CPU, **how) is torch.channels_last
 
 
 def test_how_steps_run_is_said(tmp_path, capsys):
@@ -231,7 +236,7 @@ def test_weights_that_were_held_take_gradients_again(compiler):
     for fast in (False, True):
         model = model_of("cnn")
         net = Compiled(model) if fast else model
-        with held(model):
+        with frozen_weights(model):
             at = batch.x.clone().requires_grad_()
             net(at).sum().backward()
         at = batch.x.clone().requires_grad_()
@@ -287,7 +292,7 @@ def test_a_tangent_that_cannot_be_compiled_is_no_network_without_one(compiler, m
     def broken(_: Any) -> Any:
         raise ValueError("no such register")
 
-    monkeypatch.setattr(pace, "compiled", lambda model: broken)
+    monkeypatch.setattr(compiling, "compiled", lambda model: broken)
     net, batch = Compiled(model_of("cnn")), batch_of("cnn")
     with pytest.raises(InputError, match=r"the tangent does not run compiled \(no such register\); leave it out"):
         directional(net, batch.x, batch.y, batch.x, cross_entropy)

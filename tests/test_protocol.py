@@ -153,7 +153,7 @@ def test_what_chose_the_weights_is_not_what_they_are_measured_on(tiny, capsys):
 
 
 def test_the_page_has_the_values_of_the_code():
-    page = (DOCS / "protocol.md").read_text()
+    page = (DOCS / "reference" / "protocol.md").read_text()
     rows = [re.split(r"\s*\|\s*", line)[1:-1] for line in page.splitlines() if line.startswith("| ")]
     named = {row[0]: row[1:] for row in rows}
     paper, released = PROTOCOLS["paper"], PROTOCOLS["released"]

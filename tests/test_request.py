@@ -75,7 +75,7 @@ REFUSED = {
     "eps on the other scale": ({"eps": 8}, r"eps is 2040/255; .* \(in Python it is on the \[0, 1\] scale: 8/255\)"),
     "eps as text": ({"eps": "8/255"}, "eps is a str; it must be a number on the .* scale, such as 8/255"),
     "a switch for eps": ({"eps": True}, "eps is a bool; it must be a number"),
-    "eps of nothing": ({"eps": None}, "eps is a NoneType; it must be a number"),
+    "eps of nothing": ({"eps": None}, "no eps is given; name at least one budget"),
     "no eps": ({"eps": np.array([])}, "no eps is given; name at least one budget"),
     "NaN": ({"eps": float("nan")}, "eps is nan/255"),
     "a table of eps": ({"eps": np.ones((2, 2))}, "eps is a list; it must be a number"),

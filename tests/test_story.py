@@ -1,4 +1,4 @@
-"""docs/your-own-images.md, followed to the letter, on a folder of JPEGs made from real photographs."""
+"""docs/guides/own-data.md, followed to the letter, on a folder of JPEGs made from real photographs."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ from fastbat import METHODS, Settings, train
 from fastbat.cli import main
 from fastbat.files import read_records
 
-PAGE = Path(__file__).parents[1] / "docs" / "your-own-images.md"
+PAGE = Path(__file__).parents[1] / "docs" / "guides" / "own-data.md"
 CLASSES = ("cat", "dog", "fish")
 
 
@@ -44,7 +44,7 @@ def photos(real_data, tmp_path):
 def test_from_a_folder_of_photographs_to_an_exported_robust_model(photos, monkeypatch, capsys):
     monkeypatch.chdir(photos.parent)
     settings = Settings(
-        dataset="cifar10", data_dir=PAGE.parents[2] / "shared" / "data", train_limit=256, select_limit=50,
+        dataset="cifar10", data_dir=PAGE.parents[3] / "shared" / "data", train_limit=256, select_limit=50,
         model="preactresnet18", width=8, epochs=1,
     )  # fmt: skip
     train(METHODS["standard"](), settings, "base")

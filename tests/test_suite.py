@@ -3,13 +3,10 @@
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stdout
-from io import StringIO
 
 import pytest
 import torch
@@ -20,7 +17,6 @@ from fastbat.errors import InputError
 from fastbat.files import load_tensors, locked, read_records
 from fastbat.suite import read_trials, run_suite
 from fastbat.suite.estimate import evaluation_passes
-from fastbat.suite.runner import ChildError, Children
 from fastbat.suite.trials import flags
 from fastbat.training import Run
 
@@ -43,22 +39,6 @@ pgd_restarts = 1
 limit = 20
 checkpoint = ["best", "last"]
 """
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-    """Run the commands of trials here: a process of its own is what other tests are about, and imports torch again."""
-
-    def execute(children, arguments, log):
-        with log.open("a") as file, redirect_stdout(StringIO()) as out:
-            file.write(f"$ fastbat {shlex.join(arguments)}\n")
-            try:
-                main(list(arguments))
-            except SystemExit as stop:
-                raise ChildError(f"exit status {stop.code}") from stop
-        return out.getvalue()
-
-    monkeypatch.setattr(Children, "execute", execute)
 
 
 def table(tmp_path, text):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from fastbat.attacks.objective import cross_entropy, dlr
 from fastbat.methods import FastBAT
 from fastbat.models import build_model
-from fastbat.precision import Autocast
+from fastbat.runtime.precision import Autocast
 from fastbat.tangent import NoRule, directional, push
 from test_fast_bat import flat, images, off
 

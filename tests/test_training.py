@@ -383,8 +383,8 @@ def test_selection_takes_its_steps_restarts_and_images_from_the_settings(tmp_pat
         return torch.zeros_like(x)
 
     monkeypatch.setattr("fastbat.evaluation.rounds.pgd", spy)
-    monkeypatch.setattr("fastbat.training.selection.correct", lambda net, x, y, size: torch.ones_like(y) == 1)
-    monkeypatch.setattr("fastbat.evaluation.measures.correct", lambda net, x, y, size=0: torch.ones_like(y) == 1)
+    monkeypatch.setattr("fastbat.training.selection.correct", lambda net, images, size: torch.ones_like(images.y) == 1)
+    monkeypatch.setattr("fastbat.evaluation.measures.answered", lambda net, x, y: (torch.ones_like(y) == 1,) * 2)
     small_run(tmp_path, select_steps=7, select_restarts=3, select_limit=33)
     assert calls[:4] == [(33, 7, EPS / 4, EPS)] * 3 + [(33, 1, 1.25 * EPS, EPS)]  # the last is FAST-AT's one step
 

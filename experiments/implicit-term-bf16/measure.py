@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from fastbat.data import Batch, Loader, load
 from fastbat.methods import FastBAT
 from fastbat.models import load_model
-from fastbat.precision import Autocast
+from fastbat.runtime.precision import Autocast
 from fastbat.training import Run
-from fastbat.training.pace import Compiled
+from fastbat.training.compile import Compiled
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from torch import nn
 
 from fastbat.data.batch import Batch, View
 from fastbat.methods import METHODS, FastATGA, FastBAT
-from fastbat.training.machine import pick_device
+from fastbat.runtime.device import pick_device
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # experiments/: what the scripts share
 from machine import figures, interleaved, parser, publish, ratio

@@ -5,16 +5,35 @@ from typing import TYPE_CHECKING
 from fastbat.lazy import export_lazily
 
 if TYPE_CHECKING:
+    from fastbat.audit import Origin, diagnose, evaluate
     from fastbat.data import Batch
     from fastbat.errors import InputError
-    from fastbat.evaluation import Evaluation, evaluate
-    from fastbat.methods import METHODS
+    from fastbat.evaluation import Evaluation
+    from fastbat.methods import (
+        METHODS,
+        NFGSM,
+        Atta,
+        BackSmooth,
+        FastAT,
+        FastATGA,
+        FastBAT,
+        FreeAT,
+        Method,
+        Pgd2AT,
+        Pgd7AT,
+        PgdAT,
+        Standard,
+        Trades,
+        Traits,
+        Yopo,
+    )  # fmt: skip
     from fastbat.models import build_model, load_model
-    from fastbat.training import Settings, export_model, train
+    from fastbat.training import Run, Settings, export_model, train
 
 __all__ = [
-    "METHODS", "Batch", "Evaluation", "InputError", "Settings", "build_model", "evaluate", "export_model", "load_model",
-    "train",
+    "METHODS", "NFGSM", "Atta", "BackSmooth", "Batch", "Evaluation", "FastAT", "FastATGA", "FastBAT", "FreeAT",
+    "InputError", "Method", "Origin", "Pgd2AT", "Pgd7AT", "PgdAT", "Run", "Settings", "Standard", "Trades", "Traits",
+    "Yopo", "build_model", "diagnose", "evaluate", "export_model", "load_model", "train",
 ]  # fmt: skip
 
 export_lazily(__name__)

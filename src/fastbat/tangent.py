@@ -15,8 +15,7 @@ so that nothing is differentiated twice, and every pass over the activations is 
 Compiled, the rules are followed while torch traces, and not again; their operations are fused.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
@@ -25,12 +24,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from fastbat.attacks.gradient import input_gradient
 from fastbat.attacks.objective import Objective
 from fastbat.errors import InputError, no_memory
 from fastbat.progress import say
+from fastbat.runtime.modes import statistics_kept
 
 aten = torch.ops.aten
 
@@ -40,7 +39,7 @@ def directional(model: nn.Module, x: Tensor, y: Tensor, t: Tensor, objective: Ob
 
     BatchNorm's running statistics stay as they are. Where the network does what RULES lacks, by differentiating twice.
     """
-    with _statistics_kept(model):
+    with statistics_kept(model):
         if model not in LACKING:
             try:
                 logits, moved = push(model, x, t)
@@ -281,16 +280,3 @@ def compiled_apart(run: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function `run` compiled with code of its own, since torch keeps with the code what it compiled."""
     run.__code__ = run.__code__.replace()
     return torch.compile(run, dynamic=False)
-
-
-@contextmanager
-def _statistics_kept(model: nn.Module) -> Iterator[None]:
-    """Let BatchNorm count nothing within the block."""
-    layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
-    for layer in layers:
-        layer.track_running_stats = False
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.track_running_stats = True

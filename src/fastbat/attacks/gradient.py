@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-
 from fastbat.attacks.objective import Objective, cross_entropy
 from fastbat.lazy import Tensor, nn, torch
+from fastbat.runtime.modes import frozen_weights, twice_differentiable
 
 
 def input_gradient(
@@ -24,26 +22,6 @@ def input_gradient(
     the paper's size. With `create_graph` the result can be differentiated with respect to the weights.
     """
     delta = delta.detach().requires_grad_()
-    with twice_differentiable() if create_graph else held(model):
+    with twice_differentiable() if create_graph else frozen_weights(model):
         value = objective(model(x + delta), y)
     return torch.autograd.grad(value, delta, create_graph=create_graph)[0]
-
-
-@contextmanager
-def held(model: nn.Module) -> Iterator[None]:
-    """Hold the weights constant within the block: a compiled network's backward pass would find their gradients too."""
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    try:
-        for weight in weights:
-            weight.requires_grad_(False)
-        yield
-    finally:
-        for weight in weights:
-            weight.requires_grad_(True)
-
-
-def twice_differentiable() -> AbstractContextManager[None]:
-    """Keep attention within the block off its fused kernels, which have no second derivative."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    return sdpa_kernel(SDPBackend.MATH)

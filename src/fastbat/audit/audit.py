@@ -16,12 +16,12 @@ from fastbat.audit.subject import Subject, opened
 from fastbat.data import unit
 from fastbat.errors import InputError
 from fastbat.evaluation import Diagnosis, Evaluation, diagnose, evaluate, loss_landscape
-from fastbat.evaluation.check import first_device
+from fastbat.evaluation.attacked import first_device
 from fastbat.evaluation.request import attacks_of
 from fastbat.files import append_record, check_writable, replacing
-from fastbat.processes import rank
 from fastbat.progress import say
 from fastbat.provenance import now, provenance, versions
+from fastbat.runtime.processes import rank
 from fastbat.training import pick_device
 
 FIGURE_3 = 1456  # the test image of the paper's loss landscape

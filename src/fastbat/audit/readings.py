@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from fastbat.audit.normalisation import listed
 from fastbat.data import ImageSet, dataset_card
 from fastbat.data.images import mean_and_std
-from fastbat.evaluation import correct, frozen, wilson
-from fastbat.evaluation.check import first_device
+from fastbat.evaluation import TestImages, correct, frozen, wilson
 from fastbat.evaluation.interval import difference
 from fastbat.evaluation.measures import answered
 from fastbat.models import Normalize
@@ -31,11 +30,12 @@ def find_hint(model: nn.Module, test: ImageSet, dataset: str, assumed: Sequence[
 
     `assumed` is what nobody said of it: no normalisation, shortcut raw or preact. None where nothing is to be said.
     """
-    x, y = test.slice(0, IMAGES).tensors()
+    images = TestImages.of(*test.slice(0, IMAGES).tensors(), model)
+    x, y = images.batch(slice(None))
     readings = other_readings(model, x, dataset, assumed)
     with frozen(model, *readings.values()):
         right, finite = answered(model, x, y)
-        others = {flags: correct(each, x, y) for flags, each in readings.items()}
+        others = {flags: correct(each, images) for flags, each in readings.items()}
     if not finite.all():
         return None  # which a red flag says
     sa = f"SA is {100 * right.float().mean().item():.1f} % on the first {len(y)} images"
@@ -62,7 +62,7 @@ def other_readings(model: nn.Module, x: Tensor, dataset: str, assumed: Sequence[
         if word.startswith(SHORTCUT):
             readings[f"--shortcut {'preact' if word.endswith('raw') else 'raw'}"] = other_shortcut(model)
     for mean, std in normalisations(dataset, x) if NO_NORMALISATION in assumed else ():
-        flags, front = f"--mean {listed(mean)} --std {listed(std)}", Normalize(mean, std).to(first_device(model, x))
+        flags, front = f"--mean {listed(mean)} --std {listed(std)}", Normalize(mean, std).to(x.device)
         bare = {more: each for more, each in readings.items() if "--mean" not in more}
         readings |= {f"{flags} {more}".strip(): nn.Sequential(front, each) for more, each in bare.items()}
     return {flags: each for flags, each in readings.items() if flags}

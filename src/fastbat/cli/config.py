@@ -1,6 +1,7 @@
 """Settings of `fastbat train` from a TOML file: a flat table, or under [train] as suites have them; under flags."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from fastbat.errors import InputError, nearest
 from fastbat.files import read_toml
 from fastbat.methods import METHODS
 from fastbat.models import SHAPE, find_model
-from fastbat.training import CAUSES, Run
+from fastbat.training import CAUSES, Run, Settings
 from fastbat.training.settings import effective, method_settings
 
 SUITE = ("arm", "evaluate")  # tables of a suite, next to [train]
@@ -50,7 +51,11 @@ def flat(table: Mapping[str, Any], file: Path) -> dict[str, Any]:
 
     [resolved], which a run adds, is checked when all settings are known (`check_resolved`).
     """
-    train = table.get("train", {})
+    train, resolved = table.get("train", {}), table.get("resolved", {})
+    if not isinstance(resolved, dict):
+        raise InputError(f"resolved in {str(file)!r} is no setting; it is a table that a run adds")
+    own = method_settings(table["method"]) if table.get("method") in METHODS else resolved.keys()
+    refuse_unknown(resolved, [*own, *(f.name for f in fields(Settings))], file)
     if not isinstance(train, dict):
         raise InputError(f"train in {str(file)!r} is no setting; name a table [train], or the settings alone")
     config: dict[str, Any] = {}

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from fastbat.audit.check import check_target
@@ -99,7 +98,7 @@ def evaluate_command(
     check_target(target, checkpoint, origin, request.data_dir)
     out = folder(target, request)
     from fastbat.audit import evaluate_target
-    from fastbat.processes import rank, start_processes
+    from fastbat.runtime.processes import rank, start_processes
 
     start_processes()
     how = request.arguments() | {"out": out, "command": command(target, checkpoint, request, origin)}
@@ -169,15 +168,11 @@ def last_name(target: str) -> str:
 
 def show(result: "Evaluation") -> None:
     """Print one evaluation of a target: its table, then flags and notes, a line each."""
-    about = result.settings
-    epoch = "" if about["epoch"] is None else f", epoch {about['epoch']}"
-    title = f"{about['target']}{epoch}: {result.n} images of {about['dataset']}"
-    table = Table("", "eps", "accuracy, %", "seconds", title=title, min_width=len(title))
-    for row in result.rows():
-        table.add_row(*map(escape, row))
-    console = Console(highlight=False)
-    console.print(table)
-    lines = ["[low, high]: 95 % interval over the draw of the images", *result.remarks()]
+    from fastbat.evaluation.record import INTERVALS  # here, for it imports torch
+
+    about, console = result.settings, Console(highlight=False)
+    console.print(result.table())
+    lines = [INTERVALS, *result.remarks()]
     lines += [about["hint"]] if "hint" in about else []
     if says := about.get("says"):
         figures = ", ".join(

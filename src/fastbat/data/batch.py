@@ -120,3 +120,10 @@ class Batch:
         index = None if self.index is None else self.index[start:stop]
         view = None if self.view is None else self.view.rows(start, stop)
         return replace(self, x=self.x[start:stop], y=self.y[start:stop], index=index, view=view, log={})
+
+
+class LoadedBatch(Batch):
+    """A batch of stored images: they were bytes, so that they lie in [0, 1], and nothing is checked."""
+
+    def __post_init__(self) -> None:
+        """Leave it at that."""

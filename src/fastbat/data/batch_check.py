@@ -83,6 +83,8 @@ def remedy(low: float, high: float) -> str:
     """Return what brings pixels from `low` to `high` into [0, 1]."""
     if low >= -OVERSHOOT and high <= 1 + OVERSHOOT:
         return "clamp them, x.clamp(0, 1)"
+    if low >= 0 and high <= 2:
+        return "it is not known what is white; scale them in the loader"
     if low >= 0:
         return f"divide them by {next((top for top in (255, 65535) if high <= top), 'their largest value')}"
     return "normalise inside the model, not in the loader"

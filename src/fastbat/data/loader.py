@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fastbat.data.batch import Batch, View
+from fastbat.data.batch import Batch, LoadedBatch, View
 from fastbat.data.cards import Phase
 from fastbat.data.images import Images, sent, unit
 from fastbat.data.stream import Decoder, ImageSet
@@ -62,7 +62,7 @@ class Loader:
             made = ((pixels, None) for pixels in images.read(parts, decoder))
         for index, (pixels, view) in zip(parts, made, strict=True):
             device = images.labels.device
-            yield Batch(unit(sent(pixels, device)), images.labels[sent(index, device)], index, view)
+            yield LoadedBatch(unit(sent(pixels, device)), images.labels[sent(index, device)], index, view)
 
     def views(self, images: Images, parts: Iterable[Tensor], first: int) -> Iterator[tuple[Tensor, View | None]]:
         """Yield the augmented pixels of each part, and their view; the first part belongs to step `first`."""

@@ -21,6 +21,7 @@ from fastbat.data.stream import ImageSet, Stream
 from fastbat.errors import InputError
 
 Find = Callable[[str], Source | None]  # a split by its name, None where it is not there
+MOST_CLASSES = 100_000
 LUMA = (0.299, 0.587, 0.114)  # of R, G and B in grey
 
 
@@ -92,6 +93,9 @@ def load_test(name: str, data_dir: Path | None = None, *, validation: str | None
         return load(name, data_dir, validation=validation, **how).test
     images = _images(test, card, **how)
     _look_at(name, card, images, how.get("image_size"), how.get("channels"))
+    low, high = int(images.labels.min()), int(images.labels.max())
+    if low < 0 or high >= MOST_CLASSES:
+        raise InputError(f"{name} has test labels {low}..{high}; number the classes from 0 on")
     images = replace(images, classes=images.classes or tuple(map(str, range(int(images.labels.max()) + 1))))
     return _halves(name, images)[1] if validation == "test" else images
 

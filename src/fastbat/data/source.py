@@ -14,6 +14,8 @@ def check_source(name: str, data_dir: Path | str | None, **given: Any) -> None:
     idle = ours if name == "digits" else ("image_size", "pad", "rotation") if card.phases else ()
     if given.get("channels") not in (None, 1, 3):
         raise InputError(f"channels is {given['channels']}; it must be 1, grey, or 3, RGB")
+    if (size := given.get("image_size")) is not None and size < 1:
+        raise InputError(f"image_size is {size}; it must be at least 1")
     if name == "digits" and given.get("channels") == 3:
         raise InputError("channels is 3, but digits is grey; leave it out")
     for what, value in {"data_dir": data_dir, **given}.items():

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from fastbat.attacks.alignment import cosines
 from fastbat.attacks.gradient import input_gradient
-from fastbat.evaluation.frozen import frozen
 from fastbat.randomness import uniform_starts
+from fastbat.runtime.modes import frozen
 
 
 def gradient_alignment(

@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fastbat.data import unit
-from fastbat.evaluation.check import first_device
+from fastbat.evaluation.attacked import AttackedModel, TestImages
 from fastbat.evaluation.journal import Journal
 from fastbat.evaluation.measures import answered, attack
 from fastbat.evaluation.rounds import Plan
-from fastbat.processes import rank, summed, world
 from fastbat.progress import Show, bar
 from fastbat.randomness import seed_torch
+from fastbat.runtime.processes import rank, summed, world
 
 
 @dataclass(frozen=True)
@@ -52,20 +51,12 @@ class Found:
 class Work:
     """A model and the images it is attacked on."""
 
-    model: nn.Module  # decides
-    search: nn.Module  # is climbed
-    sure: nn.Module  # the same in the model's own precision: Square compares losses too close for bf16
-    x: Tensor  # (N, C, H, W) in [0, 1], or bytes
-    y: Tensor  # (N,)
+    model: AttackedModel
+    images: TestImages
     batch_size: int
     journal: Journal
     keep: bool  # the adversarial examples
     clean: Tensor | None = None  # (N,) bool: classified correctly, once the job `clean` has found it
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return first_device(self.model, self.x)
 
     def run(self, job: Job) -> Found:
         """Run this process's blocks of `job` that are not finished; return what all processes found."""
@@ -97,14 +88,13 @@ class Work:
         line: dict[str, Any] = {"broken": [], "rejected": 0}
         examples = None
         if self.clean is None:
-            right, finite = answered(self.model, self.x[index], self.y[index])
+            right, finite = answered(self.model.exact, *self.images.batch(index))
             line |= {"broken": index[~right.cpu()].tolist(), "not_finite": index[~finite.cpu()].tolist()}
         elif len(index := index[self.clean[index]]):
-            x, y = unit(self.x[index].to(self.device)), self.y[index].to(self.device)
-            search = self.sure if job.attack == "square" else self.search
-            outcome = attack(
-                self.model, search, self.sure, x, y, index, job.plan.rounds(job.attack), job.plan.eps, tell
-            )
+            x, y = self.images.batch(index)
+            square = job.attack == "square"  # it compares losses too close for bf16
+            model, rounds = self.model.precise() if square else self.model, job.plan.rounds(job.attack)
+            outcome = attack(model, x, y, index, rounds, job.plan.eps, tell)
             hit = outcome.broken.cpu()
             line = {"broken": index[hit].tolist(), "rejected": outcome.rejected}
             examples = {"x": outcome.x_adv[outcome.broken], "y": y[outcome.broken], "index": index[hit]}

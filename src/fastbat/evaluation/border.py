@@ -1,4 +1,4 @@
-"""Gradients lost at the ends of [0, 1]: pixels at exactly 0 or 1 without one, which they have a grey level inside.
+"""Gradients lost at the ends of [0, 1]: pixels at exactly 0 or 1 without one, which other pixels have.
 
 A model that clamps its input, or takes its ReLU, has none there in torch, whatever the pixel does to the logits; an
 honest one has as much of it as elsewhere.
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fastbat.attacks import input_gradient
 from fastbat.attacks.objective import margin
+from fastbat.evaluation.attacked import AttackedModel
 from fastbat.geometry import Box
 
 GREY_LEVEL = 1 / 255
@@ -20,7 +21,7 @@ GREY_LEVEL = 1 / 255
 class Border:
     """What the margin's input gradient is at the border pixels of some images."""
 
-    lost: Tensor  # (M,) bool, of the images with such pixels: lost on more than half of them
+    lost: Tensor  # (M,) bool, of the images with such pixels: on over half of them, twice as often as elsewhere
     without: float  # the share of such pixels without a gradient,
     inside: float  # a grey level inside,
     climbed: float  # where attacks are given them,
@@ -28,8 +29,7 @@ class Border:
 
 
 def border_gradients(
-    model: nn.Module,
-    search: nn.Module,  # the same, as attacks climb it
+    model: AttackedModel,
     x: Tensor,  # (N, C, H, W) in [0, 1]
     y: Tensor,  # (N,)
     eps: float,
@@ -39,12 +39,13 @@ def border_gradients(
     corners = (x + Box(x, eps).corner()).clamp(0, 1)
     border = (corners == 0) | (corners == 1)
     moved = corners.clamp(GREY_LEVEL, 1 - GREY_LEVEL)
-    places = ((model, corners), (model, moved), (search, corners))
+    places = ((model.exact, corners), (model.exact, moved), (model.climbed, corners))
     at, inside, climbed = (without_gradient(network, images, y, batch_size) for network, images in places)
-    counts = border.flatten(1).sum(1)
-    lost = (border & at & ~inside).flatten(1).sum(1)
+    counts, within = (mask.flatten(1).sum(1) for mask in (border, ~border))
+    without, elsewhere = ((mask & at).flatten(1).sum(1) for mask in (border, ~border))
+    lost = (2 * without > counts) & (2 * elsewhere * counts < without * within)
     shares = (share(at, border), share(inside, border), share(climbed, border), share(at, ~border))
-    return Border((2 * lost > counts)[counts > 0], *shares)
+    return Border(lost[counts > 0], *shares)
 
 
 def without_gradient(model: nn.Module, x: Tensor, y: Tensor, batch_size: int) -> Tensor:

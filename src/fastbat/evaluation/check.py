@@ -1,6 +1,5 @@
 """Images and models that cannot be evaluated, found before any attack starts."""
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from fastbat.attacks.ensemble import MIN_CLASSES_TARGETED, TARGETED
-from fastbat.data import ImageSet, unit
+from fastbat.data import ImageSet
 from fastbat.errors import InputError, no_memory
+from fastbat.evaluation.attacked import TestImages
 from fastbat.evaluation.request import BLACK_BOX
 
 WHOLE = (torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int32)  # or int64
@@ -41,6 +41,8 @@ def _tensor(array: Any) -> Tensor:
     """Return an array of another library as a tensor."""
     if isinstance(array, Tensor):
         return array
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputError("an array is masked; fill in what is masked, or leave these images out")
     kind = np.asarray(array).dtype
     try:
         copy = torch.from_numpy(np.array(array, dtype=kind.newbyteorder("=")))  # of any strides, rights, byte order
@@ -96,8 +98,7 @@ def _check_data(x: Tensor, y: Tensor) -> None:
 def check_models(
     model: nn.Module,
     surrogates: Mapping[str, nn.Module],
-    x: Tensor,
-    y: Tensor,
+    images: TestImages,
     attacks: Sequence[str],
     names: Sequence[str] | None,
 ) -> tuple[int, bool]:
@@ -105,7 +106,7 @@ def check_models(
 
     `names` are the classes of the data set, where they are known.
     """
-    classes, white_box = check_fit(model, x, y)
+    classes, white_box = check_fit(model, images)
     if names is not None and len(names) != classes:
         raise InputError(f"the model has {classes} outputs, the data set {len(names)} classes; they must be the same")
     if not white_box and (blind := [attack for attack in attacks if attack not in BLACK_BOX]):
@@ -115,10 +116,12 @@ def check_models(
         )
     if classes < MIN_CLASSES_TARGETED and (few := [attack for attack in attacks if attack in TARGETED]):
         raise InputError(f"{', '.join(few)} needs at least {MIN_CLASSES_TARGETED} classes; the model has {classes}")
-    if x.dtype == torch.float64 and (single := [each for each in attacks if each in ("aa", "apgd-ce", *TARGETED)]):
+    if images.x.dtype == torch.float64 and (
+        single := [each for each in attacks if each in ("aa", "apgd-ce", *TARGETED)]
+    ):
         raise InputError(f"{', '.join(single)} computes in float32, but the images are float64; convert both: .float()")
     for name, surrogate in surrogates.items():
-        outputs, climbed = check_fit(surrogate, x, y)
+        outputs, climbed = check_fit(surrogate, TestImages.of(images.x, images.y, surrogate))
         if outputs != classes:
             raise InputError(f"the surrogate {name} has {outputs} outputs, the model {classes}; they must be the same")
         if not climbed:
@@ -126,22 +129,21 @@ def check_models(
     return classes, white_box
 
 
-def check_fit(model: nn.Module, x: Tensor, y: Tensor) -> tuple[int, bool]:
+def check_fit(model: nn.Module, images: TestImages) -> tuple[int, bool]:
     """Return the number of classes, and whether there is a gradient; InputError where model and data do not fit.
 
     One image and three are tried: attacks end on few images, and some models take batches of one size alone.
     """
-    _answer(model, x[:1])
-    probe, logits = _answer(model, x[:3])
+    _answer(model, images.batch(slice(1))[0])
+    probe, logits = _answer(model, images.batch(slice(3))[0])
     if not logits.is_floating_point() or logits.element_size() < 4:
         raise InputError(f"the model returns {logits.dtype}; robust accuracy is measured in float32: convert it first")
     classes = logits.shape[1]
     if classes < 2:
         raise InputError("the model has 1 output; an attack needs at least 2 classes")
-    if y.min() < 0 or y.max() >= classes:
-        raise InputError(
-            f"labels lie in {int(y.min())}..{int(y.max())}, but the model has {classes} outputs; they must match"
-        )
+    low, high = int(images.y.min()), int(images.y.max())
+    if low < 0 or high >= classes:
+        raise InputError(f"labels lie in {low}..{high}, but the model has {classes} outputs; they must match")
     if not logits.requires_grad:
         return classes, False
     try:
@@ -153,7 +155,7 @@ def check_fit(model: nn.Module, x: Tensor, y: Tensor) -> tuple[int, bool]:
 
 def _answer(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the images as the model takes them, and its logits for them."""
-    probe = unit(x.to(first_device(model, x))).requires_grad_()
+    probe = x.detach().requires_grad_()
     try:
         logits = model(probe)
     except Exception as error:  # whatever a network of others raises
@@ -165,8 +167,3 @@ def _answer(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(f"the model returns {found} for {len(x)} images; expected logits (N, classes)")
     return probe, logits
-
-
-def first_device(model: nn.Module, x: Tensor) -> torch.device:
-    """Return the device of the model's first weight or buffer; x's where it has none."""
-    return next(itertools.chain(model.parameters(), model.buffers()), x).device

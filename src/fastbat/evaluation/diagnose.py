@@ -7,18 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastbat.attacks import Inside, input_gradient
-from fastbat.data import unit
+from fastbat.attacks import input_gradient
 from fastbat.errors import InputError
 from fastbat.evaluation.alignment import gradient_alignment
-from fastbat.evaluation.check import check_fit, first_device
-from fastbat.evaluation.frozen import frozen
+from fastbat.evaluation.attacked import AttackedModel, TestImages
+from fastbat.evaluation.check import check_fit
 from fastbat.evaluation.measures import attack, by_class, correct
 from fastbat.evaluation.probe import gradient_sizes
 from fastbat.evaluation.request import budgets_of, check_seed
 from fastbat.evaluation.rounds import Plan
 from fastbat.geometry import tiny
 from fastbat.progress import bar, say
+from fastbat.runtime.modes import frozen
 
 AT_ONCE = 250  # images
 LEVELS = 16  # budgets tried: eps / 8, 2 eps / 8, ..., 2 eps
@@ -45,12 +45,13 @@ def diagnose(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, seed: int = 
     (eps,), seed = budgets_of(eps), check_seed(seed)
     if doubt := tiny(eps):
         say(doubt)
-    x, y = unit(x).to(first_device(model, x)), y.to(first_device(model, x))
+    images = TestImages.of(x, y, model)
+    x, y = images.batch(slice(None))
     with frozen(model):
-        classes, white_box = check_fit(model, x, y)
+        classes, white_box = check_fit(model, images)
         if not white_box:
             raise InputError("the model's output has no gradient with respect to the images; nothing to look at")
-        right, margins = correct(model, x, y), gradient_sizes(model, x, y)
+        right, margins = correct(model, images).to(images.device), gradient_sizes(model, x, y)
         parts = zip(x.split(AT_ONCE), y.split(AT_ONCE), strict=True)
         norms = torch.cat([input_gradient(model, *p, torch.zeros_like(p[0])).flatten(1).norm(dim=1) for p in parts])
         smallest, x_adv = smallest_budgets(model, x, y, right, Plan(eps, classes, seed, 20, 1))
@@ -77,14 +78,14 @@ def levels(eps: float) -> list[float]:
 
 def smallest_budgets(model: nn.Module, x: Tensor, y: Tensor, right: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
     """Return for each image the least budget at which PGD breaks it, and the example."""
-    smallest, x_adv, search = torch.where(right, torch.inf, 0.0), x.clone(), Inside(model)
+    smallest, x_adv, attacked = torch.where(right, torch.inf, 0.0), x.clone(), AttackedModel.of(model)
     with bar("smallest budgets") as show:
         for i, level in enumerate(levels(plan.eps)):
             left = smallest.isinf().nonzero().flatten()
             show(i / LEVELS, f"eps {255 * level:g}/255: {len(left)} of {len(y)} robust")
             for index in left.split(AT_ONCE):
                 rounds = replace(plan, eps=level).rounds("pgd")
-                found = attack(model, search, search, x[index], y[index], index.cpu(), rounds, level)
+                found = attack(attacked, x[index], y[index], index.cpu(), rounds, level)
                 smallest[index[found.broken]] = level
                 x_adv[index[found.broken]] = found.x_adv[found.broken]
     return smallest, x_adv

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from fastbat.attacks import standard_parts
 from fastbat.attacks.ensemble import QUERIES
-from fastbat.data import ImageSet, fingerprint, unit
+from fastbat.data import ImageSet, fingerprint
 from fastbat.errors import InputError
+from fastbat.evaluation.attacked import TestImages
 from fastbat.evaluation.blocks import Found, Job, Work
-from fastbat.evaluation.check import check_models, first_device, gather
-from fastbat.evaluation.frozen import frozen
+from fastbat.evaluation.check import check_models, gather
 from fastbat.evaluation.journal import Journal
 from fastbat.evaluation.measures import by_class
 from fastbat.evaluation.probe import enough, judge, probes
@@ -31,13 +31,14 @@ from fastbat.evaluation.request import (
     whole,
 )
 from fastbat.evaluation.rounds import TRANSFER_STEPS, Plan, expanded, label
-from fastbat.evaluation.search import climbed
+from fastbat.evaluation.search import attacked_model
 from fastbat.files import check_writable, checksum, save_tensors
 from fastbat.geometry import tiny
-from fastbat.processes import rank
 from fastbat.progress import say
 from fastbat.provenance import versions as package_versions
 from fastbat.randomness import seed_torch
+from fastbat.runtime.modes import frozen
+from fastbat.runtime.processes import rank
 
 
 def evaluate(
@@ -97,18 +98,19 @@ def evaluate(
         check_writable(resume_in)
     with frozen(model, *surrogates.values()):
         x, y = gather(data, limit)
-        num_classes, white_box = check_models(model, surrogates, x, y, attacks, class_names(data))
-        search, sure, used = climbed(model, precision, eot, x, y, white_box)
+        images = TestImages.of(x, y, model)
+        num_classes, white_box = check_models(model, surrogates, images, attacks, class_names(data))
+        attacked, used = attacked_model(model, precision, eot, images, white_box)
         plan = Plan(0.0, num_classes, seed, pgd_steps, pgd_restarts, surrogates=surrogates)
         clean = Job("clean", plan, len(y))
         asked = [Job(name, replace(plan, eps=at), len(y)) for at in budgets for name in expanded(attacks, surrogates)]
         added = probes(plan, budgets, len(y)) if asked and white_box else []
-        settings = {**counts, "seed": seed, "precision": used, "device": first_device(model, x).type}
-        settings |= {"attacks": list(attacks)} | identified(model, surrogates, x, y, seed) | versions(num_classes)
+        settings = {**counts, "seed": seed, "precision": used, "device": images.device.type}
+        settings |= {"attacks": list(attacks)} | identified(model, surrogates, images, seed) | versions(num_classes)
         jobs, keep = {job.name: job.n for job in (clean, *asked, *added)}, save_adversarial is not None
         folder = resume_in or (save_adversarial and save_adversarial.parent)
         journal = Journal(folder, {**settings, "jobs": jobs, "examples": keep})
-        work = Work(model, search, sure, x, y, batch_size, journal, keep)
+        work = Work(attacked, images, batch_size, journal, keep)
         with journal.held():
             begin()
             for line in filter(None, map(tiny, budgets if rank() == 0 else ())):
@@ -135,20 +137,18 @@ def class_names(data: object) -> tuple[str, ...] | None:
     return names if names and names != tuple(map(str, range(len(names)))) else None
 
 
-def identified(
-    model: nn.Module, surrogates: Mapping[str, nn.Module], x: Tensor, y: Tensor, seed: int
-) -> dict[str, Any]:
+def identified(model: nn.Module, surrogates: Mapping[str, nn.Module], images: TestImages, seed: int) -> dict[str, Any]:
     """Return checksums of what is evaluated: weights, rounded outputs on a few images, images and labels."""
     seed_torch(seed, "identity")
     with torch.no_grad():
-        some = unit(x[:8].to(first_device(model, x)))
+        some, _ = images.batch(slice(8))
         outputs = {name: each(some) for name, each in {"": model, **surrogates}.items()}
     rounded = {name: torch.round(100 * z / z.abs().max().clamp_min(1e-12)).cpu() for name, z in outputs.items()}
     return {
         "weights": weights_of(model),
         "surrogates": {name: weights_of(each) for name, each in surrogates.items()},
         "outputs": checksum(rounded, ""),
-        "images": fingerprint(x.cpu(), y.cpu()),
+        "images": fingerprint(images.x.cpu(), images.y.cpu()),
     }
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from fastbat.files import append_record, load_tensors, locked, read_records, save_tensors
-from fastbat.processes import agreed, rank
+from fastbat.runtime.processes import agreed, rank
 
 
 class Journal:

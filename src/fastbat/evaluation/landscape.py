@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastbat.attacks import input_gradient
-from fastbat.evaluation.frozen import frozen
 from fastbat.randomness import generator
+from fastbat.runtime.modes import frozen
 
 
 def loss_landscape(

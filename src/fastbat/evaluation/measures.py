@@ -10,34 +10,31 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fastbat.attacks import Inside
-from fastbat.data import unit
-from fastbat.evaluation.check import first_device
+from fastbat.evaluation.attacked import AttackedModel, TestImages
 from fastbat.evaluation.rounds import Round
 from fastbat.progress import Show
 
 SLACK = 1e-6
 
 
-def correct(model: nn.Module, x: Tensor, y: Tensor, batch_size: int = 250) -> Tensor:
+def correct(model: nn.Module, images: TestImages, batch_size: int = 250) -> Tensor:
     """Return a mask (N,): classified correctly. Logits that are not finite count as wrong."""
-    batches = zip(x.split(batch_size), y.split(batch_size), strict=True)
-    return torch.cat([answered(model, *batch)[0] for batch in batches])
+    return torch.cat([answered(model, *batch)[0] for batch in images.batches(batch_size)]).to(images.y.device)
 
 
 @torch.no_grad()
 def adversarial(model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor, eps: float) -> Tensor:
-    """Return a mask (N,): x_adv is misclassified, within eps of x and within [0, 1], both to 1e-6."""
+    """Return a mask (B,): x_adv is misclassified, within eps of x and within [0, 1], both to 1e-6."""
     inside = ((x_adv - x).abs() <= eps + SLACK) & (x_adv >= -SLACK) & (x_adv <= 1 + SLACK)
-    return inside.flatten(1).all(1) & ~correct(model, x_adv, y)
+    return inside.flatten(1).all(1) & ~answered(model, x_adv, y)[0]
 
 
 @torch.no_grad()
 def answered(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Return two masks (B,): classified correctly, by logits that are all finite, and whether they are finite."""
-    logits = model(unit(x.to(first_device(model, x))))
-    finite = logits.isfinite().all(1).to(y.device)
-    return (logits.argmax(1).to(y.device) == y) & finite, finite
+    logits = model(x)
+    finite = logits.isfinite().all(1)
+    return (logits.argmax(1) == y) & finite, finite
 
 
 def by_class(right: Tensor, y: Tensor, classes: int) -> tuple[float | None, ...]:
@@ -55,9 +52,7 @@ class Outcome:
 
 
 def attack(
-    model: nn.Module,  # eval mode, weights frozen; decides
-    search: nn.Module,  # the same, or in less precision, or the mean of passes; is climbed
-    sure: nn.Module,  # the search in the model's own precision
+    model: AttackedModel,
     x: Tensor,  # (B, C, H, W) in [0, 1], all classified correctly
     y: Tensor,  # (B,)
     index: Tensor,  # (B,) place of each image in the data set
@@ -67,7 +62,7 @@ def attack(
 ) -> Outcome:
     """Run the rounds on the images that are still robust, and check what they find.
 
-    What fools the search and not the model is searched for once more, in the model's own precision.
+    What fools the fast search and not the model is searched for once more, in the model's own precision.
     """
     broken, x_adv, rejected = torch.zeros_like(y, dtype=torch.bool), x.clone(), 0
     for i, find in enumerate(rounds):
@@ -75,23 +70,22 @@ def attack(
         if not len(left):
             break
         show(i / len(rounds), f"round {i + 1} of {len(rounds)} on {len(left)} images")
-        found = find(search, x[left], y[left], index[left.cpu()]).clamp(0, 1)
-        real = adversarial(model, x[left], found, y[left], eps)
-        false = ~real & ~correct(search, found, y[left])
+        found = find(model.fast, x[left], y[left], index[left.cpu()]).clamp(0, 1)
+        real = adversarial(model.exact, x[left], found, y[left], eps)
+        false = ~real & ~answered(model.fast, found, y[left])[0]
         rejected += int(false.sum())
-        if search is not sure and false.any():
+        if model.fast is not model.climbed and false.any():
             again = left[false]
-            found[false] = find(sure, x[again], y[again], index[again.cpu()]).clamp(0, 1)
-            real[false] = adversarial(model, x[again], found[false], y[again], eps)
+            found[false] = find(model.climbed, x[again], y[again], index[again.cpu()]).clamp(0, 1)
+            real[false] = adversarial(model.exact, x[again], found[false], y[again], eps)
         broken[left[real]] = True
         x_adv[left[real]] = found[real]
     return Outcome(broken, x_adv, rejected)
 
 
 def robust(
-    model: nn.Module,  # eval mode, weights frozen
-    x: Tensor,  # (N, C, H, W) in [0, 1], or bytes
-    y: Tensor,  # (N,)
+    model: AttackedModel,
+    images: TestImages,
     candidates: Tensor,  # (N,) bool: the images to attack; the others are not robust
     rounds: Sequence[Round],
     eps: float,
@@ -99,10 +93,9 @@ def robust(
     show: Show = lambda share, text: None,
 ) -> Tensor:
     """Return a mask (N,): candidates that withstand all rounds."""
-    found, device, search = candidates.clone(), first_device(model, x), Inside(model)
-    batches = candidates.nonzero().flatten().split(batch_size)
+    found, batches = candidates.clone(), candidates.nonzero().flatten().split(batch_size)
     for i, index in enumerate(batches):
-        show(i / len(batches), f"{int(found.sum())} of {len(y)} robust")
-        outcome = attack(model, search, search, unit(x[index].to(device)), y[index].to(device), index, rounds, eps)
+        show(i / len(batches), f"{int(found.sum())} of {len(images)} robust")
+        outcome = attack(model, *images.batch(index), index, rounds, eps)
         found[index[outcome.broken.to(index.device)]] = False
     return found

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from fastbat.attacks import input_gradient
 from fastbat.attacks.objective import margin
-from fastbat.data import unit
 from fastbat.evaluation.blocks import Found, Job, Work
 from fastbat.evaluation.border import border_gradients
 from fastbat.evaluation.flags import (
@@ -65,18 +64,18 @@ def judge(
     `wrong` is what the job `clean` found, `found` what the attacks did.
     """
     seed_torch(wrong.job.plan.seed, "flags")  # for a model that is random
-    few, clean = min(len(work.y), IMAGES), ~wrong.broken
+    few, clean = min(len(work.images), IMAGES), ~wrong.broken
     finite = (~wrong.not_finite[:few]).nonzero().flatten()
-    x, y = unit(work.x[finite].to(work.device)), work.y[finite].to(work.device)
+    x, y = work.images.batch(finite)
     flags = of_finite(wrong.not_finite, not_finite(work, wrong))
-    flags += of_outputs(work.model, x[: work.batch_size]) if len(x) else []
+    flags += of_outputs(work.model.exact, x[: work.batch_size]) if len(x) else []
     if not found:
         return tuple(flags), ()
     if not white_box:
         return tuple(flags), ("no gradients: only black-box attacks ran, so accuracies are upper bounds",)
     if len(x):
-        flags += of_gradients(gradient_sizes(work.sure, x, y, work.batch_size))
-        flags += of_border(border_gradients(work.model, work.sure, x, y, max(budgets), work.batch_size))
+        flags += of_gradients(gradient_sizes(work.model.climbed, x, y, work.batch_size))
+        flags += of_border(border_gradients(work.model, x, y, max(budgets), work.batch_size))
     if not enough(clean):
         right = int(clean[:few].sum())
         return tuple(flags), (f"too few: {right} images classified correctly; attacks are compared on {MIN_IMAGES}",)
@@ -90,7 +89,7 @@ def judge(
 def not_finite(work: Work, wrong: Found) -> str:
     """Return where numbers are not finite first on the first image whose logits are not; nothing where all are."""
     strange = wrong.not_finite.nonzero().flatten()[:1]
-    return first_not_finite(work.model, unit(work.x[strange].to(work.device)))[1] if len(strange) else ""
+    return first_not_finite(work.model.exact, work.images.batch(strange)[0])[1] if len(strange) else ""
 
 
 def broken_at(eps: float, found: Sequence[Found]) -> dict[str, Tensor]:

@@ -1,12 +1,17 @@
 """What an evaluation says: every accuracy with its n, its interval and its seconds; the record's schema.
 
-The schema is described in docs/evaluation.md; SCHEMA changes with it.
+The schema is described in docs/reference/files.md; SCHEMA changes with it.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from html import escape
+from io import StringIO
 from typing import Any
+
+from rich import markup
+from rich.console import Console
+from rich.table import Table
 
 from fastbat.attacks.ensemble import MIN_CLASSES_TARGETED, PARTS
 from fastbat.evaluation.flags import RedFlag
@@ -15,6 +20,8 @@ from fastbat.evaluation.sentence import sentence_of
 from fastbat.geometry import tiny
 
 SCHEMA = 3
+WIDTH = 100  # of a table that is printed from Python
+INTERVALS = "[low, high]: 95 % interval over the draw of the images"
 HEADLINES = {"sa": "clean", "ra_pgd": "pgd", "ra_aa": "aa"}  # in a record, and whose percentage each is
 
 
@@ -120,6 +127,22 @@ class Evaluation:
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Return a row for people for each accuracy: name, budget, accuracy, seconds."""
         return [(a.label, f"{255 * a.eps:g}/255" if a.eps else "", str(a), f"{a.seconds:.1f}") for a in self.accuracies]
+
+    def table(self) -> Table:
+        """Return the rows as a table for a terminal."""
+        about, title = self.settings, f"{self.n} images"
+        if "target" in about:
+            epoch = "" if about["epoch"] is None else f", epoch {about['epoch']}"
+            title = f"{about['target']}{epoch}: {title} of {about['dataset']}"
+        table = Table("", "eps", "accuracy, %", "seconds", title=title, min_width=len(title))
+        for row in self.rows():
+            table.add_row(*map(markup.escape, row))
+        return table
+
+    def __str__(self) -> str:
+        with (console := Console(file=StringIO(), highlight=False, width=WIDTH)).capture() as shown:
+            console.print(self.table())
+        return "\n".join([shown.get().rstrip(), INTERVALS, *self.remarks()])
 
     def remarks(self) -> list[str]:
         """Return what belongs under the table: flags raised, and what could not be judged."""

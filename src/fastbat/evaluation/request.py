@@ -41,7 +41,7 @@ def budgets_of(eps: Any) -> tuple[float, ...]:
         if isinstance(each, bool) or not isinstance(each, Real):
             raise InputError(f"eps is a {type(each).__name__}; it must be a number on the [0, 1] scale, such as 8/255")
         check_eps(float(each))
-    written = [f"{255 * each:.10g}/255" for each in budgets]
+    written = [f"{255 * float(each):.10g}/255" for each in budgets]
     if len(set(written)) < len(written):
         raise InputError(f"eps holds the same budget twice: {', '.join(written)}")
     return tuple(float(each) for each in budgets)
@@ -49,7 +49,9 @@ def budgets_of(eps: Any) -> tuple[float, ...]:
 
 def attacks_of(attacks: str | Iterable[str]) -> tuple[str, ...]:
     """Return the names of attacks in their order, each once; text has commas between them."""
-    names = attacks.split(",") if isinstance(attacks, str) else attacks
+    if not isinstance(attacks, Iterable):
+        raise InputError(f"attacks are a {type(attacks).__name__}; name them, such as clean,pgd")
+    names = filter(None, map(str.strip, attacks.split(","))) if isinstance(attacks, str) else attacks
     found = dict.fromkeys(choose("attack", str(name).strip(), ATTACKS) for name in names)
     if not found:
         raise InputError(f"no attacks are named; known: {', '.join(ATTACKS)}")
@@ -73,7 +75,7 @@ def check_seed(seed: Any) -> int:
         found = index(seed)
     except TypeError:
         found = -1
-    if not 0 <= found < 2**63:
+    if isinstance(seed, bool) or not 0 <= found < 2**63:
         raise InputError(f"seed is {seed}; it must be a whole number from 0 to 2^63 - 1")
     return found
 
@@ -86,7 +88,7 @@ def check_surrogates(attacks: Sequence[str], surrogates: Any) -> None:
         have = "but no surrogates" if not surrogates else "but transfer is not among the attacks"
         raise InputError(f"attacks are {', '.join(attacks)}, {have}; transfer needs networks to attack first")
     for name in surrogates:
-        if not re.fullmatch(r"[\w.+-]+", name):
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+", name):
             raise InputError(f"a surrogate is called {name!r}; name it with letters, digits, and _ . + -")
 
 

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from fastbat.attacks import inside
-from fastbat.data import unit
 from fastbat.errors import InputError, choose
-from fastbat.evaluation.check import check_fit, first_device
-from fastbat.precision import Autocast, has_bf16
+from fastbat.evaluation.attacked import AttackedModel, TestImages
+from fastbat.evaluation.check import check_fit
+from fastbat.runtime.precision import Autocast, has_bf16
 
 
 class Search(nn.Module):
@@ -24,27 +24,27 @@ class Search(nn.Module):
         return torch.stack([self.model(x) for _ in range(self.passes)]).mean(0)
 
 
-def climbed(
-    model: nn.Module, asked: str, passes: int, x: Tensor, y: Tensor, white_box: bool
-) -> tuple[nn.Module, nn.Module, str]:
-    """Return what attacks climb, the same in the model's own precision, and the name of the first one's precision.
+def attacked_model(
+    model: nn.Module, asked: str, passes: int, images: TestImages, white_box: bool
+) -> tuple[AttackedModel, str]:
+    """Return the model as it is attacked, and the name of the precision of the search.
 
     Raises InputError where `asked` is not auto, float32 or bf16, or is bf16 and the images or the model are not for it.
     """
     choose("precision", asked, ("auto", "float32", "bf16"))
-    own = str(unit(x[:1]).dtype).removeprefix("torch.")
+    own = str(images.batch(slice(1))[0].dtype).removeprefix("torch.")
     if asked == "bf16" and own != "float32":
         raise InputError(f"precision is bf16, but the images are {own}; a search in bf16 is for float32 models")
-    sure = Search(model, False, passes)
-    fast = white_box and own == "float32" and has_bf16(first_device(model, x))
+    climbed = Search(model, False, passes)
+    fast = white_box and own == "float32" and has_bf16(images.device)
     if asked == "float32" or (asked == "auto" and not fast):
-        return sure, sure, own
+        return AttackedModel(model, climbed, climbed), own
     search = Search(model, True, passes)
     try:
-        check_fit(search, x, y)
+        check_fit(search, images)
     except InputError as error:
         if asked == "bf16":
             why = "the model does not run under bf16 autocast; say float32"
             raise InputError(f"precision is bf16, but {why}") from error
-        return sure, sure, own
-    return search, sure, "bf16"
+        return AttackedModel(model, climbed, climbed), own
+    return AttackedModel(model, climbed, search), "bf16"

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fastbat.attacks.mode import eval_mode
 from fastbat.attacks.pgd import pgd
 from fastbat.data.images import sent
 from fastbat.errors import InputError, check_choices, check_count, check_weight
@@ -23,6 +22,7 @@ from fastbat.geometry import check_eps, check_step
 from fastbat.lazy import Tensor, nn, torch
 from fastbat.methods.method import Batch, Method, Traits, load_memory, memory_state, training_loss
 from fastbat.methods.trades import trades_loss
+from fastbat.runtime.modes import eval_mode
 
 PADDING = 0.5  # what the authors pad the images with
 

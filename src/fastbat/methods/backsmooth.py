@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from fastbat.attacks.gradient import input_gradient
-from fastbat.attacks.mode import eval_mode
 from fastbat.attacks.objective import kl_from
 from fastbat.errors import InputError, check_weight
 from fastbat.geometry import Box, check_eps
@@ -20,6 +19,7 @@ from fastbat.lazy import Tensor, nn, torch
 from fastbat.methods.method import Batch, Method
 from fastbat.methods.trades import trades_loss
 from fastbat.randomness import uniform_like
+from fastbat.runtime.modes import eval_mode
 
 
 @dataclass(frozen=True)

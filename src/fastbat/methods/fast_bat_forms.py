@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastbat.attacks.gradient import input_gradient, twice_differentiable
+from fastbat.attacks.gradient import input_gradient
 from fastbat.attacks.objective import Objective
 from fastbat.geometry import Box
 from fastbat.implicit import solve
 from fastbat.lazy import Tensor, nn, torch
 from fastbat.methods.method import Batch, training_loss
+from fastbat.runtime.modes import twice_differentiable
 
 if TYPE_CHECKING:
     from fastbat.methods.fast_bat import FastBAT

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastbat.attacks.mode import eval_mode
 from fastbat.attacks.objective import kl, kl_from
 from fastbat.attacks.pgd import pgd
 from fastbat.errors import check_count, check_weight
 from fastbat.geometry import check_eps, check_step
 from fastbat.lazy import Tensor, nn, torch
 from fastbat.methods.method import Batch, Method, training_loss
+from fastbat.runtime.modes import eval_mode
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,9 @@ def kind_of(path: Path) -> Kind:
         return kind_of_zip(path)
     if head.startswith(LEGACY_TORCH):
         return "torch"
-    if (text := head.lstrip().lower()).startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+    if (text := head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()).startswith(
+        (b"<!doctype", b"<html", b"<?xml", b"<head")
+    ):
         what = "an HTML page" if b"html" in text else "an XML text"
         raise InputError(f"{str(path)!r} is {what}, as a server sends where a download fails; {ANEW}")
     for start, what in OTHERS.items():

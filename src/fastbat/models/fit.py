@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Never
 
+import torch
 from torch import Tensor, nn
 
 from fastbat.errors import InputError
@@ -21,6 +22,7 @@ from fastbat.models.stored import Stored
 
 COUNTERS = ("num_batches_tracked", "total_ops", "total_params", "n_averaged")  # the last part of a name
 WRAPPERS = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+USUAL = ("", "module.", "model.", "network.", "net.", "student.")  # of prefixes, where several sets of weights are
 UNUSED = "sub_block1."  # of TRADES' WideResNet: its forward pass leaves this block out
 NORMALISATIONS = (("mean", "std"), ("mu", "sigma"), ("mu", "std"), ("new_mean", "new_std"))
 UNLIKE = {  # by what their names hold: networks of another function
@@ -65,7 +67,9 @@ def fit(network: nn.Module, stored: Stored, path: Path) -> Fitted:
     """
     own, given = network.state_dict(), {WRAPPERS.sub("", name): tensor for name, tensor in stored.tensors.items()}
     layouts = (OWN, *PUBLIC) if isinstance(network, PreActResNet) else (OWN,)
+    check_kinds(given, path)
     place = min(places(own, given, layouts), key=lambda place: len(place.missing(given)) / max(1, len(place.names)))
+    place = the_one_meant(place, [each for each in places(own, given, layouts) if not each.missing(given)], path)
     if missing := place.missing(given):
         shape = tuple(own[missing[0]].shape)
         detail = f"{missing[0]} is missing in it and {shape} in the model"
@@ -99,6 +103,24 @@ def places(own: Mapping[str, Tensor], given: Mapping[str, Tensor], layouts: Sequ
             yield Place(layout, prefix, {ours: prefix + theirs for ours, theirs in names.items()})
 
 
+def the_one_meant(best: Place, complete: Sequence[Place], path: Path) -> Place:
+    """Return the place of the weights; InputError where they are complete under several prefixes, and none is usual."""
+    prefixes = list(dict.fromkeys(place.prefix for place in complete))
+    usual = [prefix for prefix in prefixes if prefix in USUAL]
+    if len(prefixes) > 1 and len(usual) != 1:
+        listed = ", ".join(repr(prefix) for prefix in prefixes)
+        raise InputError(f"{str(path)!r} holds several sets of weights: {listed}; save the one that is meant alone")
+    return next(place for place in complete if place.prefix == usual[0]) if len(prefixes) > 1 else best
+
+
+def check_kinds(given: Mapping[str, Tensor], path: Path) -> None:
+    """Raise InputError where a tensor is sparse, or has no numbers."""
+    for name, tensor in given.items():
+        if tensor.is_meta or tensor.layout is not torch.strided:
+            what = "without numbers (meta)" if tensor.is_meta else f"sparse ({tensor.layout})"
+            raise InputError(f"{str(path)!r} holds {name} {what}; save it dense")
+
+
 def refuse(path: Path, own: Mapping[str, Tensor], given: Mapping[str, Tensor], detail: str) -> Never:
     """Raise InputError: the file holds the weights of a known other network, or it is `detail` that does not fit."""
     for part, why in UNLIKE.items():
@@ -126,5 +148,7 @@ def check_shapes(own: Mapping[str, Tensor], given: Mapping[str, Tensor], path: P
     """Raise InputError unless the tensors that the network has, too, are of its shapes."""
     for name in (name for name in own if name in given):
         here, there = tuple(own[name].shape), tuple(given[name].shape)
+        if own[name].is_floating_point() and not given[name].is_floating_point():
+            raise InputError(f"{str(path)!r} holds {name} in {given[name].dtype}; save it in floating point")
         if here != there:
             raise InputError(f"{str(path)!r} does not fit the model: {name} is {there} in it and {here} in the model")

@@ -22,6 +22,7 @@ from fastbat.models.beside import PLAIN
 from fastbat.models.content import ANEW, kind_of
 from fastbat.plain import plain
 
+DEEPEST = 8  # tables within tables that are looked through
 KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params", "module")
 LONGEST, MOST = 60, 20  # characters of a text, and how many figures, that are kept of what a file says of itself
 
@@ -91,7 +92,7 @@ def found_in(path: Path, content: Any) -> Stored:
 
 def state_dicts(content: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
     """Yield the keys that lead to every table of named tensors within `content`, and the tensors."""
-    if not isinstance(content, Mapping) or "param_groups" in content:  # an optimizer's
+    if not isinstance(content, Mapping) or "param_groups" in content or len(key) > DEEPEST:  # an optimizer's
         return
     tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if any(tensor.ndim for tensor in tensors.values()):

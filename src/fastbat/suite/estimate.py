@@ -17,11 +17,11 @@ import torch
 from fastbat.attacks import pgd
 from fastbat.evaluation import frozen
 from fastbat.methods import Method
-from fastbat.precision import in_precision
+from fastbat.runtime.device import synchronize
+from fastbat.runtime.precision import in_precision
 from fastbat.suite.trials import Trial, flags
 from fastbat.training import Settings
 from fastbat.training.epoch import update
-from fastbat.training.machine import synchronize
 from fastbat.training.prepare import prepare
 from fastbat.training.state import State
 from fastbat.training.task import Task

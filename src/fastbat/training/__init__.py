@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from fastbat.lazy import export_lazily
 
 if TYPE_CHECKING:
+    from fastbat.runtime.device import pick_device
     from fastbat.training.export import export_model
-    from fastbat.training.machine import pick_device
     from fastbat.training.run import CAUSES, CHECKPOINTS, Checkpoint, Run
     from fastbat.training.settings import Settings
     from fastbat.training.train import train

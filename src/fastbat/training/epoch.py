@@ -19,10 +19,10 @@ from fastbat.errors import DivergedError
 from fastbat.models.finite import finite, not_finite
 from fastbat.progress import bar
 from fastbat.randomness import seed_torch
+from fastbat.runtime.device import synchronize
 from fastbat.training.average import move_average
 from fastbat.training.divergence import explain
 from fastbat.training.gradients import Sums, add, gradients, means
-from fastbat.training.machine import synchronize
 from fastbat.training.state import State
 from fastbat.training.task import Task
 

@@ -16,12 +16,13 @@ from fastbat.data import Batch, load
 from fastbat.errors import InputError
 from fastbat.methods import Method
 from fastbat.models import MODELS, build_model, load_weights
-from fastbat.precision import in_precision
 from fastbat.randomness import seed_torch
+from fastbat.runtime.layout import pick_layout
+from fastbat.runtime.precision import has_bf16, in_precision, pick_precision
 from fastbat.training.average import start_average
 from fastbat.training.bf16 import Products
+from fastbat.training.compile import Compiled
 from fastbat.training.dry_run import dry_run, first_images, on_device_of
-from fastbat.training.pace import Compiled, pace, pick_layout, pick_precision
 from fastbat.training.settings import Settings, describe, under
 from fastbat.training.state import State
 from fastbat.training.task import Task
@@ -80,7 +81,7 @@ def choose_precision(task: Task, model: nn.Module, few: Batch) -> tuple[str, str
         remedy = f"check the settings of {name} and the model"
         remedy = "train with --precision float32" if precision == "bf16" else remedy
         raise InputError(f"{name} cannot train this model in {precision}: {fault}; {remedy}")
-    return precision, pace(task.method, layout_of(task, model, precision), precision, task.device, in_bf16)
+    return precision, how_steps_run(task, layout_of(task, model, precision), precision, in_bf16)
 
 
 def try_update(task: Task, model: nn.Module, few: Batch, precision: str) -> str | None:
@@ -96,7 +97,19 @@ def try_update(task: Task, model: nn.Module, few: Batch, precision: str) -> str 
 
 def layout_of(task: Task, model: nn.Module, precision: str) -> torch.memory_format:
     """Return the layout of the weights in `precision`."""
-    return pick_layout(task.method, str(task.settings.model), model, precision, task.device)
+    ours, twice = task.settings.model in MODELS, task.method.traits.differentiates_twice
+    return pick_layout(model, ours=ours, twice=twice, precision=precision, device=task.device)
+
+
+def how_steps_run(task: Task, layout: torch.memory_format, precision: str, in_bf16: str | None) -> str:
+    """Return in words how steps run, and why; `in_bf16` is what is wrong in bf16."""
+    can = "which multiplies in bf16" if has_bf16(task.device) else "which only emulates bf16, and slowly"
+    why = f"for in bf16 {in_bf16}" if in_bf16 else can
+    usual = "the usual layout" + (
+        ": the method differentiates twice" if task.method.traits.differentiates_twice else ""
+    )
+    shown = "channels-last, where convolutions are faster" if layout is torch.channels_last else usual
+    return f"training in {precision} on {task.device}, {why}; {shown}"
 
 
 def optimizer(task: Task, model: nn.Module) -> SGD:

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fastbat.evaluation import Plan, correct, frozen, gradient_alignment, robust
-from fastbat.precision import in_precision
+from fastbat.evaluation import AttackedModel, Plan, TestImages, correct, frozen, gradient_alignment, robust
 from fastbat.progress import bar
+from fastbat.runtime.precision import in_precision
 from fastbat.training.overfitting import STEP_RATIO, has_collapsed
 from fastbat.training.settings import Settings
 from fastbat.training.state import State
@@ -47,15 +47,16 @@ def judge(net: nn.Module, x: Tensor, y: Tensor, eps: float, settings: Settings) 
     """
     size = settings.eval_batch_size
     with frozen(net), bar("validation") as show:
-        clean = correct(net, x, y, size)
+        images, model = TestImages.of(x, y, net), AttackedModel.of(net)
+        clean = correct(net, images, size)
         masks = {"sa": clean}
         if eps:
             steps, restarts = settings.select_steps, settings.select_restarts
             assert steps is not None and restarts is not None  # noqa: PT018 (resolved)
             plan = Plan(eps, 0, settings.seed, steps, restarts)
-            masks["ra"] = robust(net, x, y, clean, plan.rounds("pgd"), eps, size, show)
+            masks["ra"] = robust(model, images, clean, plan.rounds("pgd"), eps, size, show)
             one = replace(plan, steps=1, restarts=1, step=STEP_RATIO * eps)
-            masks["one_step"] = robust(net, x, y, clean, one.rounds("pgd"), eps, size)
+            masks["one_step"] = robust(model, images, clean, one.rounds("pgd"), eps, size)
     return {name: 100 * mask.float().mean().item() for name, mask in masks.items()}
 
 

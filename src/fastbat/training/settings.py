@@ -11,9 +11,9 @@ from fastbat.errors import InputError, check_choices
 from fastbat.methods import METHODS, Method
 from fastbat.models import SHAPE, resolve_model
 from fastbat.plain import plain
+from fastbat.runtime.device import check_device
 from fastbat.training.fit import check_pace
 from fastbat.training.loggers import check_logger
-from fastbat.training.machine import check_device
 from fastbat.training.protocol import PROTOCOLS
 
 METHOD, EPS = "fast-bat", 8.0  # unless given; eps on the 0-255 scale
@@ -31,7 +31,7 @@ class Settings:
     """
 
     protocol: Literal["paper", "released"] = "paper"
-    """What fills in the settings that paper and released code have differently (docs/protocol.md)."""
+    """What fills in the settings that paper and released code have differently (docs/reference/protocol.md)."""
     dataset: str = "digits"
     """Data set by name (`fastbat list datasets`), or OWNER/NAME of the Hugging Face hub."""
     data_dir: Path | None = None

@@ -18,8 +18,8 @@ from fastbat.errors import InputError
 from fastbat.files import load_tensors, save_tensors
 from fastbat.methods import Method
 from fastbat.models import as_of_now
+from fastbat.training.compile import Compiled
 from fastbat.training.overfitting import pgd_at
-from fastbat.training.pace import Compiled
 from fastbat.training.run import changed, different
 from fastbat.training.task import Task
 

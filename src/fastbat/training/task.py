@@ -11,7 +11,7 @@ from fastbat.data import DatasetCard, Loader, Splits, check_not_blank
 from fastbat.errors import InputError
 from fastbat.methods import Method
 from fastbat.models import SHAPE
-from fastbat.training.machine import pick_device
+from fastbat.runtime.device import pick_device
 from fastbat.training.schedule import piecewise, triangular
 from fastbat.training.settings import Settings, effective
 

@@ -12,12 +12,12 @@ from typing import Any
 from fastbat.files import append_record, locked, read_records, write_records
 from fastbat.methods import Method, PgdAT, beyond_published
 from fastbat.models import save_model
-from fastbat.precision import ieee_float32
 from fastbat.progress import say
 from fastbat.provenance import provenance, versions
+from fastbat.runtime.device import peak_memory_mib
+from fastbat.runtime.precision import ieee_float32
 from fastbat.training.epoch import train_epoch
 from fastbat.training.loggers import logger
-from fastbat.training.machine import peak_memory_mib
 from fastbat.training.overfitting import describe_collapse, describe_reaction, remedy
 from fastbat.training.prepare import prepare
 from fastbat.training.run import Run

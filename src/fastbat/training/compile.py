@@ -1,11 +1,7 @@
-"""How a training step runs on its device: chosen by what was measured on a CPU (docs/log), and said in one line.
+"""A compiled network (torch.compile), on demand, and its tangent.
 
-precision   bf16 where the device multiplies in it, and does so rightly (bf16.py); elsewhere it is emulated, and slow
-layout      channels-last: convolutions in bf16 and BatchNorm are fastest there; not where a method differentiates
-            twice, for BatchNorm's second derivative is a chain of elementwise kernels, slowest there; nor for narrow
-            networks on a CPU, whose shortcuts write past their memory there (oneDNN issue 6035, torch 2.14, 2.15)
-compile     on demand; neither a second derivative nor a network that is stopped on the way can be compiled, nor a
-            narrow one on a CPU: compiled, it is channels-last
+Neither a second derivative nor a network that is stopped on the way can be compiled (fit.py). Nor can a narrow one on a
+CPU: compiled, it is channels-last, and writes past its memory there.
 """
 
 import logging
@@ -16,44 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from fastbat.errors import InputError, no_memory
-from fastbat.methods import Method
-from fastbat.models import MODELS
-from fastbat.precision import has_bf16
+from fastbat.runtime.layout import ONEDNN_BLOCK, narrow
 from fastbat.tangent import Dual, NoRule, compiled, compiled_apart, push
-
-ONEDNN_BLOCK = 16  # channels; 8 without AVX512, where the fault was seen
-
-
-def pick_precision(device: torch.device) -> str:
-    """Return the precision that training on `device` takes unless another is set."""
-    return "bf16" if has_bf16(device) else "float32"
-
-
-def pick_layout(
-    method: Method, name: str, model: nn.Module, precision: str, device: torch.device
-) -> torch.memory_format:
-    """Return the layout of the weights, which the images of the passes follow; others' networks keep the usual one."""
-    pays = not narrow(model) if device.type == "cpu" else precision == "bf16"
-    twice = method.traits.differentiates_twice
-    return torch.channels_last if name in MODELS and pays and not twice else torch.contiguous_format
-
-
-def narrow(model: nn.Module) -> bool:
-    """Say whether a convolution of single pixels skips some and has fewer input channels than oneDNN has in a block."""
-    layers = (layer for layer in model.modules() if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1))
-    return any(max(layer.stride) > 1 and layer.in_channels < ONEDNN_BLOCK for layer in layers)
-
-
-def pace(
-    method: Method, layout: torch.memory_format, precision: str, device: torch.device, fault: str | None = None
-) -> str:
-    """Return in words how steps run, and why; `fault` is what is wrong in bf16."""
-    can = "which multiplies in bf16" if has_bf16(device) else "which only emulates bf16, and slowly"
-    why = f"for in bf16 {fault}" if fault else can
-    why_usual = ": the method differentiates twice" if method.traits.differentiates_twice else ""
-    faster = layout is torch.channels_last
-    shown = "channels-last, where convolutions are faster" if faster else f"the usual layout{why_usual}"
-    return f"training in {precision} on {device}, {why}; {shown}"
 
 
 class Compiled(nn.Module):

@@ -28,6 +28,11 @@ def in_precision(model: nn.Module, precision: str) -> nn.Module:
     return Autocast(model) if precision == "bf16" else model
 
 
+def pick_precision(device: torch.device) -> str:
+    """Return the precision that training on `device` takes unless another is set."""
+    return "bf16" if has_bf16(device) else "float32"
+
+
 def has_bf16(device: torch.device) -> bool:
     """Say whether `device` multiplies in bf16 itself; elsewhere it is emulated, and slow."""
     if device.type == "cuda":

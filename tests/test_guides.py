@@ -1,0 +1,124 @@
+"""Get started and the guides, followed to the letter: their commands, files and Python run as they stand there."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from fastbat.cli import main
+from fastbat.files import read_records, read_toml
+from pages import DOCS, code, patched
+
+ROOT = DOCS.parent
+GUIDES = DOCS / "guides"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder that a page's commands run in; what they import from it is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def follow(page: Path) -> None:
+    """Write a page's files, run its commands, and its Python as one program."""
+    space: dict[str, object] = {}
+    for language, file, text in code(page):
+        if language == "sh":
+            for command in text.splitlines():
+                main(shlex.split(command.removeprefix("fastbat "), comments=True))
+        elif file:
+            assert not Path(file).exists()
+            Path(file).write_text(text)
+        elif language == "python":
+            exec(compile(text, page.name, "exec"), space)
+
+
+def test_the_quickstart_trains_measures_compares_and_loads(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    follow(DOCS / "start" / "quickstart.md")
+    said = capsys.readouterr().out
+    assert "RA-PGD-50-10" in said
+    assert "RA-FGSM" in said
+    assert "fast-bat tensor(" in said
+    assert len(read_records(folder / "first" / "metrics.jsonl")) == 10
+    assert (folder / "second" / "best.safetensors").exists()
+
+
+def test_a_network_of_ones_own_is_trained_measured_and_exported(folder: Path) -> None:
+    follow(GUIDES / "own-model.md")
+    assert read_toml(folder / "mine" / "config.toml")["model"] == "mine:small"
+    assert (folder / "mine.pt2").exists()
+
+
+def test_a_loop_of_ones_own_trains(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    follow(GUIDES / "own-loop.md")
+    assert "torch.Size([16, 3, 8, 8])" in capsys.readouterr().out
+
+
+def test_somebody_elses_model_is_audited(folder: Path) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    torch.save(network.state_dict(), "theirs.pt")
+    follow(GUIDES / "audit.md")
+    (record,) = read_records(folder / "theirs-measured" / "evaluation.jsonl")
+    assert [each["attack"] for each in record["accuracies"]] == ["clean", "pgd"]
+
+
+def test_a_training_and_an_evaluation_are_resumed_and_repeated(folder: Path) -> None:
+    follow(GUIDES / "resume-and-share.md")
+    assert read_toml(folder / "again" / "config.toml")["seed"] == 1
+    assert len(read_records(folder / "run" / "metrics.jsonl")) == 2
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_suite_compares_two_arms(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    follow(GUIDES / "suites.md")
+    trials = [json.loads(line)["trial"] for line in (folder / "compared" / "results.jsonl").read_text().splitlines()]
+    assert trials == ["fast-at-seed0", "no-term-seed0", "fast-at-seed1", "no-term-seed1"]
+    assert "no-term-seed1 finished [('SA', " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("page", "written"),
+    [
+        ("add-a-method.md", "runs/first/evaluation.jsonl"),
+        ("add-a-method-with-memory.md", "runs/second/last.ckpt"),
+        ("add-a-setting.md", "runs/clipped/last.ckpt"),
+    ],
+)
+def test_what_a_guide_adds_works_to_the_letter(page: str, written: str, tmp_path: Path) -> None:
+    for part in ("src", "tests", "pyproject.toml"):
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+        copy(ROOT / part, tmp_path / part)
+    for language, file, text in code(GUIDES / page):
+        target = tmp_path / file
+        if language == "python":
+            assert not target.exists()
+            target.write_text(text)
+        elif language == "diff":
+            target.write_text(patched(target.read_text(), text))
+        elif language == "sh":
+            for command in text.splitlines():
+                run(command, tmp_path)
+    assert (tmp_path / written).exists()
+
+
+def run(command: str, folder: Path) -> None:
+    """Run a command of a page with the source in `folder`."""
+    program, *arguments = command.split()
+    python = {".venv/bin/python": [sys.executable], ".venv/bin/fastbat": [sys.executable, "-m", "fastbat"]}[program]
+    space = os.environ | {"PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*python, *arguments], cwd=folder, env=space, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
