@@ -1,6 +1,7 @@
 """Records as fastbat writes them, small and made by hand, for the tests of reports."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,21 @@ def suite(folder, trials, table=None):
     if table:
         (folder / "suite.toml").write_text(table)
     return folder
+
+
+def comparison(folder):
+    """Write a suite of six arms at two budgets, best and last weights, two of them collapsed; return its folder."""
+    trials = []
+    for eps in (16, 8):
+        for k, (method, shortcut) in enumerate(product(("pgd-2", "n-fgsm", "fast-at"), ("raw", "preact"))):
+            falls = method != "pgd-2" and shortcut == "preact"
+            later = [epoch(3, 2, 60, 10 + k, collapsed=True)] if falls else [epoch(3, 26, 30, 10 + k)]
+            best = [accuracy("clean", 0, 800 - 7 * k * k, 1000), accuracy("pgd", eps, 400 - 30 * k, 1000)]
+            last = [accuracy("clean", 0, 820, 1000), accuracy("pgd", eps, 5 if falls else 400 - 30 * k, 1000)]
+            results = [evaluation(best), evaluation(last, "last", weights="l")]
+            epochs = [epoch(1, seconds=10 + k), epoch(2, 25, seconds=10 + k), *later]
+            trials.append(trial(method, 0, epochs, results, eps, shortcut=shortcut))
+    return suite(folder, trials)
 
 
 def run_with_everything(folder):

@@ -342,7 +342,7 @@ class Page(HTMLParser):
 def pages(tmp_path_factory):
     """Pages of all kinds, by name."""
     folder = tmp_path_factory.mktemp("pages")
-    kept = {"suite": [EXPERIMENTS / "shortcut"], "many": [EXPERIMENTS / name for name in SUITES]}
+    kept = {"suite": [EXPERIMENTS / "methods" / "he-shortcut"], "many": [EXPERIMENTS / name for name in SUITES]}
     kept |= {"runs": [EXPERIMENTS / "cifar10-he-shortcut"], "one": [run_with_everything(folder / "run")]}
     kept |= {"hostile": [hostile(folder / "hostile")], "bare": [suite(folder / "bare", [trial("fast-at", 0)])]}
     return {name: write_report(folders, folder / f"{name}.html").read_text() for name, folders in kept.items()}

@@ -22,7 +22,8 @@ COLUMNS = {
     "tangent": 0,
     "attacks": 0,
     "geometry": 0,
-    "audit": 2,
+    "audit": 0,
+    "paper": 2,
     "models": 2,
 }  # 1, the middle, for others
 
