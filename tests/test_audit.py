@@ -816,7 +816,7 @@ BAD = {
     "infinite eps": (f"{NET} --std 0.4 --eps inf", "eps is 'inf'; it must be numbers"),
     "the same budget twice": (f"{NET} --std 0.4 --eps 8,8", "eps holds the same budget twice"),
     "an unknown attack": (f"{NET} --std 0.4 --eps 8 --attacks pgd,ax", "unknown attack 'ax'"),
-    "no attack": (f"{NET} --std 0.4 --eps 8 --attacks=", "unknown attack ''"),
+    "no attack": (f"{NET} --std 0.4 --eps 8 --attacks=", "no attacks are named; known: clean"),
     "transfer from nowhere": (f"{NET} --std 0.4 --eps 8 --attacks transfer", "but no surrogates"),
     "surrogates for nothing": (f"{NET} --std 0.4 --eps 8 --surrogates mine.safetensors", "but transfer is not among"),
     "a surrogate that is gone": (f"{NET} --std 0.4 --eps 8 --attacks transfer --surrogates x.pt2", "no model 'x.pt2'"),
