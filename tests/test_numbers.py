@@ -42,3 +42,14 @@ def test_rounding_outside_of_the_range_is_clipped_and_more_is_shown():
     assert rounded.sa.hits == ours.sa.hits
     with pytest.raises(InputError, match=r"images lie in \[0, 1\.0001\d*\]; they must lie in \[0, 1\]"):
         evaluate(model, (x * 1.0001, y), eps=0.1)
+
+
+@pytest.mark.parametrize("form", ["pair", "loader"])
+def test_images_of_inference_mode_are_measured_as_others_are(form):
+    model = build_model("cnn", width=4, mean=(0.3,), std=(0.4,))
+    how = {"eps": 0.1, "attacks": ["clean", "pgd", "apgd-ce"], "pgd_steps": 2, "pgd_restarts": 1}
+    x, y = load("digits").test.slice(0, 20).tensors()
+    with torch.inference_mode():
+        pair = x.clone(), y.clone()
+    found = evaluate(model, pair if form == "pair" else [pair], **how)
+    assert [each.hits for each in found.accuracies] == [each.hits for each in evaluate(model, (x, y), **how).accuracies]

@@ -15,19 +15,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "fastbat"
-LOWEST = 2  # layers at the bottom that all may use: a line each, without arrows
+LOWEST = 3  # layers at the bottom that all may use: a line each, without arrows
 COLUMNS = {
-    "suite": 0,
-    "curves": 2,
-    "tangent": 0,
-    "attacks": 0,
-    "geometry": 0,
-    "audit": 0,
-    "paper": 2,
+    "suite": 0, "curves": 2, "audit": 0, "paper": 2, "methods": 0, "evaluation": 2, "implicit": 0, "geometry": 0,
     "models": 2,
-}  # 1, the middle, for others
+}  # fmt: skip  # 1, the middle, for others
 
-WIDTH, BOX, ROW, PITCH, TEXT = 900, 120, 34, 60, 470  # of the drawing and its boxes; a row with its gap; descriptions
+WIDTH, BOX, ROW, PITCH, COLUMN, TEXT = 900, 120, 34, 60, 150, 470  # a row and a column with their gaps; descriptions
 
 
 def main() -> None:
@@ -86,10 +80,10 @@ def drawing() -> str:
     rows, says = layers(), descriptions()
     upper, lower = rows[:-LOWEST], rows[-LOWEST:]
     tops = {room: 20 + row * PITCH for row, layer in enumerate(rows) for room in layer}
-    places = {room: (80 + 150 * COLUMNS.get(room, 1), tops[room]) for layer in upper for room in layer}
+    places = {room: (80 + COLUMN * COLUMNS.get(room, 1), tops[room]) for layer in upper for room in layer}
     parts = [arrow(places[start], places[end]) for start, end in arrows(imports(places))]
     parts += [box(room, *place) for room, place in places.items()]
-    parts += [lines(TEXT, tops[layer[0]] + ROW / 2, says[layer[0]]) for layer in upper]
+    parts += [lines(TEXT, tops[layer[0]] + ROW / 2, [says[room] for room in layer if room in says]) for layer in upper]
     parts += [line_of(layer, tops[layer[0]], says.get(layer[0], "all may use them")) for layer in lower]
     height = 20 + len(rows) * PITCH
     return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}">
@@ -118,10 +112,10 @@ def line_of(layer: list[str], y: float, says: str) -> str:
     return rectangle + text(36, y + ROW / 2, f"{', '.join(layer)}: {says}")
 
 
-def lines(x: float, y: float, says: str) -> str:
-    """Return a description, on two lines if it has two parts."""
-    first, _, second = says.partition("; ")
-    return text(x, y - 9, f"{first};") + text(x, y + 9, second) if second else text(x, y, first)
+def lines(x: float, y: float, says: list[str]) -> str:
+    """Return what is said of a layer, on two lines if it has two parts."""
+    parts = [part for each in says for part in each.split("; ")]
+    return "".join(text(x, y + 18 * (i - (len(parts) - 1) / 2), part) for i, part in enumerate(parts))
 
 
 def text(x: float, y: float, words: str, more: str = "") -> str:
@@ -130,16 +124,15 @@ def text(x: float, y: float, words: str, more: str = "") -> str:
 
 
 def arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
-    """Return an arrow from a box to a lower one; it leaves at the side if rows lie between them."""
-    (x, y), (to, below), far = start, end, end[1] - start[1] > PITCH
-    middle, edge = y + ROW / 2, x + BOX / 2 * (1 if to >= x else -1)
-    if far and to == x:
-        bend, foot = edge + 50, below + ROW / 2
-        way = f"M{edge:g},{middle:g} C{bend:g},{middle + 30:g} {bend:g},{foot - 30:g} {edge:g},{foot:g}"
-    elif far:
-        way = f"M{edge:g},{middle:g} C{to:g},{middle:g} {to:g},{middle + 20:g} {to:g},{below:g}"
+    """Return an arrow from a box to a lower one; over several rows it runs between two columns."""
+    (x, y), (to, below) = start, end
+    y += ROW
+    if to == x or below - y < PITCH:
+        way = f"M{x:g},{y:g} C{x:g},{below:g} {to:g},{y:g} {to:g},{below:g}"
     else:
-        way = f"M{x:g},{y + ROW:g} C{x:g},{below:g} {to:g},{y + ROW:g} {to:g},{below:g}"
+        lane = x + COLUMN / 2 * (1 if to > x else -1)
+        way = f"M{x:g},{y:g} C{x:g},{y + 20:g} {lane:g},{y + 6:g} {lane:g},{y + 26:g} L{lane:g},{below - 26:g} "
+        way += f"C{lane:g},{below - 6:g} {to:g},{below - 20:g} {to:g},{below:g}"
     return f'<path d="{way}" class="arrow"/>'
 
 

@@ -38,9 +38,9 @@ def gather(data: Any, limit: int | None) -> tuple[Tensor, Tensor]:
 
 
 def _tensor(array: Any) -> Tensor:
-    """Return an array of another library as a tensor."""
+    """Return an array of another library as a tensor; one of inference mode as a copy that autograd takes."""
     if isinstance(array, Tensor):
-        return array
+        return array.clone() if array.is_inference() else array
     if isinstance(array, np.ma.MaskedArray):
         raise InputError("an array is masked; fill in what is masked, or leave these images out")
     kind = np.asarray(array).dtype
