@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastbat import METHODS, Settings, train
+from fastbat import METHODS, Settings, cli, train
 from fastbat.audit import evaluate_target
 from fastbat.cli import main
 from fastbat.errors import InputError
@@ -23,17 +23,20 @@ from fastbat.report import write_report
 from fastbat.report.cards import Cards
 from fastbat.report.claims import claims
 from fastbat.report.colour import ramp
+from fastbat.report.cost import UNTIMED
+from fastbat.report.findings import findings
 from fastbat.report.place import places
 from fastbat.report.plane import front, measured
 from fastbat.report.read import read
 from fastbat.report.rows import groups_of
 from fastbat.report.state import collapsed, fell
-from fastbat.report.svg import coordinate, ticks
+from fastbat.report.svg import coordinate, ticks, top_with
+from fastbat.training.settings import describe, effective
 from report_records import accuracy, epoch, evaluation, hostile, mask, run_with_everything, suite, trial
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 SUITES = ["shortcut", "methods/he-shortcut", "collapse/he-shortcut", "implicit-term/eps16", "implicit-term/eps8"]
-TABLE_2 = {"method": "fast-bat", "dataset": "cifar10", "model": "preactresnet18", "eps": 8}
+TABLE_2 = {"method": "fast-bat", "dataset": "cifar10", "model": "preactresnet18", "shortcut": "raw", "eps": 8}
 
 
 # Intervals over seeds
@@ -100,6 +103,12 @@ def test_the_paper_has_292_cells_and_those_of_table_2_are_found():
         ({"ig_weight": 1.0}, None),
         ({"ig_every": 8}, None),
         ({"shortcut": "preact"}, None),
+        ({"shortcut": None}, None),  # as in records before it was a setting, when the network was He's
+        ({"model": "preactresnet50"}, 3),  # which has no such setting
+        ({"eps": 16, "protocol": "released"}, 1),  # lambda 255/2000, which the tables may have used
+        ({"eps": 16, "protocol": "released", "lam": 0.51}, 7),
+        ({"eps": 16, "protocol": "released", "lam": 0.3}, None),
+        ({"eps": 16, "lam": 0.1275}, None),
         ({"method": "trades"}, None),
         ({"method": "mine"}, None),
         ({"dataset": "digits"}, None),
@@ -108,13 +117,20 @@ def test_the_paper_has_292_cells_and_those_of_table_2_are_found():
         ({"eps": 16, "linearise": "corner"}, 9),
         ({"activation": "swish"}, 11),
         ({"eps": 16, "lam": 0.102, "width": 16, "train_limit": 25000, "precision": "bf16"}, 1),
-        ({"shortcut": "raw", "ig_weight": 0.1, "ig_every": 1, "mixed_at": "z", "attack_objective": "ce"}, 1),
+        ({"ig_weight": 0.1, "ig_every": 1, "mixed_at": "z", "attack_objective": "ce"}, 1),
     ],
 )
 def test_a_training_is_read_beside_the_table_of_its_arm(settings, table):
     arm = TABLE_2 | settings
     found = {cell.table for cell in printed(arm, "pgd", arm["eps"])}
     assert min(found, default=None) == table
+
+
+def test_a_training_by_default_is_the_papers_arm_by_what_follows_from_its_settings():
+    settings = Settings(dataset="cifar10", width=16, epochs=2)
+    resolved = effective(describe(METHODS["fast-bat"](eps=16 / 255), settings))
+    assert {cell.mean for cell in printed(resolved, "pgd", 16)} == {27.69}
+    assert printed(resolved, "square", 16) == []
 
 
 # What is read
@@ -294,6 +310,28 @@ def test_costs_are_in_trainings_of_fast_at_and_the_front_is_what_nothing_cheaper
     assert [mark.name for mark in front(measured(group, Cards()))] == ["FAST-AT", "FAST-BAT"]
 
 
+def test_findings_name_who_is_told_apart_from_the_best_who_collapsed_and_what_is_open(tmp_path):
+    hits = {"fast-at": 60, "fast-bat": 58, "pgd-2": 20, "atta": 57, "trades": 57, "yopo": 56, "free-at": 56}
+    ends = [epoch(1), epoch(2, 1, 60, collapsed=True)]
+    trials = [
+        trial(method, 0, ends if method == "pgd-2" else None, [evaluation([accuracy("pgd", eps, of, 100)])], eps)
+        for method, of in hits.items()
+        for eps in (8, 16)
+    ]
+    for each in trials:
+        del each["results"][0]["accuracies"][0]["mask"]
+    found = read([suite(tmp_path, trials)])
+    lead, cost, collapse, open_ = findings(groups_of(found), found)
+    assert lead.text.startswith(
+        "At eps 8, FAST-AT has the highest RA-PGD-50-10, 60.0 %. It cannot be told apart from FAST-BAT 58.0, "
+        "ATTA 57.0, TRADES 57.0, FREE-AT 56.0 and one more. At eps 16, "
+    )
+    assert cost.text.endswith(UNTIMED)
+    assert collapse.head == "2 of 14 collapsed."
+    assert collapse.text.startswith("At eps 8: PGD-2. At eps 16: PGD-2. ")
+    assert open_.text.startswith("There is one seed a row")
+
+
 @pytest.mark.parametrize("name", ["shortcut", "implicit-term/eps16", "implicit-term/eps8"])
 def test_the_guards_rule_finds_the_collapses_that_were_recorded(name):
     for found in read([EXPERIMENTS / name]).trials:
@@ -409,9 +447,10 @@ def test_what_is_not_there_is_a_dash_and_a_word(pages):
 
 
 def test_the_papers_numbers_stand_beside_the_measured(pages):
-    assert '<span class="vh">paper </span>45.5' in pages["suite"]
-    assert '<span class="vh">paper </span>' not in pages["one"]
-    assert "The paper, Tables 1 to 11" in pages["suite"]
+    assert '<span class="vh">paper </span>45.5' in pages["many"]
+    assert "The paper, Tables 1 to 11" in pages["many"]
+    for other in ("suite", "one"):  # He's shortcut, another data set
+        assert '<span class="vh">paper </span>' not in pages[other]
 
 
 def test_a_black_box_accuracy_is_an_upper_bound_and_attacks_that_disagree_are_told(tmp_path):
@@ -441,6 +480,30 @@ def test_claims_have_their_verdicts(tmp_path):
         claims([{"claim": "C", "verdict": "maybe"}])
 
 
+def test_an_interval_beyond_the_scale_is_cut_and_says_so(tmp_path):
+    trials = [
+        trial("fast-at", seed, results=[evaluation([accuracy("pgd", 8, hits)])]) for seed, hits in ((0, 5), (1, 20))
+    ]
+    page = write_report([suite(tmp_path, trials)], tmp_path / "page.html").read_text()
+    assert top_with([5, 20], [100]) == 30
+    assert '<span class="iv cut"' in page
+    assert "0.0 to 100.0" in page
+
+
+def test_sources_of_one_name_have_their_folders_too(tmp_path):
+    for name in ("a", "b"):
+        suite(tmp_path / name / "eps8", [trial("fast-at", 0)])
+    found = read([tmp_path / "a" / "eps8", tmp_path / "b" / "eps8"])
+    assert [source.name for source in found.sources] == ["a/eps8", "b/eps8"]
+
+
+def test_a_trial_that_failed_later_keeps_what_it_had(tmp_path):
+    failed = {"trial": "fast-at-seed0", "train": {}, "evaluate": [], "status": "failed", "error": "no space"}
+    found = read([suite(tmp_path, [trial("fast-at", 0), failed])])
+    assert [each.name for each in found.trials] == ["fast-at-seed0"]
+    assert found.sources[0].failed == (("fast-at-seed0", "no space"),)
+
+
 def test_scales_and_numbers_are_round():
     assert ticks(0, 50, 5) == [0, 10, 20, 30, 40, 50]
     assert ticks(0.3, 0.3) == [0.3]
@@ -452,11 +515,12 @@ def test_scales_and_numbers_are_round():
 # Where numbers come from
 
 
-def test_a_training_and_an_evaluation_keep_command_commit_and_machine(tmp_path, capsys):
+def test_a_training_and_an_evaluation_keep_command_commit_and_machine(tmp_path, capsys, monkeypatch):
     few = ["--epochs", "1", "--width", "2", "--train-limit", "60", "--select-limit", "20", "--select-steps", "1"]
     tokens = ["train", "--method", "fast-at", "--eps", "30", *few, "--out", str(tmp_path / "run")]
-    main(tokens)
-    main([*tokens[:5], *few, "--out", str(tmp_path / "run"), "--resume"])
+    for words in (tokens, [*tokens, "--resume"]):
+        monkeypatch.setattr("sys.argv", [cli.__file__, *words])
+        main()
     first, second = read_records(tmp_path / "run" / "provenance.jsonl")
     assert first["command"] == f"fastbat {' '.join(tokens)}"
     assert second["command"].endswith("--resume")

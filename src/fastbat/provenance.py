@@ -28,9 +28,12 @@ def now() -> str:
 
 def command_line() -> str:
     """Return the command that this process was started with, its program without its folder."""
-    program = Path(sys.argv[0])
-    ours = program.stem in ("fastbat", "__main__")
-    return shlex.join([*(["fastbat"] if ours else ["python", program.name]), *sys.argv[1:]])
+    program = Path(sys.argv[0]).resolve()
+    if program.stem == "fastbat" or Path(__file__).resolve().parent in program.parents:
+        words = ["fastbat"]
+    else:
+        words = ["python", "-m", program.parent.name] if program.name == "__main__.py" else ["python", program.name]
+    return shlex.join([*words, *sys.argv[1:]])
 
 
 def machine(device: Any) -> dict[str, Any]:

@@ -98,7 +98,6 @@ def diagnose_target(
     data_dir: Path | None = None,
     device: str = "auto",
     seed: int = 0,
-    command: str | None = None,
 ) -> dict[str, Any]:
     """Look closer at `target` on its first `limit` test images; write what is found into the folder `out`, return it.
 
@@ -138,7 +137,7 @@ def diagnose_target(
     ]
     if rows:
         draw_examples(out / "easiest.png", rows)
-    about = subject.source() | provenance(place, command) | {"versions": versions("torch", "numpy")}
+    about = subject.source() | provenance(place) | {"versions": versions("torch", "numpy")}
     about |= {"classes": list(subject.test.classes)}
     numbers = {**found.numbers, "easiest": kept, "landscape_image": image, "settings": about}
     with replacing(out / "diagnosis.json") as file:

@@ -92,12 +92,10 @@ def build_app(tokens: Sequence[str]) -> App:
         result_action="return_none",
         suppress_keyboard_interrupt=False,
     )
-    repeats, line = (
-        training and not any(peek(tokens, f"--{cause}") for cause in CAUSES),
-        shlex.join(["fastbat", *tokens]),
+    repeats = training and not any(peek(tokens, f"--{cause}") for cause in CAUSES)
+    app.command(
+        train_command(method, left_out(tokens, given, config), source(tokens) if repeats else None), name="train"
     )
-    file = source(tokens) if repeats else None
-    app.command(train_command(method, left_out(tokens, given, config), file, line), name="train")
     app.command(evaluate_command, name="evaluate")
     app.command(diagnose_command, name="diagnose")
     app.command(export_command, name="export")

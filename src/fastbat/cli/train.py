@@ -20,13 +20,10 @@ from fastbat.training import Run, Settings
 from fastbat.training.settings import EPS, METHOD, describe, make_method, method_settings
 
 
-def train_command(
-    name: str, notes: Sequence[str] = (), file: Path | None = None, line: str | None = None
-) -> Callable[..., None]:
+def train_command(name: str, notes: Sequence[str] = (), file: Path | None = None) -> Callable[..., None]:
     """Return `fastbat train` with the settings of the method `name` among its flags; it prints `notes` first.
 
-    What the `file` of settings says of what follows from them is checked, if there is one. `line` is the command line,
-    for the run's record.
+    What the `file` of settings says of what follows from them is checked, if there is one.
     """
     method_class = METHODS[name]
     hints = get_type_hints(method_class)
@@ -55,7 +52,7 @@ def train_command(
             say(note)
         from fastbat.training import train
 
-        train(chosen, settings, run.path, resume=resume, command=line)
+        train(chosen, settings, run.path, resume=resume)
         say(f"finished; measure it with: fastbat evaluate {shlex.quote(str(run.path))} --attacks clean,pgd,aa")
 
     def flag(arg: str, kind: Any, default: Any, group: str, help: str | None) -> Argument:

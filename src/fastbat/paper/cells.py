@@ -13,12 +13,12 @@ from typing import Any
 
 from fastbat.errors import InputError
 from fastbat.methods import METHODS
+from fastbat.methods.lam import resolve_lambda
+from fastbat.models import MODELS
 from fastbat.training.settings import make_method, method_settings, under
 
 METRICS = {"clean": "sa", "pgd": "ra_pgd", "aa": "ra_aa"}  # by attack
-STEP = {2.0: 3000.0, 8.0: 5000.0, 16.0: 2500.0}  # 255 / lambda by eps: Sec. 5.1, App. C.1
-VARIED = ("lam", "ig_mode", "ig_weight", "linearise")  # settings of FAST-BAT that its tables vary
-FREE = ("penalty",)  # how a penalty is computed, not what it is
+VARIED = {"lam", "ig_mode", "linearise", "penalty"}  # what tables vary; penalty: how one is computed, not what it is
 
 
 @dataclass(frozen=True)
@@ -65,48 +65,54 @@ def tables() -> dict[int, dict[str, Any]]:
 def printed(train: Mapping[str, Any], attack: str, test_eps: float) -> list[Printed]:
     """Return the cells that print the accuracy under `attack` at `test_eps` (0-255) of a training like `train`.
 
-    `train` are settings of `fastbat train` by name, those at their defaults left out or not.
+    `train` are settings of `fastbat train` by name, as resolved: one that is left out is not known, the method's aside.
     """
-    metric, eps = METRICS.get(attack), train.get("eps")
-    if metric is None or eps is None or not as_published(train):
+    metric, ours = METRICS.get(attack), method_of(train)
+    if metric is None or ours is None or not published(train, ours):
         return []
     wanted = {
-        "method": train.get("method"), "dataset": train.get("dataset"), "model": train.get("model"),
-        "activation": train.get("activation", "relu"), "metric": metric, "train_eps": eps,
+        "method": train["method"], "dataset": train.get("dataset"), "model": train.get("model"),
+        "activation": train.get("activation", "relu"), "metric": metric, "train_eps": train["eps"],
         "test_eps": 0 if attack == "clean" else test_eps,
     }  # fmt: skip
     same = [cell for cell in cells() if all(getattr(cell, name) == value for name, value in wanted.items())]
-    return [cell for cell in same if not cell.other and varied_alike(cell, train)]
+    return [cell for cell in same if not cell.other and varied_alike(cell, train, ours)]
 
 
-def as_published(train: Mapping[str, Any]) -> bool:
-    """Say whether network and method are the paper's, but for what its tables vary."""
-    name, eps = train.get("method"), train["eps"]
-    if name not in METHODS or train.get("shortcut", "raw") != "raw" or train.get("stem", 3) != 3:
-        return False
-    own = {key: train[key] for key in method_settings(name) & train.keys() if key != "eps"}
+def method_of(train: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the settings of the method of `train` with what follows from them; None if it is none of ours."""
+    name = train.get("method")
+    if name not in METHODS or not train.get("eps"):
+        return None
+    own = {key: train[key] for key in method_settings(name) & train.keys()}
     try:
-        method = under("paper", make_method(name, {"eps": eps}))
-    except InputError:
+        method = under(train.get("protocol", "paper"), make_method(name, own))
+    except (InputError, TypeError):
+        return None
+    return {**vars(method), **method.resolved}
+
+
+def published(train: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
+    """Say whether network and method are the paper's, but for what its tables vary."""
+    network = MODELS.get(train.get("model", ""))
+    if network is None or train.get("stem", 3) != 3:
         return False
-    default = {**vars(method), **method.resolved}
-    fixed = own.keys() - {*VARIED, *FREE}
-    return all(close(own[key], default.get(key)) for key in fixed)
+    if "shortcut" in network.settings and train.get("shortcut") != "raw":  # records before it was a setting: He's
+        return False
+    theirs = method_of({"method": train["method"], "eps": train["eps"]}) or {}
+    return all(close(ours[name], theirs[name]) for name in ours.keys() - VARIED)
 
 
-def varied_alike(cell: Printed, train: Mapping[str, Any]) -> bool:
-    """Say whether a cell of FAST-BAT is of the same lambda, implicit term and linearisation point as `train`."""
+def varied_alike(cell: Printed, train: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
+    """Say whether a cell of FAST-BAT is of the same lambda, implicit term and linearisation point as `ours`."""
     if cell.method != "fast-bat":
         return True
-    mode = train.get("ig_mode", "tangent")
-    same_mode = cell.ig_mode == ("hessian-free" if mode == "tangent" else mode)
-    eps, lam = float(train["eps"]), train.get("lam")
-    usual = STEP.get(eps)
-    ours = 255 / lam if isinstance(lam, int | float) and lam else usual
-    released = cell.a_255 is None and train.get("protocol") == "released"  # whose step may be what the tables used
-    same_step = released or (ours is not None and close(ours, cell.a_255 or usual))
-    same_weight = close(train.get("ig_weight", 0.1), 0.1)
-    return same_mode and same_step and same_weight and cell.linearise == train.get("linearise", "pgd-nosign")
+    mode = "hessian-free" if ours["ig_mode"] == "tangent" else ours["ig_mode"]
+    sources = ("paper", "released") if train.get("protocol") == "released" else ("paper",)
+    eps = train["eps"] / 255
+    lams = [255 / cell.a_255] if cell.a_255 else [resolve_lambda(eps, source) for source in sources]
+    same_lam = any(close(ours["lam"], lam) for lam in lams)  # released: the tables do not say which they used
+    return cell.ig_mode == mode and cell.linearise == ours["linearise"] and same_lam
 
 
 def close(one: Any, other: Any) -> bool:

@@ -13,7 +13,7 @@ from fastbat.report.names import SHOWN, counted, images, network, shown, span
 from fastbat.report.read import Found
 from fastbat.report.rows import ATTACKS, Cell, Group, Row
 from fastbat.report.state import fell, robust
-from fastbat.report.svg import Margins, Plot, ticks, top_of
+from fastbat.report.svg import Margins, Plot, ticks, top_with
 
 DASH = "\u2013"
 CHECKED = {"none raised": "none", "not judged": "not judged", "not checked": DASH, "not attacked": DASH}
@@ -26,7 +26,8 @@ def columns(groups: Sequence[Group]) -> list[dict[str, Any]]:
         cells = [row.cells[attack] for group in groups for row in group.rows if attack in row.cells]
         if cells:
             paper = [cell.paper[0].mean for cell in cells if cell.paper]
-            top = 100.0 if attack == "clean" else top_of([*(cell.high for cell in cells), *paper])
+            estimates = [part.percent for cell in cells for part in cell.parts] + paper
+            top = 100.0 if attack == "clean" else top_with(estimates, (cell.high for cell in cells))
             found.append(
                 {
                     "key": attack,
@@ -116,10 +117,10 @@ def row_view(row: Row, group: Group, tops: dict[str, float], cards: Cards) -> di
     source = row.trials[0].source + 1
     cost = row.cost and {
         "v": row.cost.value,
-        "text": row.cost.text + ("" if row.cost.relative else " s"),
-        "words": f"{row.cost.text} {'times the cost of FAST-AT' if row.cost.relative else 'seconds of training'}",
+        "text": row.cost.text,
+        "words": row.cost.words,
         "card": cards.add(
-            f"{row.cost.text} {'x FAST-AT' if row.cost.relative else 's'}",
+            f"Cost: {row.cost.words}",
             [("what", "training alone, in the mean over seeds"), ("made of", row.cost.note)],
             source,
         ),
@@ -135,7 +136,7 @@ def row_view(row: Row, group: Group, tops: dict[str, float], cards: Cards) -> di
         "cells": {attack: cell_view(row, attack, tops[attack], cards) for attack in tops if attack in row.cells},
         "cost": cost,
         "seeds": len(row.trials),
-        "fell": bool(row.fallen) or row.state == "never above guessing",
+        "fell": row.failed,
         "state": row.state,
         "spark": spark(row, group),
         "flags": row.flags,
@@ -160,6 +161,7 @@ def cell_view(row: Row, attack: str, top: float, cards: Cards) -> dict[str, Any]
         "step": round(100 * ticks(0, top, 5 if attack != "clean" else 4)[1] / top, 2),
         "lo": place(cell.low),
         "hi": place(cell.high),
+        "cut": cell.high > top,
         "pt": place(cell.percent),
         "seeds": [place(part.percent) for part in cell.parts] if len(cell.parts) > 1 else [],
         "paper": None if paper is None else place(paper),

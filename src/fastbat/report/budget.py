@@ -13,9 +13,10 @@ from fastbat.report.labels import place_labels
 from fastbat.report.names import shown
 from fastbat.report.origin import origin
 from fastbat.report.rows import Cell, Group, Row, cell_of
-from fastbat.report.svg import Plot, diamond, disc, linked, ticks, top_of, whisker
+from fastbat.report.svg import Margins, Plot, diamond, disc, linked, ticks, top_with
 
 LEAST = 3  # budgets that make a curve
+NAMES_BESIDE = Margins(right=150)  # room for names to the right of the lines
 ROBUST = ("pgd", "aa", "pgd-highest-loss", "fgsm", "square")
 
 
@@ -81,7 +82,8 @@ def chart(curves: Sequence[Curve], cards: Cards, trained: float | None) -> Marku
     """Return the drawing of accuracies against eps with their intervals."""
     label = next(cell.label for curve in curves for eps, cell, _ in curve.points if eps)
     highest = max(eps for curve in curves for eps, _, _ in curve.points)
-    top = top_of(cell.high for curve in curves for _, cell, _ in curve.points)
+    cells = [cell for curve in curves for _, cell, _ in curve.points]
+    top = top_with((cell.percent for cell in cells), (cell.high for cell in cells))
     plot = Plot(360, 270, (0, 1.02 * highest), (0, top))
     plot.axis_y(ticks(0, top, 5), f"{label}, %").axis_x(ticks(0, highest, 6), "budget eps, of 255")
     if trained:
@@ -91,7 +93,7 @@ def chart(curves: Sequence[Curve], cards: Cards, trained: float | None) -> Marku
     for curve in curves:
         kind = "one" if curve.last else "ra"
         if not curve.last:
-            above = [(eps, cell.high) for eps, cell, _ in curve.points]
+            above = [(eps, min(cell.high, top)) for eps, cell, _ in curve.points]
             plot.area(above, [(eps, cell.low) for eps, cell, _ in curve.points], f"band {kind}")
         plot.line([(eps, cell.percent) for eps, cell, _ in curve.points], kind)
     links = [point(plot, curve, eps, cell, row, cards) for curve in curves for eps, cell, row in curve.points]
@@ -170,7 +172,8 @@ def early_stopping(groups: Sequence[Group], cards: Cards) -> list[dict[str, Any]
         ]
         if pairs:
             dataset = shown(str(pairs[0][0].trials[0].setting("dataset") or ""))
-            title = ", ".join(filter(None, (dataset, f"eps {group.eps_255:g}" if group.eps_255 else "")))
+            eps = f"eps {group.eps_255:g}" if group.eps_255 else ""
+            title = ", ".join(filter(None, (group.title or dataset, eps)))
             found.append({"title": title, "svg": slopes(pairs, group.key, cards)})
     return found
 
@@ -179,22 +182,22 @@ def slopes(pairs: Sequence[tuple[Row, Row]], key: str, cards: Cards) -> Markup:
     """Return the drawing of the accuracies of the best and of the last epoch's weights, a line a training."""
     cells = [row.cells[key] for pair in pairs for row in pair]
     paper = [cell.paper[0].mean for cell in cells if cell.paper]
-    top = top_of([*(cell.high for cell in cells), *paper])
-    plot = Plot(360, 270, (0, 1), (0, top))
+    top = top_with([*(cell.percent for cell in cells), *paper], [cell.high for cell in cells])
+    plot = Plot(360, 270, (0, 1), (0, top), NAMES_BESIDE)
     plot.axis_y(ticks(0, top, 5), f"{cells[0].label}, %").axis_x([])
-    left, right = 0.12, 0.56
+    left, right = 0.2, 0.92
     for share, words in ((left, "best epoch"), (right, "last epoch")):
         plot.text(plot.x(share), plot.height - plot.margins.bottom + 14, words, "tick", "middle")
     links, places = [], []
     for best, last in pairs:
-        kind = "bad" if best.fallen else "ra"
+        kind = "bad" if best.failed else "ra"
         plot.line([(left, best.cells[key].percent), (right, last.cells[key].percent)], kind)
         for share, row in ((left, best), (right, last)):
             cell, x = row.cells[key], plot.x(share)
             y = plot.y(cell.percent)
             source, card = row.trials[0].source + 1, cards.accuracy(row, key)
             words = f"{row.full_name}, {'best' if row is best else 'last'} epoch: {cell.percent:.1f} percent"
-            inside = whisker(x, plot.y(cell.high), plot.y(cell.low)) + disc(x, y, kind, 3.2)
+            inside = plot.interval(x, cell.low, cell.high) + disc(x, y, kind, 3.2)
             links.append(linked(inside, source, card, best.id, words))
         if best.cells[key].paper:
             plot.add(diamond(plot.x(left) - 14, plot.y(best.cells[key].paper[0].mean), "paper", 4.4))

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from fastbat.report.rows import Row
 
 
+UNTIMED = "Costs are the seconds of the epochs, with whatever else ran on the machine."
+
+
 @dataclass(frozen=True)
 class Cost:
     """What the trainings of a row took, in the mean over seeds."""
@@ -28,7 +31,17 @@ class Cost:
 
     @property
     def text(self) -> str:
-        """The number as it is shown."""
+        """The number as it is shown, with its unit."""
+        return self.figure + (" x" if self.relative else " s")
+
+    @property
+    def words(self) -> str:
+        """The number with its unit in words."""
+        return f"{self.figure} {'times the training of FAST-AT' if self.relative else 'seconds of training'}"
+
+    @property
+    def figure(self) -> str:
+        """The number alone."""
         return f"{self.value:.1f}" if self.value < 10 else f"{self.value:,.0f}"
 
     @property
@@ -44,7 +57,7 @@ def costs(rows: Sequence[Row]) -> dict[str, Cost]:
     timed = all(trial.estimated is not None for row in rows for trial in row.trials)
     found = {row.id: [trial.estimated or 0.0 if timed else spent(trial) for trial in row.trials] for row in rows}
     seconds = {id: mean(each) for id, each in found.items() if all(each)}
-    plain = [row for row in rows if row.id in seconds and row.trials[0].train.get("method") == "fast-at"]
+    plain = [row for row in rows if row.id in seconds and row.trials[0].setting("method") == "fast-at"]
     base = min(plain, key=lambda row: len(row.trials[0].train), default=None)
     unit = seconds[base.id] if base else 1.0
     return {id: Cost(each / unit, base is not None, each, timed) for id, each in seconds.items()}

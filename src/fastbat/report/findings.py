@@ -1,19 +1,22 @@
 """What came out, in sentences made by rule: who leads, what is worth its cost, who collapsed, what is open."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from fastbat.report.audit import lowest
 from fastbat.report.board import scale_of
 from fastbat.report.cards import Cards
-from fastbat.report.names import counted, listed, network, shown
+from fastbat.report.cost import UNTIMED
+from fastbat.report.curves import once
+from fastbat.report.names import counted, listed, network, shown, span
+from fastbat.report.place import beats
 from fastbat.report.plane import front, measured
 from fastbat.report.read import Found
 from fastbat.report.rows import Group, Row
-from fastbat.report.state import still_rising
+from fastbat.report.state import fell, robust, still_rising
 
 MOST = 3  # groups that a finding speaks of
-NAMED = 6  # rows that a sentence names
+NAMED = 4  # rows that a sentence names
 
 
 class Finding(NamedTuple):
@@ -35,10 +38,10 @@ def findings_of_one(row: Row, found: Found) -> list[Finding]:
     return [finding for finding in told if finding]
 
 
-def at(group: Group) -> str:
-    """Return `At eps 8` or nothing."""
+def at(group: Group, then: str = ", ") -> str:
+    """Return `At eps 8, ` or nothing."""
     trained = f", trained at {group.trained_255:g}" if group.trained_255 else ""
-    return f"At eps {group.eps_255:g}{trained}, " if group.eps_255 else ""
+    return f"At eps {group.eps_255:g}{trained}{then}" if group.eps_255 else ""
 
 
 def leaders(groups: Sequence[Group]) -> Finding | None:
@@ -49,17 +52,15 @@ def leaders(groups: Sequence[Group]) -> Finding | None:
         if len(ranked) < 2:
             continue
         top = max(ranked, key=lambda row: row.cells[group.key].percent)
-        tied = [row for row in ranked if row is not top and row.place and row.place[0] == 1]
+        tied = [row for row in ranked if row is not top and not beats(top, row, ranked, group.key)]
         cell = top.cells[group.key]
         best = f"{at(group)}{top.full_name} has the highest {cell.label}, {cell.percent:.1f} %"
         if not tied:
-            sentences.append(f"{best}, beyond doubt.")
+            sentences.append(f"{best}, told apart from every other row.")
             continue
         alone = False
-        names = [f"{row.full_name} {row.cells[group.key].percent:.1f}" for row in tied[:NAMED]]
-        more = f" and {counted(len(tied) - NAMED, 'more')}" if len(tied) > NAMED else ""
-        others = "another" if len(tied) == 1 else counted(len(tied), "other")
-        sentences.append(f"{best}. {others.capitalize()} cannot be told from it: {', '.join(names)}{more}.")
+        others = some([f"{row.full_name} {row.cells[group.key].percent:.1f}" for row in tied])
+        sentences.append(f"{best}. It cannot be told apart from {others}.")
     if not sentences:
         return None
     rest = len(sentences) - MOST
@@ -69,32 +70,35 @@ def leaders(groups: Sequence[Group]) -> Finding | None:
 
 def worth_its_cost(groups: Sequence[Group]) -> Finding | None:
     """Return the methods on the Pareto front of each group."""
-    sentences = []
+    sentences, timed = [], True
     for group in groups[:MOST]:
         marks = measured(group, Cards())
         on = [mark.name for mark in front(marks) if mark.kind != "bad"]
         if len(marks) > 2 and on:
             sentences.append(f"{at(group)}no cheaper method is more robust than {listed(on)}.")
+            timed = timed and all(row.cost.timed for row in group.ranked if row.cost)
+    if not sentences:
+        return None
     text = " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
-    return Finding("Worth their cost.", f"{text} Estimates alone decide this.") if text else None
+    caveat = "Estimates alone decide this." if timed else f"Estimates alone decide this. {UNTIMED}"
+    return Finding("Worth their cost.", f"{text} {caveat}")
 
 
 def collapse(groups: Sequence[Group]) -> Finding | None:
     """Return who overfitted catastrophically."""
-    trained = {id(trial): (group, row, trial) for group in groups for row in group.rows for trial in row.trials}
-    with_attack = [each for each in trained.values() if any("val_ra" in epoch for epoch in each[2].epochs)]
-    fallen = {(at(group), row.full_name) for group, row, _ in with_attack if row.fallen}
-    count = sum(row.fallen / len(row.trials) for _, row, _ in with_attack)
-    if not with_attack:
+    trials = {id(trial): trial for group in groups for row in group.rows for trial in row.trials}
+    attacked = [trial for trial in trials.values() if robust(trial.epochs)]
+    if not attacked:
         return None
-    total = counted(len(with_attack), "training")
-    if not fallen:
-        return Finding("None collapsed.", f"{total.capitalize()}, and none overfitted catastrophically.")
-    names = [f"{name}{f' ({where[3:-2]})' if where and len(groups) > 1 else ''}" for where, name in sorted(fallen)]
-    more = f" and {counted(len(names) - NAMED, 'more')}" if len(names) > NAMED else ""
+    count = sum(fell(trial.epochs) for trial in attacked)
+    if not count:
+        total = counted(len(attacked), "training").capitalize()
+        return Finding("None collapsed.", f"{total}, and none overfitted catastrophically.")
+    names = [(at(group, ": "), [row.full_name for row in once(group.rows) if row.fallen]) for group in groups]
+    told = [f"{where}{some(rows)}." for where, rows in names if rows]
     return Finding(
-        f"{round(count)} of {len(with_attack)} collapsed.",
-        f"{', '.join(names[:NAMED])}{more} overfitted catastrophically. Their best epoch is shown where it was kept.",
+        f"{count} of {len(attacked)} collapsed.",
+        " ".join([*told[:MOST], "That is catastrophic overfitting. Their best epoch is shown where it was kept."]),
     )
 
 
@@ -103,17 +107,19 @@ def limits(groups: Sequence[Group], found: Found) -> Finding | None:
     rows = [row for group in groups for row in group.ranked]
     if not rows:
         return None
-    seeds = min(len(row.trials) for row in rows)
-    said = [f"{counted(seeds, 'seed').capitalize()} a row at least."]
-    if seeds == 1 and all(len(row.trials) == 1 for row in rows):
+    seeds = sorted({len(row.trials) for row in rows})
+    if seeds == [1]:
         said = ["There is one seed a row: intervals are over the images alone."]
+    else:
+        said = [f"There are {span(seeds)} seeds a row."]
+        said += ["Two seeds say little about a third, so their interval is wide."] if 2 in seeds else []
     if rising := sum(any(still_rising(epochs) for epochs in row.runs) for row in rows):
         said.append(f"{rising} of {len(rows)} rows had their best epoch at the end: longer training might help.")
     if any(cell.paper for row in rows for cell in row.cells.values()):
         said.append("The paper's numbers are at its own scale.")
     said += unfinished(found)
     if flagged := [row.full_name for row in rows if row.flags]:
-        said.append(f"Red flags: {listed(flagged[:NAMED])}.")
+        said.append(f"Red flags: {some(flagged)}.")
     return Finding("What this cannot say.", " ".join(said))
 
 
@@ -124,6 +130,13 @@ def unfinished(found: Found) -> list[str]:
     said = [f"{counted(failed, 'trial').capitalize()} failed." if failed else ""]
     said.append(f"{counted(waiting, 'trial').capitalize()} of the suite not finished yet." if waiting else "")
     return [text for text in said if text]
+
+
+def some(names: Iterable[str]) -> str:
+    """Return the first names and how many more there are."""
+    every = list(names)
+    rest = len(every) - NAMED
+    return listed([*every[:NAMED], counted(rest, "more", "more")] if rest > 0 else every)
 
 
 def robustness(row: Row) -> Finding | None:
@@ -196,13 +209,13 @@ def standfirst(groups: Sequence[Group], one: Row | None) -> str:
     if one is not None:
         net = network(one.trials[0])
         of = f"{net}, " if net != "not recorded" else ""
-        how = one.trials[0].train.get("method")
+        how = one.trials[0].setting("method")
         trained = f"{of}trained by {shown(str(how))}." if how else f"{of}trained elsewhere."
         return trained[0].upper() + trained[1:] + attacked
     trainings = len({id(trial) for row in rows for trial in row.trials})
     names = dict.fromkeys(row.name for row in rows)
-    methods = listed(list(names)[:NAMED]) + (" and others" if len(names) > NAMED else "")
-    parts = counted(len(groups), "group") + " of equal scale" if len(groups) > 1 else scale["network"]
+    methods = some(names)
+    parts = f"{counted(len(groups), 'group')}, each of one scale" if len(groups) > 1 else scale["network"]
     return f"{counted(trainings, 'model').capitalize()} by {methods}; {parts}.{attacked}"
 
 

@@ -26,19 +26,16 @@ def shown(name: str) -> str:
 
 def title(trial: Trial) -> str:
     """Return what a trial is called: its method, or the file of a model of others."""
-    method = trial.train.get("method")
-    return shown(str(method)) if method and trial.train.get("eps", method == "standard") is not None else trial.name
+    method = trial.setting("method")
+    ours = method and (trial.setting("eps") is not None or method == "standard")
+    return shown(str(method)) if ours else trial.name
 
 
 def arm(trial: Trial) -> tuple[tuple[str, str], ...]:
     """Return what all seeds of a trial have in common."""
     same = {name: value for name, value in trial.train.items() if name not in MACHINE}
-    return (*sorted((name, repr(value)) for name, value in same.items()), *(() if same.get("eps") else _own(trial)))
-
-
-def _own(trial: Trial) -> tuple[tuple[str, str], ...]:
-    """Return what tells a model of others from the next."""
-    return () if trial.seed is not None else (("", trial.name),)
+    own = () if trial.seed is not None else (("", trial.name),)  # a model of others
+    return (*sorted((name, repr(value)) for name, value in same.items()), *own)
 
 
 def notes(arms: Sequence[Trial]) -> list[dict[str, str]]:
@@ -47,7 +44,7 @@ def notes(arms: Sequence[Trial]) -> list[dict[str, str]]:
     usual = {name: Counter(repr(scale[name]) for scale in scales).most_common(1)[0][0] for name in SCALE}
     found = []
     for trial, scale in zip(arms, scales, strict=True):
-        alike = [each.train for each in arms if each.train.get("method") == trial.train.get("method")]
+        alike = [each.train for each in arms if each.setting("method") == trial.setting("method")]
         own = [name for name in differing(alike) if name in trial.train and name not in SCALE and name != "eps"]
         other = [name for name in SCALE if scale[name] is not None and repr(scale[name]) != usual[name]]
         values = {**{name: trial.train[name] for name in own}, **{name: scale[name] for name in other}}

@@ -23,6 +23,7 @@ from fastbat.report import audit, board, budget, curves, overfitting
 from fastbat.report.cards import Cards
 from fastbat.report.claims import claims
 from fastbat.report.colour import ramp
+from fastbat.report.cost import UNTIMED
 from fastbat.report.examples import examples
 from fastbat.report.findings import findings, findings_of_one, headline, standfirst
 from fastbat.report.landscape import profile, surfaces
@@ -78,6 +79,8 @@ def render(found: Found, title: str | None = None) -> str:
         "findings": findings(groups, found) if one is None else findings_of_one(one, found),
         "scale": scale(groups),
         "one": None if one is None else single(one, groups, found, cards),
+        "relative": any(row.cost and row.cost.relative for group in groups for row in group.rows),
+        "untimed": UNTIMED if any(row.cost and not row.cost.timed for group in groups for row in group.rows) else "",
         "columns": board.columns(groups),
         "groups": [] if one is not None else board.board(groups, found, cards),
         "others": [] if one is not None else board.other_attacks(groups, cards),
@@ -139,14 +142,15 @@ def as_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").replace("\u2028", "\\u2028")
 
 
-def scale(groups: Sequence[Group]) -> list[tuple[str, str, str]]:
-    """Return the scale of the first group beside the paper's, where that has the same rows."""
+def scale(groups: Sequence[Group]) -> dict[str, Any] | None:
+    """Return the scale of the first group, or of all if they are alike, beside the paper's if that has its rows."""
     if not groups:
-        return []
-    here = board.scale_of(groups[0])
+        return None
+    here, *others = (board.scale_of(group) for group in groups)
     cells = [cell for row in groups[0].rows for each in row.cells.values() for cell in each.paper]
     theirs = {} if not cells else {**printed_scale(cells[0].table), "network": shown(cells[0].model)}
-    return [(what, ours, theirs.get(what, "")) for what, ours in here.items() if ours]
+    rows = [(what, ours, theirs.get(what, "")) for what, ours in here.items() if ours]
+    return {"rows": rows, "whose": "here" if all(each == here for each in others) else "here, first group"}
 
 
 def single(row: Any, groups: Sequence[Group], found: Found, cards: Cards) -> dict[str, Any]:

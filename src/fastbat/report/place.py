@@ -6,8 +6,8 @@ Two rows are told apart by the paired difference on the same images, seed by see
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 from fastbat.evaluation.interval import paired_over_seeds
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 def places(rows: Sequence[Row], attack: str) -> dict[str, tuple[int, int]]:
     """Return the first and the last place that each row may have, by its id; nothing for a row without the accuracy."""
-    cells = {row.id: row.cells[attack] for row in rows if attack in row.cells}
-    tests = len(cells) * (len(cells) - 1) // 2
-    better, worse = dict.fromkeys(cells, 0), dict.fromkeys(cells, 0)
-    for one, other in combinations(cells, 2):
-        low, high = apart(cells[one], cells[other], tests)
-        if low > 0 or high < 0:
-            winner, loser = (one, other) if low > 0 else (other, one)
-            better[loser] += 1
-            worse[winner] += 1
-    return {id: (1 + better[id], len(cells) - worse[id]) for id in cells}
+    there = [row for row in rows if attack in row.cells]
+    worse = {row.id: {other.id for other in there if beats(row, other, there, attack)} for row in there}
+    better = Counter(loser for losers in worse.values() for loser in losers)
+    return {row.id: (1 + better[row.id], len(there) - len(worse[row.id])) for row in there}
+
+
+def beats(one: Row, other: Row, rows: Sequence[Row], attack: str) -> bool:
+    """Say whether `one` is better than `other` beyond doubt, where all pairs of `rows` are compared."""
+    tests = len(rows) * (len(rows) - 1) // 2
+    return one is not other and apart(one.cells[attack], other.cells[attack], tests)[0] > 0
 
 
 def apart(one: Cell, other: Cell, tests: int) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from fastbat.report.labels import place_labels
 from fastbat.report.names import SHOWN, shown
 from fastbat.report.read import Found
 from fastbat.report.rows import Group
-from fastbat.report.svg import Plot, Point, cross, diamond, disc, leader, linked, top_of, whisker, written
+from fastbat.report.svg import Plot, Point, cross, diamond, disc, leader, linked, top_with, written
 
 NORMAL_95 = 1.96
 LOG_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
@@ -59,9 +59,8 @@ def measured(group: Group, cards: Cards) -> list[Mark]:
         cell = row.cells.get(group.key)
         if cell is None or row.cost is None:
             continue
-        cost = f"{row.cost.text} {'times the cost of FAST-AT' if row.cost.relative else 'seconds'}"
-        label = f"{row.full_name}: {cell.label} {cell.percent:.1f} percent, {cost}"
-        kind = "bad" if row.fallen else "ra"
+        label = f"{row.full_name}: {cell.label} {cell.percent:.1f} percent, {row.cost.words}"
+        kind = "bad" if row.failed else "ra"
         card = cards.accuracy(row, group.key)
         source = row.trials[0].source + 1
         marks.append(
@@ -97,7 +96,7 @@ def printed(group: Group, source: int, cards: Cards) -> list[Mark]:
 def spanned(marks: Sequence[Mark]) -> tuple[Point, Point]:
     """Return the spans of both axes that hold all marks."""
     low, high = min(mark.x for mark in marks), max(mark.x for mark in marks)
-    return (low / 1.35, high * 1.6), (0.0, top_of(mark.high for mark in marks))
+    return (low / 1.35, high * 1.6), (0.0, top_with((mark.y for mark in marks), (mark.high for mark in marks)))
 
 
 def front(marks: Sequence[Mark]) -> list[Mark]:
@@ -132,7 +131,7 @@ def plane(marks: Sequence[Mark], span: tuple[Point, Point], label: str, unit: st
 def drawn(plot: Plot, marks: Sequence[Mark], stairs: Sequence[Point]) -> list[str]:
     """Return each mark with its interval and its name, as a link to its source."""
     places = [(plot.x(mark.x), plot.y(mark.y), mark.name) for mark in marks]
-    spans = [(plot.y(mark.high), plot.y(mark.low)) for mark in marks]
+    spans = [(max(plot.y(mark.high), plot.margins.top), plot.y(mark.low)) for mark in marks]
     treads = [(a, b, c) for (a, b), (c, d) in pairwise(stairs[1:]) if b == d]
     taken = [
         *((x - 4, top, x + 4, bottom) for (x, _, _), (top, bottom) in zip(places, spans, strict=True)),
@@ -142,9 +141,9 @@ def drawn(plot: Plot, marks: Sequence[Mark], stairs: Sequence[Point]) -> list[st
     bounds = (plot.margins.left + 2, plot.margins.top, plot.width - 2, plot.height - plot.margins.bottom - 2)
     labels = place_labels(places, taken, bounds, 12.5)
     found = []
-    for mark, (x, y, _), (top, bottom), (to_x, to_y, anchor, far) in zip(marks, places, spans, labels, strict=True):
+    for mark, (x, y, _), (to_x, to_y, anchor, far) in zip(marks, places, labels, strict=True):
         sign = {"bad": cross(x, y), "paper": diamond(x, y, "paper")}.get(mark.kind) or disc(x, y, "ra", 3.6)
         name = written(to_x, to_y + 4, mark.name, "name", anchor)
-        inside = (leader(x, y, to_x, to_y) if far else "") + whisker(x, top, bottom) + sign + name
+        inside = (leader(x, y, to_x, to_y) if far else "") + plot.interval(x, mark.low, mark.high) + sign + name
         found.append(linked(inside, mark.source, mark.card, mark.key, mark.label))
     return found

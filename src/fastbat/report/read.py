@@ -11,8 +11,9 @@ A folder with none of these stands for the folders in it.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ class Found:
 
 def read(folders: Sequence[Path]) -> Found:
     """Return what lies in `folders`; InputError where one holds no records, or files that fastbat did not write."""
-    found = Found()
+    found, where = Found(), list[Path]()
     for folder in {each.resolve(): each for each in folders}.values():
         if not folder.is_dir():
             raise InputError(f"no folder {str(folder)!r}; name that of a suite, a run or an audit")
@@ -90,7 +91,13 @@ def read(folders: Sequence[Path]) -> Found:
             except (KeyError, TypeError, IndexError, AttributeError) as error:
                 kind = type(error).__name__
                 raise InputError(f"{str(place)!r} holds records of another form ({kind}: {error})") from error
+            where.append(place)
         found.claims += claims.get("claims", [])
+    often = Counter(source.name for source in found.sources)
+    found.sources = [
+        replace(source, name=f"{named(place.resolve().parent)}/{source.name}") if often[source.name] > 1 else source
+        for source, place in zip(found.sources, where, strict=True)
+    ]
     return found
 
 
@@ -108,8 +115,9 @@ def kind_of(folder: Path) -> str:
 
 def read_suite(folder: Path, found: Found) -> None:
     """Add the finished trials of a suite."""
-    last = {record["trial"]: record for record in read_records(folder / "results.jsonl")}
-    finished = [record for record in last.values() if record["status"] == "finished"]
+    records = read_records(folder / "results.jsonl")
+    last = {record["trial"]: record for record in records}
+    finished = {record["trial"]: record for record in records if record["status"] == "finished"}
     failed = tuple((name, record["error"]) for name, record in last.items() if record["status"] == "failed")
     table = folder / "suite.toml"
     asked = [trial.name for trial in read_trials(table)] if table.is_file() else []
@@ -126,7 +134,7 @@ def read_suite(folder: Path, found: Found) -> None:
         tuple(name for name in asked if name not in last),
     )
     found.sources.append(source)
-    for record in finished:
+    for record in finished.values():
         run = Run(folder / record["trial"])
         trial = Trial(
             record["trial"],
@@ -136,7 +144,7 @@ def read_suite(folder: Path, found: Found) -> None:
             len(found.sources) - 1,
             run.path if run.path.is_dir() else None,
             tuple(record.get("provenance", ())),
-            effective(run.read_config()) if run.config.is_file() else {},
+            record.get("resolved") or (effective(run.read_config()) if run.config.is_file() else {}),
             costs.get(record["trial"]),
         )
         add(found, trial)

@@ -78,18 +78,24 @@ class Trial:
     estimated: float | None = None  # seconds of training: steps times the median of a few that were timed
 
     @property
+    def known(self) -> dict[str, Any]:
+        """Its settings as resolved, those that were given among them."""
+        return {**self.settings, **self.train}
+
+    @property
     def seed(self) -> int | None:
-        """The seed of its training."""
-        return self.train.get("seed")
+        """The seed of its training; None where it is not known."""
+        seed: int | None = self.setting("seed")
+        return seed
 
     @property
     def eps_255(self) -> float | None:
         """The budget trained against; None where there is none, or it is not known."""
-        return self.train.get("eps") or None
+        return self.setting("eps") or None
 
     def setting(self, name: str) -> Any:
         """Return a setting of the training as given, or as resolved; None where neither is recorded."""
-        return self.train.get(name, self.settings.get(name))
+        return self.known.get(name)
 
 
 def measured(record: Record) -> Measured:

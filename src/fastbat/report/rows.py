@@ -16,7 +16,7 @@ from fastbat.report.names import arm, notes, title
 from fastbat.report.place import places
 from fastbat.report.read import Found
 from fastbat.report.records import Accuracy, Measured, Trial
-from fastbat.report.state import Epochs, fell, in_words
+from fastbat.report.state import Epochs, fell, guesses, in_words
 
 ATTACKS = ("clean", "pgd", "aa")  # columns of the results; others have a table of their own
 CHOSEN = ("", "best")  # weights that rows are ranked by
@@ -89,6 +89,11 @@ class Row:
     def fallen(self) -> int:
         """Trainings that ended collapsed."""
         return sum(fell(epochs) for epochs in self.runs)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a training collapsed, or none is better than guessing."""
+        return bool(self.fallen) or guesses(self.runs, self.classes)
 
     @property
     def chosen(self) -> bool:
@@ -233,7 +238,7 @@ def cell_of(trials: Sequence[Trial], checkpoint: str, attack: str, eps_255: floa
     same = len({each.settings.get("images") for each in measured}) == 1 and all(part.mask for part in parts)
     masks = tuple(part.mask for part in parts) if same else ()
     percent, low, high = over_seeds([part.hits for part in parts], most, masks)
-    paper = tuple(printed(trials[0].train, attack, eps_255)) if checkpoint == "best" else ()
+    paper = tuple(printed(trials[0].known, attack, eps_255)) if checkpoint == "best" else ()
     seeds = tuple(trial.seed for trial, *_ in kept)
     return Cell(percent, low, high, parts, measured, seeds, masks, paper)
 

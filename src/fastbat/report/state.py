@@ -59,7 +59,10 @@ def in_words(runs: Sequence[Epochs], classes: int | None) -> str:
     back = [each["epoch"] for epochs in runs for epoch in epochs for each in epoch.get("discarded", ())]
     if back:
         return f"epoch {back[0]} taken back"
-    guess = 100 / classes if classes else 0.0
-    if guess and all(max(robust(epochs), default=0.0) <= guess for epochs in runs):
-        return "never above guessing"
-    return "sound"
+    return "never above guessing" if guesses(runs, classes) else "sound"
+
+
+def guesses(runs: Sequence[Epochs], classes: int | None) -> bool:
+    """Say whether no epoch of any seed withstands an attack more often than guessing would."""
+    highest = [max(ra) for epochs in runs if (ra := robust(epochs))]
+    return bool(classes and highest) and max(highest) <= 100 / (classes or 1)

@@ -42,7 +42,8 @@ class Plot:
         self._scale: dict[str, Callable[[float], float]] = {
             axis: (lambda v: math.log(max(v, 1e-12))) if axis in log else float for axis in "xy"
         }
-        self._span = {axis: tuple(map(self._scale[axis], span)) for axis, span in (("x", x), ("y", y))}
+        self.ends = {"x": x, "y": y}
+        self._span = {axis: tuple(map(self._scale[axis], span)) for axis, span in self.ends.items()}
 
     def x(self, value: float) -> float:
         """Return where `value` lies from the left."""
@@ -106,6 +107,15 @@ class Plot:
         size = f'width="{coordinate(right - left)}" height="{coordinate(bottom - top)}"'
         return self.add(f'<rect class="{kind}" x="{coordinate(left)}" y="{coordinate(top)}" {size}/>')
 
+    def interval(self, x: float, low: float, high: float) -> str:
+        """Return the stroke of an interval of the data, `x` from the left; one that the scale cuts has an arrow."""
+        least, most = self.ends["y"]
+        top, bottom = self.y(min(high, most)), self.y(max(low, least))
+        head = (
+            f"M{coordinate(x - 3)} {coordinate(top + 4)}L{coordinate(x)} {coordinate(top)}l3 4" if high > most else ""
+        )
+        return f'<path class="whisk" d="M{coordinate(x)} {coordinate(top)}V{coordinate(bottom)}{head}"/>'
+
     def dot(self, x: float, y: float, kind: str, radius: float = 2.8) -> "Plot":
         """Add a disc at a point of the data."""
         return self.add(disc(self.x(x), self.y(y), kind, radius))
@@ -125,11 +135,6 @@ class Plot:
 def disc(x: float, y: float, kind: str, radius: float) -> str:
     """Return a disc."""
     return f'<circle class="dot {kind}" cx="{coordinate(x)}" cy="{coordinate(y)}" r="{radius}"/>'
-
-
-def whisker(x: float, top: float, bottom: float) -> str:
-    """Return the stroke of an interval."""
-    return f'<path class="whisk" d="M{coordinate(x)} {coordinate(top)}V{coordinate(bottom)}"/>'
 
 
 def leader(x: float, y: float, to_x: float, to_y: float) -> str:
@@ -172,6 +177,15 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     step = next(power * each for each in (1, 2, 2.5, 5, 10) if power * each >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [round(step * i, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def top_with(estimates: Iterable[float], highs: Iterable[float]) -> float:
+    """Return the end of a scale that holds all `estimates`, and of their intervals what is below 1.5 times the highest.
+
+    The interval of two seeds may run over the whole scale; the estimates would lie in a heap at its foot.
+    """
+    shown = list(estimates)
+    return top_of([*shown, *(min(high, 1.5 * max(shown)) for high in highs)])
 
 
 def top_of(values: Iterable[float], steps: Sequence[float] = (10, 20, 30, 40, 50, 60, 80, 100)) -> float:

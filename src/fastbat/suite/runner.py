@@ -27,6 +27,7 @@ from fastbat.provenance import now
 from fastbat.suite.trials import Trial, flags, read_trials
 from fastbat.training import Run
 from fastbat.training.run import different
+from fastbat.training.settings import effective
 
 Check = Callable[[Sequence[str]], None]
 Record = dict[str, Any]
@@ -156,6 +157,7 @@ def run_trial(trial: Trial, out: Path, extra: Mapping[str, Any], children: Child
                 append_record(kept, {"evaluate": evaluation, "result": found})
         record["results"] = [result(kept, evaluation) for evaluation in trial.evaluations]
         record["epochs"], record["provenance"] = read_records(run.metrics), read_records(run.provenance)
+        record["resolved"] = effective(run.read_config())
     except (ChildError, OSError, ValueError) as error:
         record |= {"status": "failed", "error": str(error)}
     return {**record, "ended": now()}

@@ -1,5 +1,7 @@
 """A table of trials as data.
 
+    title = "Does the term pay?"        # of the comparison, for its report; may be left out
+
     [train]                             # settings of `fastbat train`; a list is a dimension of the table
     dataset = "cifar10"
     method = ["fast-at", "fast-bat"]
@@ -30,7 +32,7 @@ from typing import Any
 from fastbat.errors import InputError, choose
 from fastbat.files import read_toml
 
-PARTS = ("train", "arm", "evaluate")
+PARTS = ("title", "train", "arm", "evaluate")
 OURS = {
     "train": ("out", "resume", "config", "data_dir"),
     "evaluate": ("out", "json", "report", "data_dir"),
@@ -50,11 +52,13 @@ class Trial:
 def read_trials(path: Path) -> list[Trial]:
     """Return the trials of the TOML file `path`, in the order in which they are run.
 
-    Raises InputError where it is no TOML, has other parts than `train`, `arm` and `evaluate`, or names a trial twice.
+    Raises InputError where it is no TOML, has other parts than PARTS, or names a trial twice.
     """
     table = read_toml(path)
     for part in table:
         choose(f"part of {str(path)!r}", part, PARTS)
+    if not isinstance(table.get("title", ""), str):
+        raise InputError(f"title in {str(path)!r} is {table['title']!r}; it must be text")
     shared, arms, asked = table.get("train", {}), table.get("arm", [{}]), table.get("evaluate", [])
     asked = [asked] if isinstance(asked, dict) else asked
     lists = isinstance(arms, list) and isinstance(asked, list)

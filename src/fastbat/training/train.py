@@ -28,12 +28,8 @@ from fastbat.training.task import Task
 
 
 @ieee_float32()
-def train(
-    method: Method, settings: Settings, out: Path | str, *, resume: bool = False, command: str | None = None
-) -> Run:
+def train(method: Method, settings: Settings, out: Path | str, *, resume: bool = False) -> Run:
     """Train with `method` and return the run directory `out`; with `resume` go on after its last finished epoch.
-
-    The run's provenance.jsonl has the `command` that asked for it, this process's own unless given.
 
     Raises InputError before anything is written where `out` holds another run, `resume` comes with other settings,
     or the data are not to be had; DivergedError where the loss or a weight is no longer a number. Seeds torch's
@@ -49,8 +45,7 @@ def train(
         scope.enter_context(locked(run.path, "training"))
         check(task.config)  # again: another process may have been here while the data were read
         run.write_config(task.config)
-        about = {**provenance(task.device, command), "versions": versions("torch", "numpy")}
-        append_record(run.provenance, about)
+        append_record(run.provenance, {**provenance(task.device), "versions": versions("torch", "numpy")})
         say(line)
         for name, heavy in beyond_published(task.method).items():
             say(f"{heavy}; set it with --{name.replace('_', '-')}")
