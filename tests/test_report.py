@@ -23,14 +23,14 @@ from fastbat.report import write_report
 from fastbat.report.cards import Cards
 from fastbat.report.claims import claims
 from fastbat.report.colour import ramp
-from fastbat.report.cost import UNTIMED
 from fastbat.report.findings import findings
-from fastbat.report.place import places
 from fastbat.report.plane import front, measured
-from fastbat.report.read import read
-from fastbat.report.rows import groups_of
-from fastbat.report.state import collapsed, fell
 from fastbat.report.svg import coordinate, ticks, top_with
+from fastbat.results.cost import UNTIMED
+from fastbat.results.place import places
+from fastbat.results.read import read
+from fastbat.results.rows import groups_of
+from fastbat.results.state import collapsed, fell
 from fastbat.training.settings import describe, effective
 from report_records import accuracy, epoch, evaluation, hostile, mask, run_with_everything, suite, trial
 

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
@@ -138,9 +138,14 @@ def check_writable(folder: Path) -> None:
 
 
 def check_page(file: Path) -> None:
-    """Raise InputError where no page can be written to `file`."""
-    if file.suffix not in (".html", ".htm"):
-        raise InputError(f"{str(file)!r} must end in .html, which is what a report is")
+    """Raise InputError where no report can be written to `file`."""
+    check_new(file, (".html", ".htm"), "a report")
+
+
+def check_new(file: Path, endings: Sequence[str], what: str) -> None:
+    """Raise InputError where `what` cannot be written to `file`, or its name has none of the `endings`."""
+    if file.suffix not in endings:
+        raise InputError(f"{str(file)!r} must end in {' or '.join(endings)}, which is what {what} is")
     if file.is_dir():
         raise InputError(f"{str(file)!r} is a folder; name a file in it")
     check_writable(file.parent)

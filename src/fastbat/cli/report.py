@@ -10,9 +10,7 @@ from fastbat.files import check_page
 from fastbat.progress import say
 
 
-def report_command(
-    *folders: Path, out: Annotated[Path, Parameter(name=("--out", "-o"))], title: str | None = None
-) -> None:
+def report_command(*folders: Path, out: Annotated[Path, Parameter(alias="-o")], title: str | None = None) -> None:
     """Write the records of suites, runs and audits as one self-contained HTML page.
 
     Parameters

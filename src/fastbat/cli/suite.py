@@ -1,24 +1,29 @@
-"""fastbat suite: tables of trials, run, looked at, and estimated before they are run."""
+"""fastbat suite: tables of trials, estimated, run, looked at, and their results as tables."""
 
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from fastbat.cli.listing import print_json
 from fastbat.cli.main import check_command, configure_command
+from fastbat.errors import InputError
+from fastbat.files import check_new
+from fastbat.progress import say
+from fastbat.results import ENDINGS, differences, table, write_table
 from fastbat.suite import Row, check_all, flags, read_trials, run_suite, status
 
 if TYPE_CHECKING:
     from fastbat.suite import Cost
 
-suite = App(name="suite", help="Tables of trials: run, looked at, estimated.")
+suite = App(name="suite", help="Tables of trials: estimated, run, looked at, and their results as tables.")
 
 
 @suite.command(name="run")
@@ -96,6 +101,43 @@ def estimate_command(file: Path, /, *, data_dir: Path | None = None, json: bool 
         print_json({"trials": [asdict(cost) | {"hours": cost.hours} for cost in costs], "hours": hours})
     else:
         Console().print(cost_table(costs, f"{hours:.0f} hours at most: what is broken leaves"))
+
+
+@suite.command(name="export")
+def export_results_command(*folders: Path, out: Annotated[Path, Parameter(alias="-o")]) -> None:
+    """Write every accuracy as a row of a table: of one model, attack and budget, over all seeds.
+
+    Parameters
+    ----------
+    folders
+        Folders of suites, run directories, folders with an audit's records, or folders that hold these.
+    out
+        The .csv or .parquet file; one that exists is replaced.
+    """
+    write(table, folders, out)
+
+
+@suite.command(name="compare")
+def compare_command(*folders: Path, out: Annotated[Path, Parameter(alias="-o")]) -> None:
+    """Write the difference of every two arms as a row of a table: paired over images and seeds, with its interval.
+
+    Parameters
+    ----------
+    folders
+        As of `fastbat suite export`.
+    out
+        The .csv or .parquet file; one that exists is replaced.
+    """
+    write(differences, folders, out)
+
+
+def write(rows_of: Callable[..., list[dict[str, Any]]], folders: tuple[Path, ...], out: Path) -> None:
+    """Write the rows of a table of `folders` to `out`."""
+    if not folders:
+        raise InputError("no folder is named; name those of suites, runs or audits, and a file: DIR -o results.csv")
+    check_new(out, ENDINGS, "a table")
+    rows = rows_of(*folders)
+    say(f"wrote {len(rows)} rows to {write_table(rows, out)}")
 
 
 def cost_table(costs: list["Cost"], caption: str) -> Table:

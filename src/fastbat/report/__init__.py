@@ -1,4 +1,4 @@
-"""Reports: records on disk -> figures -> one self-contained HTML page."""
+"""Reports: results -> figures -> one self-contained HTML page."""
 
 from typing import TYPE_CHECKING
 

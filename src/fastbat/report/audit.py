@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastbat.report.cards import Cards
-from fastbat.report.read import Look
-from fastbat.report.records import Accuracy, Measured, Trial
-from fastbat.report.rows import Group, Row
 from fastbat.report.svg import Plot, ticks
+from fastbat.results.read import Look
+from fastbat.results.records import Accuracy, Measured, Trial
+from fastbat.results.rows import Group, Row
 
 LONG = {
     "clean": "Clean images",

@@ -1,19 +1,15 @@
-"""The table of results as the template shows it, its sparklines, and the same as CSV."""
+"""The table of results as the template shows it, and its sparklines."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
 
 from markupsafe import Markup
 
 from fastbat.report.cards import Cards
-from fastbat.report.names import SHOWN, counted, images, network, shown, span
-from fastbat.report.read import Found
-from fastbat.report.rows import ATTACKS, Cell, Group, Row
-from fastbat.report.state import fell, robust
 from fastbat.report.svg import Margins, Plot, ticks, top_with
+from fastbat.results.names import SHOWN, counted, images, network, shown, span
+from fastbat.results.rows import ATTACKS, Cell, Group, Row
+from fastbat.results.state import fell, robust
 
 DASH = "\u2013"
 CHECKED = {"none raised": "none", "not judged": "not judged", "not checked": DASH, "not attacked": DASH}
@@ -39,7 +35,7 @@ def columns(groups: Sequence[Group]) -> list[dict[str, Any]]:
     return found
 
 
-def board(groups: Sequence[Group], found: Found, cards: Cards) -> list[dict[str, Any]]:
+def board(groups: Sequence[Group], cards: Cards) -> list[dict[str, Any]]:
     """Return the groups as the template shows them."""
     tops = {column["key"]: column["top"] for column in columns(groups)}
     return [
@@ -224,27 +220,3 @@ def other_attacks(groups: Sequence[Group], cards: Cards) -> list[dict[str, Any]]
         for attack, cell in row.cells.items()
         if attack not in ATTACKS
     ]
-
-
-def as_csv(groups: Sequence[Group], found: Found) -> str:
-    """Return every accuracy of the page, a line each, as a data URI."""
-    out = io.StringIO()
-    names = "group method note weights eps_255 attack percent low high n seeds cost cost_unit paper_percent source"
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(names.split())
-    for group in groups:
-        for row in group.rows:
-            for cell in row.cells.values():
-                price = (f"{row.cost.value:.2f}", "x FAST-AT" if row.cost.relative else "s") if row.cost else ("", "")
-                paper = f"{cell.paper[0].mean:.2f}" if cell.paper else ""
-                about = [safe(text) for text in (heading(group), row.name, row.note, row.checkpoint)]
-                numbers = [f"{value:.2f}" for value in (cell.percent, cell.low, cell.high)]
-                source = safe(found.sources[row.trials[0].source].name)
-                eps = f"{cell.parts[0].eps_255:g}"
-                writer.writerow([*about, eps, cell.label, *numbers, cell.n, len(cell.parts), *price, paper, source])
-    return "data:text/csv;charset=utf-8," + quote(out.getvalue())
-
-
-def safe(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

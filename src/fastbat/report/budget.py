@@ -10,10 +10,10 @@ from markupsafe import Markup
 
 from fastbat.report.cards import Cards
 from fastbat.report.labels import place_labels
-from fastbat.report.names import shown
-from fastbat.report.origin import origin
-from fastbat.report.rows import Cell, Group, Row, cell_of
 from fastbat.report.svg import Margins, Plot, diamond, disc, linked, ticks, top_with
+from fastbat.results.names import shown
+from fastbat.results.origin import origin
+from fastbat.results.rows import Cell, Group, Row, cell_of
 
 LEAST = 3  # budgets that make a curve
 NAMES_BESIDE = Margins(right=150)  # room for names to the right of the lines

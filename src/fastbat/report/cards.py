@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-from fastbat.report.names import SHOWN, counted
-from fastbat.report.origin import Lines, origin
-from fastbat.report.records import Accuracy, Trial
-from fastbat.report.rows import Cell, Row
+from fastbat.results.names import SHOWN, counted
+from fastbat.results.origin import Lines, origin
+from fastbat.results.records import Accuracy, Trial
+from fastbat.results.rows import Cell, Row
 
 LONG = {"clean": "classified correctly", "pgd": "withstood PGD", "aa": "withstood AutoAttack"}
 
@@ -49,6 +49,7 @@ def lines_of(row: Row, attack: str, cell: Cell) -> list[tuple[str, str]]:
         by_seed = ", ".join(f"{part.percent:.1f}" for part in cell.parts)
         lines += [
             ("seeds", f"{by_seed} % (seeds {', '.join(str(seed) for seed in cell.seeds)})"),
+            ("spread", f"standard deviation {cell.std:.2f} points over seeds"),
             ("interval", "95 %, over seeds and images together"),
             ("images", f"{cell.n:,}, {'the same' if cell.masks else 'not known to be the same'} for every seed"),
         ]

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastbat.errors import InputError
-from fastbat.report.records import Record
 from fastbat.report.svg import ticks
+from fastbat.results.records import Record
 
 MINUS = "\u2212"
 VERDICTS = ("held", "did not hold", "cannot be decided", "not run")

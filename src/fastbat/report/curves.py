@@ -7,9 +7,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from fastbat.report.rows import Group, Row
-from fastbat.report.state import Epochs, best_epoch, collapsed, robust
 from fastbat.report.svg import Margins, Plot, ticks, top_of
+from fastbat.results.rows import Group, Row
+from fastbat.results.state import Epochs, best_epoch, collapsed, robust
 
 KEYS = ("val_sa", "val_ra", "val_one_step", "loss")
 NAMES = ("SA", "RA", "one step", "loss")

@@ -6,7 +6,7 @@ from typing import Any
 from fastbat.lazy import np
 from fastbat.report.colour import png
 from fastbat.report.landscape import name_of
-from fastbat.report.read import Look
+from fastbat.results.read import Look
 
 MOST, SIDE = 8, 96  # examples of a model; pixels of a picture's side, larger ones are averaged
 LESS, MORE, SAME = (10, 92, 168), (180, 83, 9), (246, 246, 242)

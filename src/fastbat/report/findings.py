@@ -6,14 +6,14 @@ from typing import NamedTuple
 from fastbat.report.audit import lowest
 from fastbat.report.board import scale_of
 from fastbat.report.cards import Cards
-from fastbat.report.cost import UNTIMED
 from fastbat.report.curves import once
-from fastbat.report.names import counted, listed, network, shown, span
-from fastbat.report.place import beats
 from fastbat.report.plane import front, measured
-from fastbat.report.read import Found
-from fastbat.report.rows import Group, Row
-from fastbat.report.state import fell, robust, still_rising
+from fastbat.results.cost import UNTIMED
+from fastbat.results.names import counted, listed, network, shown, span
+from fastbat.results.place import beats
+from fastbat.results.read import Found
+from fastbat.results.rows import Group, Row
+from fastbat.results.state import fell, robust, still_rising
 
 MOST = 3  # groups that a finding speaks of
 NAMED = 4  # rows that a sentence names

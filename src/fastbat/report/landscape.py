@@ -8,9 +8,9 @@ from markupsafe import Markup
 from fastbat.lazy import np
 from fastbat.report.budget import write_names
 from fastbat.report.colour import png, ramp
-from fastbat.report.names import title
-from fastbat.report.read import Look
 from fastbat.report.svg import Margins, Plot, ticks
+from fastbat.results.names import title
+from fastbat.results.read import Look
 
 MOST = 6  # surfaces of a page
 LEAST_LOSS = 1e-4  # of the logarithmic scale

@@ -9,9 +9,9 @@ from typing import Any
 from markupsafe import Markup
 
 from fastbat.report.curves import by_epoch, once
-from fastbat.report.rows import Group, Row
-from fastbat.report.state import Epochs, collapsed
 from fastbat.report.svg import Margins, Plot, coordinate, cross, ticks, top_of
+from fastbat.results.rows import Group, Row
+from fastbat.results.state import Epochs, collapsed
 
 PANELS = 8  # at most
 SIZE = (260, 180)

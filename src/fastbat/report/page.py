@@ -13,6 +13,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
@@ -23,16 +24,17 @@ from fastbat.report import audit, board, budget, curves, overfitting
 from fastbat.report.cards import Cards
 from fastbat.report.claims import claims
 from fastbat.report.colour import ramp
-from fastbat.report.cost import UNTIMED
 from fastbat.report.examples import examples
 from fastbat.report.findings import findings, findings_of_one, headline, standfirst
 from fastbat.report.landscape import profile, surfaces
-from fastbat.report.names import shown
-from fastbat.report.origin import MISSING, commit, machine, same, training
 from fastbat.report.plane import planes
-from fastbat.report.read import Found, Source, kind_of, read
-from fastbat.report.records import Trial, measured
-from fastbat.report.rows import Group, groups_of
+from fastbat.results.cost import UNTIMED
+from fastbat.results.names import shown
+from fastbat.results.origin import MISSING, commit, machine, same, training
+from fastbat.results.read import Found, Source, kind_of, read
+from fastbat.results.records import Trial, measured
+from fastbat.results.rows import Group, groups_of
+from fastbat.results.table import as_csv, lines
 
 STYLES = ("tokens.css", "base.css", "board.css", "plots.css", "sections.css", "phone.css", "print.css")
 SCRIPTS = ("start.js", "card.js", "board.js", "curves.js", "surface.js", "end.js")
@@ -41,7 +43,7 @@ SCRIPTS = ("start.js", "card.js", "board.js", "curves.js", "surface.js", "end.js
 def write_report(folders: Sequence[Path | str], file: Path | str, title: str | None = None) -> Path:
     """Write the page of the records in `folders` to `file`, and return its path.
 
-    `folders` are suites, run directories, or folders with an audit's records (report/read.py). Raises InputError where
+    `folders` are suites, run directories, or folders with an audit's records (results/read.py). Raises InputError where
     one holds no records, or `file` cannot be written.
     """
     check_page(Path(file))
@@ -82,9 +84,9 @@ def render(found: Found, title: str | None = None) -> str:
         "relative": any(row.cost and row.cost.relative for group in groups for row in group.rows),
         "untimed": UNTIMED if any(row.cost and not row.cost.timed for group in groups for row in group.rows) else "",
         "columns": board.columns(groups),
-        "groups": [] if one is not None else board.board(groups, found, cards),
+        "groups": [] if one is not None else board.board(groups, cards),
         "others": [] if one is not None else board.other_attacks(groups, cards),
-        "csv": board.as_csv(groups, found),
+        "csv": "data:text/csv;charset=utf-8," + quote(as_csv(lines(groups, found))),
         "planes": [] if one is not None else planes(groups, found, cards),
         "training": curves.training(groups),
         "phase": overfitting.phase(groups) if curves.any_robust(groups) else None,
@@ -157,7 +159,7 @@ def single(row: Any, groups: Sequence[Group], found: Found, cards: Cards) -> dic
     """Return what the page shows of one model alone."""
     return {
         "accuracies": audit.accuracies(row, cards),
-        "others": board.board(groups, found, cards) if len([r for group in groups for r in group.rows]) > 1 else [],
+        "others": board.board(groups, cards) if len([r for group in groups for r in group.rows]) > 1 else [],
         "classes": audit.classes(row, found.looks),
         "least": audit.least_budgets(found.looks),
         "remarks": audit.remarks(row),

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 from fastbat.paper import cells
 from fastbat.report.cards import Cards
 from fastbat.report.labels import place_labels
-from fastbat.report.names import SHOWN, shown
-from fastbat.report.read import Found
-from fastbat.report.rows import Group
 from fastbat.report.svg import Plot, Point, cross, diamond, disc, leader, linked, top_with, written
+from fastbat.results.names import SHOWN, shown
+from fastbat.results.read import Found
+from fastbat.results.rows import Group
 
 NORMAL_95 = 1.96
 LOG_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fastbat.evaluation.interval import paired_over_seeds
 
 if TYPE_CHECKING:
-    from fastbat.report.rows import Cell, Row
+    from fastbat.results.rows import Cell, Row
 
 
 def places(rows: Sequence[Row], attack: str) -> dict[str, tuple[int, int]]:

@@ -20,7 +20,7 @@ from typing import Any
 from fastbat.errors import InputError
 from fastbat.files import read_records, read_toml
 from fastbat.lazy import np
-from fastbat.report.records import Measured, Record, Trial, latest, measured
+from fastbat.results.records import Measured, Record, Trial, latest, measured
 from fastbat.suite.trials import read_trials
 from fastbat.training import Run
 from fastbat.training.settings import effective

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fastbat.methods import METHODS
-from fastbat.report.records import Record, Trial
+from fastbat.results.records import Record, Trial
 
 SHOWN = {
     "standard": "Standard", "yopo": "YOPO-5-3", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",

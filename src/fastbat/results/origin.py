@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from fastbat.report.names import MACHINE
-from fastbat.report.records import Measured, Record, Trial
+from fastbat.results.names import MACHINE
+from fastbat.results.records import Measured, Record, Trial
 from fastbat.suite.trials import flags
 
 MISSING = "not recorded"

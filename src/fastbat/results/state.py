@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fastbat.report.records import Record
+from fastbat.results.records import Record
 from fastbat.training.overfitting import has_collapsed
 
 Epochs = Sequence[Record]

@@ -7,16 +7,17 @@ Of several evaluations of the same weights each accuracy is taken from the one w
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import stdev
 from typing import Any
 
 from fastbat.evaluation.interval import over_seeds
 from fastbat.paper import Printed, printed
-from fastbat.report.cost import Cost, costs
-from fastbat.report.names import arm, notes, title
-from fastbat.report.place import places
-from fastbat.report.read import Found
-from fastbat.report.records import Accuracy, Measured, Trial
-from fastbat.report.state import Epochs, fell, guesses, in_words
+from fastbat.results.cost import Cost, costs
+from fastbat.results.names import arm, notes, title
+from fastbat.results.place import places
+from fastbat.results.read import Found
+from fastbat.results.records import Accuracy, Measured, Trial
+from fastbat.results.state import Epochs, fell, guesses, in_words
 
 ATTACKS = ("clean", "pgd", "aa")  # columns of the results; others have a table of their own
 CHOSEN = ("", "best")  # weights that rows are ranked by
@@ -44,6 +45,11 @@ class Cell:
     def label(self) -> str:
         """The field's name of it."""
         return self.parts[0].label
+
+    @property
+    def std(self) -> float | None:
+        """The standard deviation over seeds, in points; None of a single seed."""
+        return stdev(part.percent for part in self.parts) if len(self.parts) > 1 else None
 
     @property
     def images(self) -> Any:

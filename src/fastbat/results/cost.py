@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from fastbat.report.records import Trial
+from fastbat.results.records import Trial
 
 if TYPE_CHECKING:
-    from fastbat.report.rows import Row
+    from fastbat.results.rows import Row
 
 
 UNTIMED = "Costs are the seconds of the epochs, with whatever else ran on the machine."
