@@ -236,12 +236,15 @@ def test_arms_of_one_method_are_named_by_what_differs(tmp_path):
     ]
     arms += [trial("fast-at", 0, epochs=[epoch(1)])]
     arms[3]["train"]["ga_images"] = 500  # of the one trial of its method: nothing to tell it from
+    arms += [trial("n-fgsm", 0, step_ratio=2.0), trial("trades", 0, beta=6.0)]  # 6 is the published one
     (group,) = groups_of(read([suite(tmp_path, arms)]))
     assert {row.full_name for row in group.rows} == {
         "FAST-BAT",
         "FAST-BAT (ig mode none)",
         "FREE-AT",
         "FAST-AT (epochs 1)",
+        "N-FGSM (step ratio 2)",
+        "TRADES",
     }
 
 

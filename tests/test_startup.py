@@ -12,13 +12,25 @@ import pytest
 import fastbat
 from fastbat.methods import METHODS
 
-PACKAGES = ["", ".attacks", ".audit", ".data", ".evaluation", ".models", ".paper", ".report", ".suite", ".training"]
+PACKAGES = [
+    "",
+    ".attacks",
+    ".audit",
+    ".data",
+    ".evaluation",
+    ".models",
+    ".paper",
+    ".report",
+    ".results",
+    ".suite",
+    ".training",
+]
 HEAVY = ("torch", "numpy", "datasets", "sklearn", "PIL")
 
 SUITE = (
     '[train]\ndataset = "digits"\nmethod = ["fast-at", "trades"]\nepochs = [1, 0]\n[evaluate]\nattacks = "clean,pgd"\n'
 )
-COMMANDS = ("train", "evaluate", "diagnose", "export", "plot", "report", "suite", "suite run", "list")
+COMMANDS = ("train", "evaluate", "diagnose", "export", "plot", "report", "suite", "suite run", "suite export", "list")
 ANSWERED = [
     "",
     "--help",
@@ -76,6 +88,9 @@ REFUSED = [
     "report nowhere -o x.html",
     "report . -o x.txt",
     "report .",
+    "suite export -o x.csv",
+    "suite export . -o x.txt",
+    "suite compare nowhere -o x.csv",
     "export nowhere x.pt2",
     "export . x.onnx",
     "suite run nowhere.toml --out new",

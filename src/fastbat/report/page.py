@@ -43,8 +43,13 @@ SCRIPTS = ("start.js", "card.js", "board.js", "curves.js", "surface.js", "end.js
 def write_report(folders: Sequence[Path | str], file: Path | str, title: str | None = None) -> Path:
     """Write the page of the records in `folders` to `file`, and return its path.
 
-    `folders` are suites, run directories, or folders with an audit's records (results/read.py). Raises InputError where
-    one holds no records, or `file` cannot be written.
+    Args:
+        folders: those of suites and audits, and run directories; or folders that hold such folders.
+        file: the .html file.
+        title: of the page; made from what was compared unless given.
+
+    Raises:
+        InputError: If a folder holds no records, or `file` cannot be written.
     """
     check_page(Path(file))
     return write_page(read([Path(folder) for folder in folders]), Path(file), title)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import Any
 
 from fastbat.methods import METHODS
@@ -39,17 +40,25 @@ def arm(trial: Trial) -> tuple[tuple[str, str], ...]:
 
 
 def notes(arms: Sequence[Trial]) -> list[dict[str, str]]:
-    """Return what tells each trial from the others: settings that differ among its method's, and a scale of its own."""
+    """Return what tells each trial from the others of its method, or from the published method, and its own scale."""
     scales = [{name: scale_of(trial, name) for name in SCALE} for trial in arms]
     usual = {name: Counter(repr(scale[name]) for scale in scales).most_common(1)[0][0] for name in SCALE}
     found = []
     for trial, scale in zip(arms, scales, strict=True):
         alike = [each.train for each in arms if each.setting("method") == trial.setting("method")]
-        own = [name for name in differing(alike) if name in trial.train and name not in SCALE and name != "eps"]
+        told = {*differing(alike), *unpublished(trial)}
+        own = [name for name in trial.train if name in told and name not in SCALE and name != "eps"]
         other = [name for name in SCALE if scale[name] is not None and repr(scale[name]) != usual[name]]
         values = {**{name: trial.train[name] for name in own}, **{name: scale[name] for name in other}}
         found.append({name.replace("_", " "): value_of(value) for name, value in values.items()})
     return found
+
+
+def unpublished(trial: Trial) -> list[str]:
+    """Return the settings of its method that a trial was given, and that are not the method's own."""
+    method = METHODS.get(str(trial.setting("method")))
+    usual = {field.name: field.default for field in fields(method)} if method else {}  # type: ignore[arg-type]
+    return [name for name, value in trial.train.items() if name in usual and name != "eps" and value != usual[name]]
 
 
 def scale_of(trial: Trial, name: str) -> Any:
