@@ -263,7 +263,7 @@ def test_two_suites_cannot_run_in_one_folder(tmp_path):
         locked(tmp_path / "out", "running trials"),
         pytest.raises(InputError, match="another process is running trials"),
     ):
-        run_suite(file, tmp_path / "out", lambda tokens: None, {})
+        run_suite(read_trials(file), file.read_text(), tmp_path / "out", lambda tokens: None, {})
 
 
 def test_status_of_a_folder_without_a_suite_says_how_to_start_one(tmp_path, capsys):

@@ -2,11 +2,12 @@
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import tomli_w
 from cyclopts import App, Parameter
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -15,10 +16,10 @@ from rich.table import Table
 from fastbat.cli.listing import print_json
 from fastbat.cli.main import check_command, configure_command
 from fastbat.errors import InputError
-from fastbat.files import check_new
+from fastbat.files import check_new, read_toml
 from fastbat.progress import say
 from fastbat.results import ENDINGS, differences, table, write_table
-from fastbat.suite import Row, check_all, flags, read_trials, run_suite, status
+from fastbat.suite import Row, check_all, flags, named, run_suite, status, trials_of
 
 if TYPE_CHECKING:
     from fastbat.suite import Cost
@@ -28,10 +29,11 @@ suite = App(name="suite", help="Tables of trials: estimated, run, looked at, and
 
 @suite.command(name="run")
 def run_command(
-    file: Path,
+    what: str,
     /,
     *,
     out: Path,
+    scale: str | None = None,
     jobs: int = 1,
     data_dir: Path | None = None,
     device: str | None = None,
@@ -41,10 +43,14 @@ def run_command(
 
     Parameters
     ----------
-    file
+    what
         TOML table: [train] and [evaluate] hold settings of those commands, a list is a dimension; [[arm]] is a row.
+        Or a suite of the paper by name, such as table2 (`fastbat suite list`).
     out
-        Folder of the suite: a run directory a trial, results.jsonl, logs. The same command goes on after any stop.
+        Folder of the suite: a run directory a trial, results.jsonl, logs. The same command goes on after any stop. The
+        paper's suites have a folder each in it, and share their trainings.
+    scale
+        Of a suite of the paper: paper, cpu or smoke.
     jobs
         Trials that run at a time; they share the threads.
     data_dir
@@ -57,10 +63,67 @@ def run_command(
     machine = {"data_dir": data_dir and data_dir.resolve(), "device": device}
     extra = {name: value for name, value in machine.items() if value is not None}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end ends the trials, too
-    records = run_suite(file, out, check_command, extra, jobs)
+    table = table_of(what, scale)
+    if scale is not None:
+        out = out / what
+        named.check_free(out, table)
+    text = Path(what).read_text("utf-8-sig") if scale is None else tomli_w.dumps(table)
+    records = run_suite(trials_of(table, what), text, out, check_command, extra, jobs)
     show(status(out), json)
     if any(record["status"] == "failed" for record in records):
         sys.exit(1)
+
+
+@suite.command(name="list")
+def list_suites_command(*, json: bool = False) -> None:
+    """List the suites of the paper, with the number of their trainings at each scale.
+
+    Parameters
+    ----------
+    json
+        Print one JSON object instead of a table.
+    """
+    scales = named.scales()
+    found = [
+        {
+            "suite": name,
+            "about": named.title(name),
+            **{scale: len(trials_of(named.at_scale(name, scale), name)) for scale in scales},
+        }
+        for name in named.names()
+    ]
+    if json:
+        print_json({"suites": found, "scales": scales})
+        return
+    table = Table("suite", "about", *scales, box=SIMPLE_HEAD)
+    for each in found:
+        table.add_row(*(str(value) for value in each.values()))
+    Console().print(table)
+    for scale, says in scales.items():
+        print(f"{scale}: {says}")
+
+
+@suite.command(name="show")
+def show_command(name: str, /, *, scale: str) -> None:
+    """Print a suite of the paper at a scale as a TOML table, to be run as it is or changed.
+
+    Parameters
+    ----------
+    name
+        Such as table2 (`fastbat suite list`).
+    scale
+        paper, cpu or smoke.
+    """
+    print(tomli_w.dumps(named.at_scale(name, scale)), end="")
+
+
+def table_of(what: str, scale: str | None) -> Mapping[str, Any]:
+    """Return a table of trials from a TOML file, or that of a suite of the paper at a scale."""
+    if scale is not None:
+        return named.at_scale(what, scale)
+    if what in named.names():
+        raise InputError(f"{what} is a suite of the paper; choose its --scale: {', '.join(named.scales())}")
+    return read_toml(Path(what))
 
 
 @suite.command(name="status")
@@ -70,7 +133,7 @@ def status_command(out: Path, /, *, json: bool = False) -> None:
     Parameters
     ----------
     out
-        Folder of the suite.
+        Folder of the suite, or with those of several.
     json
         Print one JSON object instead of a table.
     """
@@ -78,20 +141,24 @@ def status_command(out: Path, /, *, json: bool = False) -> None:
 
 
 @suite.command(name="estimate")
-def estimate_command(file: Path, /, *, data_dir: Path | None = None, json: bool = False) -> None:
+def estimate_command(
+    what: str, /, *, scale: str | None = None, data_dir: Path | None = None, json: bool = False
+) -> None:
     """Estimate what the trials of a table take here: a few steps of each kind, timed; nothing is kept.
 
     Parameters
     ----------
-    file
-        TOML table of trials.
+    what
+        TOML table of trials, or a suite of the paper by name.
+    scale
+        Of a suite of the paper: paper, cpu or smoke.
     data_dir
         Folder with the data set on this machine.
     json
         Print one JSON object instead of a table.
     """
     extra = {} if data_dir is None else {"data_dir": data_dir}
-    trials = read_trials(file)
+    trials = trials_of(table_of(what, scale), what)
     check_all(trials, Path(), check_command, extra)
     from fastbat.suite import estimate
 

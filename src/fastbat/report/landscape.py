@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from fastbat.lazy import np
-from fastbat.report.budget import write_names
+from fastbat.report.budget import stack_names
 from fastbat.report.colour import png, ramp
 from fastbat.report.svg import Margins, Plot, ticks
 from fastbat.results.names import title
@@ -66,7 +66,14 @@ def profile(looks: Sequence[Look]) -> Markup | None:
     reach = max(float(steps[-1]) for steps, _ in cuts)
     lowest = max(LEAST_LOSS, min(float(losses.min()) for _, losses in cuts))
     highest = max(float(losses.max()) for _, losses in cuts)
-    plot = Plot(360, 270, (-reach, reach), (lowest / 1.5, max(highest, lowest) * 1.5), Margins(40), log="y")
+    plot = Plot(
+        360,
+        270,
+        (-reach, reach),
+        (lowest / 1.5, max(highest, lowest) * 1.5),
+        Margins(40, 110 if len(drawn) > 1 else 10),
+        log="y",
+    )
     plot.axis_y(
         [p for p in (1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100) if lowest / 1.5 <= p <= highest * 1.5],
         "cross-entropy (log scale)",
@@ -79,8 +86,7 @@ def profile(looks: Sequence[Look]) -> Markup | None:
     for look, (steps, losses) in zip(drawn, cuts, strict=True):
         points = [(float(a), max(lowest, float(b))) for a, b in zip(steps, losses, strict=True)]
         plot.line(points, "ra")
-        at = points[len(points) // 2]
-        places.append((plot.x(at[0]), plot.y(at[1]), name_of(look)))
+        places.append((plot.x(points[-1][0]), plot.y(points[-1][1]), name_of(look)))
     if len(drawn) > 1:
-        write_names(plot, places, [])
+        stack_names(plot, places)
     return plot.svg("Loss along the sign of the gradient", ", ".join(map(name_of, drawn)), "wide")

@@ -56,7 +56,10 @@ def machine(record: Record) -> str:
     if not found:
         return MISSING
     cores, threads = found.get("cores"), found.get("threads")
-    words = [found.get("gpu"), found.get("cpu"), cores and f"{cores} cores", threads and f"{threads} threads"]
+    parts = [
+        number and f"{number} {noun}{'s' * (number != 1)}" for number, noun in ((cores, "core"), (threads, "thread"))
+    ]
+    words = [found.get("gpu"), found.get("cpu"), *parts]
     return ", ".join(str(word) for word in words if word) or MISSING
 
 

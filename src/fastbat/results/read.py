@@ -135,7 +135,7 @@ def read_suite(folder: Path, found: Found) -> None:
     )
     found.sources.append(source)
     for record in finished.values():
-        run = Run(folder / record["trial"])
+        run = Run(folder / record.get("run", record["trial"]))
         trial = Trial(
             record["trial"],
             record["train"],

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from fastbat.suite.estimate import Cost, estimate
     from fastbat.suite.runner import check_all, run_suite
     from fastbat.suite.status import Row, status
-    from fastbat.suite.trials import flags, read_trials
+    from fastbat.suite.trials import flags, read_trials, trials_of
 
-__all__ = ["Cost", "Row", "check_all", "estimate", "flags", "read_trials", "run_suite", "status"]
+__all__ = ["Cost", "Row", "check_all", "estimate", "flags", "read_trials", "run_suite", "status", "trials_of"]
 
 export_lazily(__name__)

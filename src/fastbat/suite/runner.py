@@ -3,36 +3,36 @@
 DIR/
   suite.toml        the table as it was run last
   results.jsonl     one record a finished or failed trial
-  TRIAL/            its run directory
-  TRIAL.begun.jsonl the settings it was begun with, and a record a finished evaluation
-  TRIAL.log         what it printed, with its commands
+  RUN/              the run directory of a trial, of its name, or in a store that tables share
+  RUN.begun.jsonl   the settings it was begun with, and a record a finished evaluation
+  RUN.log           what it printed, with its commands
 """
 
 import json
 import os
 import shlex
-import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any
 
 from fastbat.errors import InputError
-from fastbat.files import append_record, locked, read_records, read_safetensors, write_records
+from fastbat.files import append_record, locked, read_records, read_safetensors, replacing, write_records
 from fastbat.lazy import torch
 from fastbat.progress import say
 from fastbat.provenance import now
-from fastbat.suite.trials import Trial, flags, read_trials
+from fastbat.suite.trials import TABLE, Trial, flags
 from fastbat.training import Run
-from fastbat.training.run import different
-from fastbat.training.settings import effective
+from fastbat.training.run import completed, different
+from fastbat.training.settings import METHOD, effective
 
 Check = Callable[[Sequence[str]], None]
 Record = dict[str, Any]
 
-TABLE, RESULTS = "suite.toml", "results.jsonl"
+RESULTS = "results.jsonl"
 
 
 class ChildError(RuntimeError):
@@ -75,19 +75,23 @@ class Children:
             child.terminate()
 
 
-def run_suite(file: Path, out: Path, check: Check, extra: Mapping[str, Any], jobs: int = 1) -> list[Record]:
-    """Run the trials of `file` that `out` has not finished, `jobs` at a time; return the last record of each.
+def run_suite(
+    trials: Sequence[Trial], table: str, out: Path, check: Check, extra: Mapping[str, Any], jobs: int = 1
+) -> list[Record]:
+    """Run the trials that `out` has not finished, `jobs` at a time; return the last record of each.
 
-    `check` raises InputError where a command of `fastbat` would be refused: all are checked before the first trial is
-    started. `extra` are settings of this machine, such as the data folder, for all trials; they belong to no table.
+    `table` is the TOML that they are from, which is kept. `check` raises InputError where a command of `fastbat` would
+    be refused: all are checked before the first trial is started. `extra` are settings of this machine, such as the
+    data folder, for all trials; they belong to no table.
     """
-    trials = read_trials(file)
     check_all(trials, out, check, extra)
     if jobs < 1:
         raise InputError(f"jobs is {jobs}; at least one trial runs at a time")
-    with locked(out, "running trials"):
-        if file.resolve() != (out / TABLE).resolve():
-            shutil.copyfile(file, out / TABLE)
+    with ExitStack() as scope:
+        for folder in {out.resolve(), *((out / trial.run).parent.resolve() for trial in trials)}:  # and their store
+            scope.enter_context(locked(folder, "running trials"))
+        with replacing(out / TABLE) as file:
+            file.write(table.encode())
         records = {trial.name: record for trial in trials if (record := finished(trial, out))}
         left = [trial for trial in trials if trial.name not in records]
         say(f"{len(trials)} trials, {len(records)} of them finished before")
@@ -107,19 +111,30 @@ def run_suite(file: Path, out: Path, check: Check, extra: Mapping[str, Any], job
 
 
 def check_all(trials: Sequence[Trial], out: Path, check: Check, extra: Mapping[str, Any]) -> None:
-    """Raise InputError, naming the trial, where one of its commands would be refused."""
+    """Raise InputError, naming the trial, where one of its commands would be refused; of those alike one is checked."""
+    seen = set[str]()
     for trial in trials:
         try:
-            check(["train", *flags({**trial.train, **extra}), f"--out={out / trial.name}"])
-            for evaluation in trial.evaluations:
-                if "ema" in evaluation.get("checkpoint", "") and "ema" not in trial.train:
-                    raise InputError(f"checkpoint is {evaluation['checkpoint']}, but no average is trained; set ema")
-                budget = trial.train.get("method") != "standard" or "eps" in {**trial.train, **evaluation}
-                if not budget and evaluation.get("attacks") != "clean":
-                    raise InputError("it is attacked, but trained against no budget; set eps in [evaluate]")
-                check(evaluate_command(trial, out, evaluation, extra))
+            for about, command in commands(trial, out, extra):
+                if about not in seen:
+                    check(command)
+                    seen.add(about)
         except InputError as error:
             raise InputError(f"trial {trial.name!r}: {error}") from error
+
+
+def commands(trial: Trial, out: Path, extra: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the commands of a trial, each behind what decides whether it is accepted."""
+    seed = trial.train.get("seed", 0)
+    alike = {**trial.train, "seed": "any" if type(seed) is int and seed >= 0 else seed}
+    yield repr(alike), ["train", *flags({**trial.train, **extra}), f"--out={out / trial.run}"]
+    for evaluation in trial.evaluations:
+        if "ema" in evaluation.get("checkpoint", "") and "ema" not in trial.train:
+            raise InputError(f"checkpoint is {evaluation['checkpoint']}, but no average is trained; set ema")
+        budget = trial.train.get("method") != "standard" or "eps" in {**trial.train, **evaluation}
+        if not budget and evaluation.get("attacks") != "clean":
+            raise InputError("it is attacked, but trained against no budget; set eps in [evaluate]")
+        yield repr(asked(trial, evaluation)), evaluate_command(trial, out, evaluation, extra)
 
 
 def finished(trial: Trial, out: Path) -> Record | None:
@@ -136,26 +151,31 @@ def description(trial: Trial) -> Record:
 
 def evaluate_command(trial: Trial, out: Path, evaluation: Record, extra: Mapping[str, Any]) -> list[str]:
     """Return the arguments of `fastbat` that measure `trial`, at its training's budget unless another is set."""
+    return ["evaluate", str(out / trial.run), *flags({**asked(trial, evaluation), **extra}), "--json"]
+
+
+def asked(trial: Trial, evaluation: Record) -> Record:
+    """Return the settings of an evaluation of `trial`, with those that follow from it."""
     budget = {"eps": trial.train["eps"]} if "eps" in trial.train else {}
-    return ["evaluate", str(out / trial.name), *flags({**budget, **evaluation, **extra}), "--json"]
+    return {**budget, "checkpoint": "best", **evaluation}
 
 
 def run_trial(trial: Trial, out: Path, extra: Mapping[str, Any], children: Children) -> Record:
     """Train, going on where it was begun, and evaluate, in processes of their own; return whatever became of it."""
-    record: Record = {**description(trial), "status": "finished", "started": now()}
-    run, log, kept = Run(out / trial.name), out / f"{trial.name}.log", out / f"{trial.name}.begun.jsonl"
+    record: Record = {**description(trial), "run": trial.run, "status": "finished", "started": now()}
+    run, log, kept = Run(out / trial.run), out / f"{trial.run}.log", out / f"{trial.run}.begun.jsonl"
     resume = ["--resume"] if run.config.exists() else []
     say(f"{trial.name}: running, with its output in {log.name}")
     try:
         restore_or_start(trial, kept, run)
         children.execute(["train", *flags({**trial.train, **extra}), f"--out={run.path}", *resume], log)
+        record["results"] = []
         for evaluation in trial.evaluations:
-            if result(kept, evaluation) is None:
-                found = made_before(run, kept, evaluation)
-                if found is None:
-                    found = json.loads(children.execute(evaluate_command(trial, out, evaluation, extra), log))
+            found = made_before(trial, run, kept, evaluation)
+            if found is None:
+                found = json.loads(children.execute(evaluate_command(trial, out, evaluation, extra), log))
                 append_record(kept, {"evaluate": evaluation, "result": found})
-        record["results"] = [result(kept, evaluation) for evaluation in trial.evaluations]
+            record["results"].append(found)
         record["epochs"], record["provenance"] = read_records(run.metrics), read_records(run.provenance)
         record["resolved"] = effective(run.read_config())
     except (ChildError, OSError, ValueError) as error:
@@ -168,27 +188,28 @@ def restore_or_start(trial: Trial, kept: Path, run: Run) -> None:
     if not (kept.exists() and run.config.exists()):
         write_records(kept, [{"train": trial.train}])
     train = read_records(kept)[0]["train"]
-    if names := different(train, trial.train):
+    if names := different(*(completed({"method": METHOD, **settings}) for settings in (train, trial.train))):
         was = ", ".join(f"{name} = {train.get(name, 'left out')}" for name in names)
         raise InputError(f"{str(run.path)!r} was begun with {was}; remove it, or name another --out")
 
 
-def result(kept: Path, evaluation: Record) -> Record | None:
-    """Return the record of an evaluation of a trial, None where it is not finished."""
-    return next((each["result"] for each in read_records(kept)[1:] if each["evaluate"] == evaluation), None)
-
-
-def made_before(run: Run, kept: Path, evaluation: Record) -> Record | None:
+def made_before(trial: Trial, run: Run, kept: Path, evaluation: Record) -> Record | None:
     """Return the record of the same evaluation of the same weights, as where the last epoch is the best; else None."""
-    name = evaluation.get("checkpoint", "best")
-    for each in read_records(kept)[1:]:
-        other = each["evaluate"].get("checkpoint", "best")
-        if {**evaluation, "checkpoint": other} == {**each["evaluate"], "checkpoint": other} and (
-            read_safetensors(run.weights(name))[1] == read_safetensors(run.weights(other))[1]
-        ):
-            target = f"{name}.safetensors"
-            return {**each["result"], "settings": {**each["result"]["settings"], "target": target}}
+    wanted = asked(trial, evaluation)
+    done = [(asked(trial, each["evaluate"]), each["result"]) for each in read_records(kept)[1:]]
+    for before, found in done:
+        if before == wanted:
+            return dict(found)
+    for before, found in done:
+        names = [settings["checkpoint"] for settings in (wanted, before)]
+        if {**wanted, "checkpoint": names[1]} == before and same_weights(*map(run.weights, names)):
+            return {**found, "settings": {**found["settings"], "target": f"{names[0]}.safetensors"}}
     return None
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Say whether two files of weights have the same checksum and metadata."""
+    return read_safetensors(one)[1] == read_safetensors(other)[1]
 
 
 def outcome(record: Record) -> str:

@@ -1,6 +1,7 @@
 """A table of trials as data.
 
     title = "Does the term pay?"        # of the comparison, for its report; may be left out
+    store = "../runs"                   # of trainings that several tables share; else the suite's folder
 
     [train]                             # settings of `fastbat train`; a list is a dimension of the table
     dataset = "cifar10"
@@ -22,17 +23,23 @@ is its arm or method with the values of the dimensions. They run with the first 
 that an unfinished suite is a comparison.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from fastbat.errors import InputError, choose
 from fastbat.files import read_toml
+from fastbat.training.run import MAY_DIFFER_ON_RESUME, completed
+from fastbat.training.settings import METHOD
 
-PARTS = ("title", "train", "arm", "evaluate")
+TABLE = "suite.toml"  # in a suite's folder: as it was run last
+PARTS = ("title", "store", "train", "arm", "evaluate")
 OURS = {
     "train": ("out", "resume", "config", "data_dir"),
     "evaluate": ("out", "json", "report", "data_dir"),
@@ -47,18 +54,24 @@ class Trial:
     name: str
     train: dict[str, Any]
     evaluations: list[dict[str, Any]]
+    run: str  # its run directory, relative to the suite's folder
 
 
 def read_trials(path: Path) -> list[Trial]:
-    """Return the trials of the TOML file `path`, in the order in which they are run.
+    """Return the trials of the TOML file `path`, in the order in which they are run; InputError where it is no TOML."""
+    return trials_of(read_toml(path), path)
 
-    Raises InputError where it is no TOML, has other parts than PARTS, or names a trial twice.
+
+def trials_of(table: Mapping[str, Any], path: Path | str) -> list[Trial]:
+    """Return the trials of a table, read from `path`.
+
+    Raises InputError where it has other parts than PARTS, or names a trial twice.
     """
-    table = read_toml(path)
     for part in table:
         choose(f"part of {str(path)!r}", part, PARTS)
-    if not isinstance(table.get("title", ""), str):
-        raise InputError(f"title in {str(path)!r} is {table['title']!r}; it must be text")
+    for part in ("title", "store"):
+        if not isinstance(table.get(part, ""), str):
+            raise InputError(f"{part} in {str(path)!r} is {table[part]!r}; it must be text")
     shared, arms, asked = table.get("train", {}), table.get("arm", [{}]), table.get("evaluate", [])
     asked = [asked] if isinstance(asked, dict) else asked
     lists = isinstance(arms, list) and isinstance(asked, list)
@@ -80,9 +93,21 @@ def read_trials(path: Path) -> list[Trial]:
                 raise InputError(f"{str(path)!r} has a trial {name!r}; name it with letters, digits, and _ . , = + -")
             if name in trials:
                 raise InputError(f"{str(path)!r} has two trials {name!r}; give each arm a name of its own")
-            trials[name] = Trial(name, chosen, evaluations)
+            run = f"{table['store']}/{key(chosen)}" if table.get("store") else name
+            if twin := next((each.name for each in trials.values() if each.run == run), None):
+                raise InputError(f"{str(path)!r} has the same training as {twin!r} and as {name!r}; leave one out")
+            trials[name] = Trial(name, chosen, evaluations, run)
     seeds = list(dict.fromkeys(repr(trial.train.get("seed")) for trial in trials.values()))
     return sorted(trials.values(), key=lambda trial: seeds.index(repr(trial.train.get("seed"))))
+
+
+def key(train: Mapping[str, Any]) -> str:
+    """Return the name of a training in a store: its method, and a hash over all its settings and the version."""
+    about = {"method": METHOD, **train}
+    resolved = {name: value for name, value in completed(about).items() if name not in MAY_DIFFER_ON_RESUME}
+    numbers = {name: float(value) for name, value in resolved.items() if type(value) is int}  # 16 is 16.0
+    text = json.dumps([version("fastbat"), resolved | numbers], sort_keys=True)
+    return f"{about['method']}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def combinations(settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
