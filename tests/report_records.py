@@ -147,9 +147,6 @@ def hostile(folder):
     two["train"]["dataset"] = one["train"]["dataset"]
     failed = {"trial": HOSTILE, "train": {}, "evaluate": [], "status": "failed", "error": break_out}
     suite(folder, [one | {"trial": "one"}, two | {"trial": "two"}, failed])
-    (folder / "claims.json").write_text(
-        json.dumps({"claims": [{"claim": HOSTILE, "verdict": "held", "why": break_out}]})
-    )
     run = folder / "one"
     run.mkdir()
     look(run / "look", {"classes": [HOSTILE, break_out]})

@@ -21,7 +21,6 @@ from fastbat.paper import cells, printed
 from fastbat.provenance import command_line, commit
 from fastbat.report import write_report
 from fastbat.report.cards import Cards
-from fastbat.report.claims import claims
 from fastbat.report.colour import ramp
 from fastbat.report.findings import findings
 from fastbat.report.plane import front, measured
@@ -471,16 +470,17 @@ def test_a_black_box_accuracy_is_an_upper_bound_and_attacks_that_disagree_are_to
     assert "40 of 100 withstand them all" in page
 
 
-def test_claims_have_their_verdicts(tmp_path):
-    folder = suite(tmp_path / "s", [trial("fast-at", 0), trial("fast-bat", 0)])
-    kept = {"claim": "A beats B.", "verdict": "held", "where": "Table 2", "difference": [2.0, 1.0, 3.0], "paper": 4.2}
-    open_ = {"claim": "B is stable", "verdict": "cannot be decided at this scale", "why": "One seed."}
-    (folder / "claims.json").write_text(json.dumps({"claims": [kept, open_]}))
-    page = write_report([folder], tmp_path / "page.html").read_text()
-    assert "+2.0 [+1.0, +3.0]" in page
-    assert "1 held, 1 cannot be decided." in page
-    with pytest.raises(InputError, match=r"a claim in claims\.json has the verdict 'maybe'; known: held"):
-        claims([{"claim": "C", "verdict": "maybe"}])
+def test_claims_with_a_comparison_are_on_the_page(tmp_path):
+    trials = [
+        trial(method, 0, results=[evaluation([accuracy("pgd", 16, hits, 100)])], eps=16, shortcut="raw")
+        for method, hits in (("fast-at", 20), ("fast-at-ga", 60))
+    ]
+    page = write_report([suite(tmp_path, trials)], tmp_path / "page.html").read_text()
+    assert "FAST-AT-GA outperforms FAST-AT at eps 16." in page
+    assert "1 of 1 comparisons held, 5 of 6 not made. By the paper&#39;s own tables: yes." in page
+    assert "fast-at-ga less fast-at: +40.00 [" in page
+    assert "the paper +4.18; one seed, 100 images" in page
+    assert "FAST-BAT is more stable than the baselines" not in page
 
 
 def test_an_interval_beyond_the_scale_is_cut_and_says_so(tmp_path):

@@ -18,7 +18,7 @@ from fastbat.cli.main import check_command, configure_command
 from fastbat.errors import InputError
 from fastbat.files import check_new, read_toml
 from fastbat.progress import say
-from fastbat.results import ENDINGS, differences, table, write_table
+from fastbat.results import ENDINGS, claims, differences, table, write_table
 from fastbat.suite import Row, check_all, flags, named, run_suite, status, trials_of
 
 if TYPE_CHECKING:
@@ -196,6 +196,32 @@ def compare_command(*folders: Path, out: Annotated[Path, Parameter(alias="-o")])
         The .csv or .parquet file; one that exists is replaced.
     """
     write(differences, folders, out)
+
+
+@suite.command(name="claims")
+def claims_command(*folders: Path, json: bool = False) -> None:
+    """Give each empirical claim of the paper a verdict by what was measured: held, did not hold, cannot be decided.
+
+    Parameters
+    ----------
+    folders
+        As of `fastbat suite export`.
+    json
+        Print one JSON object, with the comparisons, instead of a table.
+    """
+    if not folders:
+        raise InputError("no folder is named; name those of suites or runs: fastbat suite claims DIR")
+    judged = claims(*folders)
+    if json:
+        print_json({"claims": judged})
+        return
+    table = Table("verdict", "claim", "held", "made", "of", "in the paper", box=SIMPLE_HEAD)
+    for each in sorted(judged, key=lambda claim: -int(claim["made"])):
+        if each["made"]:
+            numbers = (str(each[name]) for name in ("held", "made", "of", "supported"))
+            table.add_row(each["verdict"], each["claim"], *numbers)
+    Console().print(table)
+    print(f"{sum(not each['made'] for each in judged)} of {len(judged)} claims have no comparison here")
 
 
 def write(rows_of: Callable[..., list[dict[str, Any]]], folders: tuple[Path, ...], out: Path) -> None:

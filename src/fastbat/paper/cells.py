@@ -58,8 +58,18 @@ def cells() -> tuple[Printed, ...]:
 @cache
 def tables() -> dict[int, dict[str, Any]]:
     """Return the tables by number, as in tables.toml."""
-    text = (files("fastbat.paper") / "tables.toml").read_text(encoding="utf-8")
-    return {table["number"]: table for table in tomllib.loads(text)["table"]}
+    return {table["number"]: table for table in data("tables")["table"]}
+
+
+@cache
+def claims_of_the_paper() -> list[dict[str, Any]]:
+    """Return the paper's empirical claims, each with the comparisons that test it, as in claims.toml."""
+    return list(data("claims")["claim"])
+
+
+def data(name: str) -> dict[str, Any]:
+    """Return a TOML file of this package."""
+    return tomllib.loads((files("fastbat.paper") / f"{name}.toml").read_text(encoding="utf-8"))
 
 
 def printed(train: Mapping[str, Any], attack: str, test_eps: float) -> list[Printed]:

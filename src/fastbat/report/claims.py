@@ -1,75 +1,81 @@
-"""The paper's claims with their verdicts, from claims.json: {"claims": [...]}, each of them
+"""The paper's claims with their verdicts (results/claims.py), the comparison that decides each drawn on one axis."""
 
-claim, verdict       the claim in one sentence; held, did not hold, cannot be decided, not run
-where, why           where the paper says it, and what decided (both may be missing)
-difference           [points, low, high], where one number decides
-paper                the paper's own difference in points; scale: that of the runs, in words
-"""
-
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastbat.errors import InputError
 from fastbat.report.svg import ticks
-from fastbat.results.records import Record
+from fastbat.results.claims import VERDICTS, Claim, Comparison, in_words
+from fastbat.results.names import counted
 
 MINUS = "\u2212"
-VERDICTS = ("held", "did not hold", "cannot be decided", "not run")
+SLUGS = dict(zip(VERDICTS, ("held", "not-held", "undecided", "not-tried"), strict=True))
 
 
-def claims(records: Sequence[Record]) -> dict[str, Any] | None:
-    """Return the claims as the template shows them, on one axis; None where there are none."""
-    if not records:
+def claims(judged: Sequence[Claim]) -> dict[str, Any] | None:
+    """Return the claims with a comparison that was made, as the template shows them; None where there are none."""
+    made = [each for each in judged if each.made]
+    if not made:
         return None
-    measured = [each["difference"] for each in records if each.get("difference")]
-    ends = [0.0, *(v for each in measured for v in each), *(c["paper"] for c in records if number(c.get("paper")))]
+    drawn = [one for each in made if in_points(one := decisive(each))]
+    ends = [0.0, *(value for one in drawn for value in (*(one.found or ()), one.test["paper"]))]
     low, high = min(ends) - 1, max(ends) + 1
 
     def place(value: float) -> float:
         return float(round(100 * (value - low) / (high - low), 2))
 
-    axis = [{"text": f"{tick:+g}" if tick else "0", "at": place(tick)} for tick in ticks(low, high, 5)]
-    return {"axis": axis, "rows": [view(each, place) for each in records], "count": tally(records)}
-
-
-def number(value: Any) -> bool:
-    """Say whether a value is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def tally(records: Sequence[Record]) -> list[tuple[str, int]]:
-    """Return how many claims have each verdict."""
-    return [(verdict, n) for verdict in VERDICTS if (n := sum(verdict_of(each) == verdict for each in records))]
-
-
-def verdict_of(record: Record) -> str:
-    """Return the verdict of a claim; InputError where it is none."""
-    verdict = str(record.get("verdict", ""))
-    for known in VERDICTS:
-        if verdict.startswith(known):
-            return known
-    raise InputError(f"a claim in claims.json has the verdict {verdict!r}; known: {', '.join(VERDICTS)}")
-
-
-def view(record: Record, place: Any) -> dict[str, Any]:
-    """Return a claim as the template shows it."""
-    verdict, difference, paper = verdict_of(record), record.get("difference"), record.get("paper")
-    shown: dict[str, Any] = {
-        "verdict": str(record["verdict"]),
-        "slug": {"held": "held", "did not hold": "not-held", "cannot be decided": "undecided", "not run": "not-tried"}[
-            verdict
-        ],
-        "text": str(record["claim"]).removesuffix("."),
-        "where": str(record.get("where", "")),
-        "why": " ".join(str(record[name]) for name in ("numbers", "why", "scale") if record.get(name)),
-        "plot": None,
+    axis = [
+        {"text": f"{tick:+g}".replace("-", MINUS) if tick else "0", "at": place(tick)} for tick in ticks(low, high, 5)
+    ]
+    count = [(verdict, sum(each.verdict == verdict for each in judged)) for verdict in VERDICTS]
+    return {
+        "axis": axis if drawn else [],
+        "rows": [view(each, place) for each in sorted(made, key=lambda each: VERDICTS.index(each.verdict))],
+        "count": [(verdict, n) for verdict, n in count if n],
     }
-    if difference:
-        middle, low, high = difference
-        shown["plot"] = {
-            "lo": place(low), "w": round(place(high) - place(low), 2), "pt": place(middle), "zero": place(0.0),
-            "paper": place(paper) if number(paper) else None,
-            "words": f"{middle:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", MINUS),
-            "paper_words": f"paper {paper:+.1f}".replace("-", MINUS) if number(paper) else "",
-        }  # fmt: skip
-    return shown
+
+
+def decisive(claim: Claim) -> Comparison:
+    """Return the comparison that a verdict hangs on: the first that has it, else the first that was made."""
+    return next((each for each in claim.made if each.verdict == claim.verdict), claim.made[0])
+
+
+def in_points(one: Comparison) -> bool:
+    """Say whether a comparison is a difference in points."""
+    return "-" in one.test["relation"] and one.found is not None
+
+
+def view(claim: Claim, place: Callable[[float], float]) -> dict[str, Any]:
+    """Return a claim as the template shows it."""
+    one, of = decisive(claim), len(claim.comparisons)
+    held = sum(each.verdict == VERDICTS[0] for each in claim.made)
+    left = f", {of - len(claim.made)} of {of} not made" if of > len(claim.made) else ""
+    theirs = f"By the paper's own tables: {claim.about['supported']}"
+    return {
+        "verdict": claim.verdict,
+        "slug": SLUGS[claim.verdict],
+        "text": str(claim.about["claim"]).removesuffix("."),
+        "where": claim.about["where"],
+        "why": f"{held} of {len(claim.made)} comparisons held{left}. {theirs}.",
+        "one": sentence(one),
+        "others": [f"{each.verdict}: {sentence(each)}" for each in claim.made if each is not one],
+        "plot": plot(one, place) if in_points(one) else None,
+    }
+
+
+def plot(one: Comparison, place: Callable[[float], float]) -> dict[str, Any]:
+    """Return the places of a difference, its interval and the paper's own on the axis."""
+    middle, low, high = one.found or (0.0, 0.0, 0.0)
+    return {
+        "lo": place(low), "w": round(place(high) - place(low), 2), "pt": place(middle), "zero": place(one.test["than"]),
+        "paper": place(one.test["paper"]),
+    }  # fmt: skip
+
+
+def sentence(one: Comparison) -> str:
+    """Return a comparison with its numbers, the paper's, and its scale."""
+    form = "+.2f" if in_points(one) else ".2f"
+    values = [f"{value:{form}}".replace("-", MINUS) for value in (*(one.found or ()), one.test["paper"])]
+    *measured, paper = values
+    numbers = "{} [{}, {}]".format(*measured) if measured else "too few seeds"
+    scale = f"{counted(one.seeds, 'seed')}, {one.images:,} images"
+    return f"{in_words(one.test)}: {numbers}; the paper {paper}; {scale}"

@@ -28,6 +28,7 @@ from fastbat.report.examples import examples
 from fastbat.report.findings import findings, findings_of_one, headline, standfirst
 from fastbat.report.landscape import profile, surfaces
 from fastbat.report.plane import planes
+from fastbat.results.claims import judge
 from fastbat.results.cost import UNTIMED
 from fastbat.results.names import shown
 from fastbat.results.origin import MISSING, commit, machine, same, training
@@ -102,7 +103,7 @@ def render(found: Found, title: str | None = None) -> str:
         "profile": profile(found.looks),
         "examples": examples(found.looks),
         "flags": raised(groups),
-        "claims": claims(found.claims),
+        "claims": claims(judge(groups)),
         "sources": [source_view(i, source, found) for i, source in enumerate(found.sources)],
         "paper": any(cell.paper for group in groups for row in group.rows for cell in row.cells.values()),
         "version": version("fastbat"),

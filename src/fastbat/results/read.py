@@ -4,7 +4,7 @@
     config.toml with metrics.jsonl  a run directory: one trial
     evaluation.jsonl                audits of other models: a trial each
     diagnosis.json                  a closer look (`fastbat diagnose`), in a run directory or below it, or alone
-    claims.json, estimate.json      verdicts on claims; `fastbat suite estimate --json`, for the cost of a step
+    estimate.json                   what `fastbat suite estimate --json` prints, for the cost of a step
 
 A folder with none of these stands for the folders in it.
 """
@@ -25,7 +25,7 @@ from fastbat.suite.trials import read_trials
 from fastbat.training import Run
 from fastbat.training.settings import effective
 
-CLAIMS, ESTIMATE, DIAGNOSIS = "claims.json", "estimate.json", "diagnosis.json"
+ESTIMATE, DIAGNOSIS = "estimate.json", "diagnosis.json"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,6 @@ class Found:
     trials: list[Trial] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
-    claims: list[Record] = field(default_factory=list)
 
 
 def read(folders: Sequence[Path]) -> Found:
@@ -81,8 +80,7 @@ def read(folders: Sequence[Path]) -> Found:
         if not folder.is_dir():
             raise InputError(f"no folder {str(folder)!r}; name that of a suite, a run or an audit")
         places = [folder] if kind_of(folder) else [each for each in sorted(folder.iterdir()) if kind_of(each)]
-        claims = whole_json(folder / CLAIMS)
-        if not places and not claims:
+        if not places:
             names = "results.jsonl, metrics.jsonl, evaluation.jsonl or diagnosis.json"
             raise InputError(f"no records in {str(folder)!r}; name a folder with {names}")
         for place in places:
@@ -92,7 +90,6 @@ def read(folders: Sequence[Path]) -> Found:
                 kind = type(error).__name__
                 raise InputError(f"{str(place)!r} holds records of another form ({kind}: {error})") from error
             where.append(place)
-        found.claims += claims.get("claims", [])
     often = Counter(source.name for source in found.sources)
     found.sources = [
         replace(source, name=f"{named(place.resolve().parent)}/{source.name}") if often[source.name] > 1 else source
