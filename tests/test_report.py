@@ -334,6 +334,19 @@ def test_findings_name_who_is_told_apart_from_the_best_who_collapsed_and_what_is
     assert open_.text.startswith("There is one seed a row")
 
 
+@pytest.mark.parametrize(("seeds", "head"), [(1, "Ahead on these images."), (3, "A clear lead.")])
+def test_a_lead_of_one_seed_is_one_on_these_images(seeds, head, tmp_path):
+    trials = [
+        trial(method, seed, results=[evaluation([accuracy("pgd", 8, hits + seed, 1000)])])
+        for method, hits in (("fast-at", 300), ("fast-bat", 500))
+        for seed in range(seeds)
+    ]
+    found = read([suite(tmp_path, trials)])
+    lead = findings(groups_of(found), found)[0]
+    assert lead.head == head
+    assert ("another training may come out otherwise" in lead.text) is (seeds == 1)
+
+
 @pytest.mark.parametrize("name", ["shortcut", "implicit-term/eps16", "implicit-term/eps8"])
 def test_the_guards_rule_finds_the_collapses_that_were_recorded(name):
     for found in read([EXPERIMENTS / name]).trials:

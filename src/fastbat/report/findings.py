@@ -46,7 +46,7 @@ def at(group: Group, then: str = ", ") -> str:
 
 def leaders(groups: Sequence[Group]) -> Finding | None:
     """Return who has the highest accuracy, and who cannot be told apart from it."""
-    sentences, alone = [], True
+    sentences, alone, seeds = [], True, []
     for group in groups:
         ranked = [row for row in group.ranked if row.place]
         if len(ranked) < 2:
@@ -56,7 +56,8 @@ def leaders(groups: Sequence[Group]) -> Finding | None:
         cell = top.cells[group.key]
         best = f"{at(group)}{top.full_name} has the highest {cell.label}, {cell.percent:.1f} %"
         if not tied:
-            sentences.append(f"{best}, told apart from every other row.")
+            seeds.append(min(len(row.trials) for row in ranked))
+            sentences.append(f"{best}, {'above' if seeds[-1] > 1 else 'on these images above'} every other row.")
             continue
         alone = False
         others = some([f"{row.full_name} {row.cells[group.key].percent:.1f}" for row in tied])
@@ -65,7 +66,9 @@ def leaders(groups: Sequence[Group]) -> Finding | None:
         return None
     rest = len(sentences) - MOST
     more = f" {counted(rest, 'further group').capitalize()}: see the table." if rest > 0 else ""
-    return Finding("A clear lead." if alone else "No single winner.", " ".join(sentences[:MOST]) + more)
+    once = " Of one seed each: another training may come out otherwise." if 1 in seeds else ""
+    head = "No single winner." if not alone else "Ahead on these images." if once else "A clear lead."
+    return Finding(head, " ".join(sentences[:MOST]) + more + once)
 
 
 def worth_its_cost(groups: Sequence[Group]) -> Finding | None:
