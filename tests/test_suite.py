@@ -17,6 +17,7 @@ from fastbat.errors import InputError
 from fastbat.files import load_tensors, locked, read_records
 from fastbat.suite import read_trials, run_suite
 from fastbat.suite.estimate import evaluation_passes
+from fastbat.suite.runner import duration
 from fastbat.suite.trials import flags
 from fastbat.training import Run
 
@@ -283,3 +284,17 @@ def test_the_estimate_counts_the_steps_and_writes_nothing(tmp_path, capsys, monk
     assert evaluation_passes({"attacks": "clean,pgd,aa", "eps": "8,16"}, 100) == 100 * 2 * (1 + 500 + 4_300)
     assert evaluation_passes({"attacks": "fgsm", "limit": 10}, 100) == 10
     assert [path.name for path in tmp_path.iterdir()] == ["table.toml"]
+
+
+def test_an_estimate_kept_in_a_suites_folder_says_how_long_it_will_take(in_process, tmp_path, capsys):
+    file = table(tmp_path, TINY + "seed = [0, 1]\n")
+    main(["suite", "estimate", str(file), "--out", str(tmp_path / "out"), "--json"])
+    hours = json.loads(capsys.readouterr().out)["hours"]
+    assert json.loads((tmp_path / "out" / "estimate.json").read_text())["hours"] == hours
+    assert hours < 1
+    main(["suite", "run", str(file), "--out", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert "2 trials, 0 of them finished before; at most 1 min by estimate.json" in said
+    assert re.search(r"fast-at-seed0: finished; 1 of 2 done, about \d+ min left", said)
+    assert re.search(r"fast-at-seed1: finished; 2 of 2 done$", said, re.MULTILINE)
+    assert [duration(seconds) for seconds in (1, 300, 5399, 9000)] == ["1 min", "5 min", "90 min", "2.5 h"]

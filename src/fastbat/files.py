@@ -186,6 +186,26 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object of a JSON file, an empty one where there is no file; InputError where it holds none."""
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{str(path)!r} holds a {type(value).__name__}; it must be an object")
+    return value
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace `path` by one JSON object, and make its folder where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        file.write(json.dumps(value, indent=1).encode())
+
+
 def write_records(path: Path, records: list[dict[str, Any]]) -> None:
     """Replace `path` by these records, a line each."""
     with replacing(path) as file:

@@ -1,6 +1,5 @@
 """Measuring a model on disk: the model, the test images of its data set, and the record beside it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +17,7 @@ from fastbat.errors import InputError
 from fastbat.evaluation import Diagnosis, Evaluation, diagnose, evaluate, loss_landscape
 from fastbat.evaluation.attacked import first_device
 from fastbat.evaluation.request import attacks_of
-from fastbat.files import append_record, check_writable, replacing
+from fastbat.files import append_record, check_writable, write_json
 from fastbat.progress import say
 from fastbat.provenance import now, provenance, versions
 from fastbat.runtime.processes import rank
@@ -140,8 +139,7 @@ def diagnose_target(
     about = subject.source() | provenance(place) | {"versions": versions("torch", "numpy")}
     about |= {"classes": list(subject.test.classes)}
     numbers = {**found.numbers, "easiest": kept, "landscape_image": image, "settings": about}
-    with replacing(out / "diagnosis.json") as file:
-        file.write(json.dumps(numbers, indent=1).encode())
+    write_json(out / "diagnosis.json", numbers)
     return numbers
 
 

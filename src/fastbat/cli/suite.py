@@ -16,10 +16,10 @@ from rich.table import Table
 from fastbat.cli.listing import print_json
 from fastbat.cli.main import check_command, configure_command
 from fastbat.errors import InputError
-from fastbat.files import check_new, read_toml
+from fastbat.files import check_new, check_writable, read_toml, write_json
 from fastbat.progress import say
 from fastbat.results import ENDINGS, claims, differences, table, write_table
-from fastbat.suite import Row, check_all, flags, named, run_suite, status, trials_of
+from fastbat.suite import ESTIMATE, Row, check_all, flags, named, run_suite, status, trials_of
 
 if TYPE_CHECKING:
     from fastbat.suite import Cost
@@ -63,9 +63,8 @@ def run_command(
     machine = {"data_dir": data_dir and data_dir.resolve(), "device": device}
     extra = {name: value for name, value in machine.items() if value is not None}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end ends the trials, too
-    table = table_of(what, scale)
+    table, out = table_of(what, scale), folder_of(what, scale, out)
     if scale is not None:
-        out = out / what
         named.check_free(out, table)
     text = Path(what).read_text("utf-8-sig") if scale is None else tomli_w.dumps(table)
     records = run_suite(trials_of(table, what), text, out, check_command, extra, jobs)
@@ -142,9 +141,15 @@ def status_command(out: Path, /, *, json: bool = False) -> None:
 
 @suite.command(name="estimate")
 def estimate_command(
-    what: str, /, *, scale: str | None = None, data_dir: Path | None = None, json: bool = False
+    what: str,
+    /,
+    *,
+    scale: str | None = None,
+    out: Path | None = None,
+    data_dir: Path | None = None,
+    json: bool = False,
 ) -> None:
-    """Estimate what the trials of a table take here: a few steps of each kind, timed; nothing is kept.
+    """Estimate what the trials of a table take here: a few steps of each kind, timed; no training is kept.
 
     Parameters
     ----------
@@ -152,6 +157,8 @@ def estimate_command(
         TOML table of trials, or a suite of the paper by name.
     scale
         Of a suite of the paper: paper, cpu or smoke.
+    out
+        Folder for the suite: keep the estimate in it, for the time left and for the costs in a report.
     data_dir
         Folder with the data set on this machine.
     json
@@ -160,12 +167,17 @@ def estimate_command(
     extra = {} if data_dir is None else {"data_dir": data_dir}
     trials = trials_of(table_of(what, scale), what)
     check_all(trials, Path(), check_command, extra)
+    if out is not None:
+        check_writable(out)
     from fastbat.suite import estimate
 
     costs = estimate(trials, lambda given: configure_command(["train", *given, *flags(extra)]))
     hours = sum(cost.hours for cost in costs)
+    found = {"trials": [asdict(cost) | {"hours": cost.hours} for cost in costs], "hours": hours}
+    if out is not None:
+        write_json(folder_of(what, scale, out) / ESTIMATE, found)
     if json:
-        print_json({"trials": [asdict(cost) | {"hours": cost.hours} for cost in costs], "hours": hours})
+        print_json(found)
     else:
         Console().print(cost_table(costs, f"{hours:.0f} hours at most: what is broken leaves"))
 
@@ -231,6 +243,11 @@ def write(rows_of: Callable[..., list[dict[str, Any]]], folders: tuple[Path, ...
     check_new(out, ENDINGS, "a table")
     rows = rows_of(*folders)
     say(f"wrote {len(rows)} rows to {write_table(rows, out)}")
+
+
+def folder_of(what: str, scale: str | None, out: Path) -> Path:
+    """Return the folder of a suite: `out`, or of a suite of the paper the one of its name in it."""
+    return out if scale is None else out / what
 
 
 def cost_table(costs: list["Cost"], caption: str) -> Table:

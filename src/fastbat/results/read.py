@@ -4,13 +4,12 @@
     config.toml with metrics.jsonl  a run directory: one trial
     evaluation.jsonl                audits of other models: a trial each
     diagnosis.json                  a closer look (`fastbat diagnose`), in a run directory or below it, or alone
-    estimate.json                   what `fastbat suite estimate --json` prints, for the cost of a step
+    estimate.json                   what `fastbat suite estimate` found, for the cost of a step
 
 A folder with none of these stands for the folders in it.
 """
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,14 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from fastbat.errors import InputError
-from fastbat.files import read_records, read_toml
+from fastbat.files import read_json, read_records, read_toml
 from fastbat.lazy import np
 from fastbat.results.records import Measured, Record, Trial, latest, measured
+from fastbat.suite.runner import ESTIMATE
 from fastbat.suite.trials import read_trials
 from fastbat.training import Run
 from fastbat.training.settings import effective
 
-ESTIMATE, DIAGNOSIS = "estimate.json", "diagnosis.json"
+DIAGNOSIS = "diagnosis.json"
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def read_suite(folder: Path, found: Found) -> None:
     asked = [trial.name for trial in read_trials(table)] if table.is_file() else []
     costs = {
         each["trial"]: each["steps"] * each["seconds_per_step"]
-        for each in whole_json(folder / ESTIMATE).get("trials", [])
+        for each in read_json(folder / ESTIMATE).get("trials", [])
     }
     source = Source(
         named(folder),
@@ -207,7 +207,7 @@ def look(folder: Path, source: int, trial: Trial | None) -> Look:
     """Return the closer look in `folder`."""
     surface, smallest = arrays(folder / "landscape.npz"), arrays(folder / "smallest-eps.npz")
     easiest = arrays(folder / "easiest.npz")
-    about = whole_json(folder / DIAGNOSIS)
+    about = read_json(folder / DIAGNOSIS)
     return Look(
         about, source, trial, surface.get("steps"), surface.get("losses"), smallest.get("smallest_eps"), easiest
     )
@@ -222,19 +222,6 @@ def arrays(file: Path) -> dict[str, Any]:
             return {name: stored[name] for name in stored.files}
     except (ValueError, OSError, EOFError, KeyError) as error:
         raise InputError(f"{str(file)!r} is not a whole .npz file; run `fastbat diagnose` again") from error
-
-
-def whole_json(file: Path) -> dict[str, Any]:
-    """Return the object of a JSON file, an empty one where there is no file; InputError where it holds none."""
-    if not file.is_file():
-        return {}
-    try:
-        value = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{str(file)!r} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{str(file)!r} holds a {type(value).__name__}; it must be an object")
-    return value
 
 
 def named(folder: Path) -> str:

@@ -3,6 +3,7 @@
 DIR/
   suite.toml        the table as it was run last
   results.jsonl     one record a finished or failed trial
+  estimate.json     what `fastbat suite estimate` found, if it was told the folder
   RUN/              the run directory of a trial, of its name, or in a store that tables share
   RUN.begun.jsonl   the settings it was begun with, and a record a finished evaluation
   RUN.log           what it printed, with its commands
@@ -12,6 +13,7 @@ import json
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
@@ -20,7 +22,7 @@ from subprocess import PIPE, Popen
 from typing import Any
 
 from fastbat.errors import InputError
-from fastbat.files import append_record, locked, read_records, read_safetensors, replacing, write_records
+from fastbat.files import append_record, locked, read_json, read_records, read_safetensors, replacing, write_records
 from fastbat.lazy import torch
 from fastbat.progress import say
 from fastbat.provenance import now
@@ -32,7 +34,7 @@ from fastbat.training.settings import METHOD, effective
 Check = Callable[[Sequence[str]], None]
 Record = dict[str, Any]
 
-RESULTS = "results.jsonl"
+RESULTS, ESTIMATE = "results.jsonl", "estimate.json"
 
 
 class ChildError(RuntimeError):
@@ -94,20 +96,39 @@ def run_suite(
             file.write(table.encode())
         records = {trial.name: record for trial in trials if (record := finished(trial, out))}
         left = [trial for trial in trials if trial.name not in records]
-        say(f"{len(trials)} trials, {len(records)} of them finished before")
-        children = Children(jobs)
+        say(beginning(trials, left, out, jobs))
+        children, start = Children(jobs), time.monotonic()
         with ThreadPoolExecutor(jobs) as pool:
             try:
                 for future in as_completed([pool.submit(run_trial, trial, out, extra, children) for trial in left]):
                     record = future.result()
                     append_record(out / RESULTS, record)
                     records[record["trial"]] = record
-                    say(f"{record['trial']}: {outcome(record)}; {len(records)} of {len(trials)} done")
+                    waiting = len(trials) - len(records)
+                    more = (time.monotonic() - start) / (len(left) - waiting) * waiting
+                    rest = f", about {duration(more)} left" if waiting else ""
+                    say(f"{record['trial']}: {outcome(record)}; {len(records)} of {len(trials)} done{rest}")
             except BaseException:  # Ctrl-C, as a rule
                 pool.shutdown(wait=False, cancel_futures=True)
                 children.end()
                 raise
     return [records[trial.name] for trial in trials]
+
+
+def beginning(trials: Sequence[Trial], left: Sequence[Trial], out: Path, jobs: int) -> str:
+    """Return what is there and what is to come, in one line; for how long, where the suite was estimated."""
+    begun = sum(Run(out / trial.run).metrics.exists() for trial in left)
+    said = f"{len(trials)} trials, {len(trials) - len(left)} of them finished before"
+    said += f", {begun} begun or trained for another suite" if begun else ""
+    hours = {each["trial"]: each["hours"] for each in read_json(out / ESTIMATE).get("trials", ())}
+    if not left or any(trial.name not in hours for trial in left):
+        return said
+    return f"{said}; at most {duration(3600 * sum(hours[trial.name] for trial in left) / jobs)} by {ESTIMATE}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in hours from 90 minutes on, in minutes below."""
+    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{max(1, round(seconds / 60))} min"
 
 
 def check_all(trials: Sequence[Trial], out: Path, check: Check, extra: Mapping[str, Any]) -> None:
