@@ -138,7 +138,8 @@ class Operations(TorchDispatchMode):
 def test_the_check_is_one_look_at_the_images():
     with Operations() as operations:
         Batch(X, Y)
-    assert operations.found == ["detach", "aminmax", "min", "_to_copy", "stack"]
+    looks = [name for name in operations.found if name != "detach"]  # which torch counts in its own way
+    assert looks == ["aminmax", "min", "_to_copy", "stack"]
 
 
 def test_stored_images_are_not_looked_at_for_they_were_bytes():

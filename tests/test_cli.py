@@ -13,7 +13,7 @@ import tomli_w
 
 from fastbat.audit import evaluate_target
 from fastbat.cli import main
-from fastbat.cli.main import check_command, configure_command
+from fastbat.cli.commands import check_command, configure_command
 from fastbat.errors import InputError
 from fastbat.files import load_tensors, read_records, read_toml
 from fastbat.methods import METHODS
@@ -125,19 +125,19 @@ MISTAKES = {
     "an unknown flag that is near none": ("train --bogus 3", "Unknown option: --bogus.\n"),
     "the first word of a flag": ("train --batch 3", "Unknown option: --batch. Did you mean --batch-size?"),
     "a word too many": ("train --out my run", "'run' belongs to no flag; put a value with blanks in quotes"),
-    "a flag given twice": ("train --eps 8 --eps 16", "--eps is given twice; give it once"),
+    "a flag given twice": ("train --eps 8 --eps 16", "Parameter --eps specified multiple times."),
     "a flag given twice, once with =": (
         "train --method=fast-at --method trades",
-        "--method is given twice; give it once",
+        "Parameter --method specified multiple times.",
     ),
     "a switch with its value behind a space": (
         "train --flip False",
-        "takes no value after a space; write --flip=false",
+        "'False' belongs to no flag; a switch takes its value after =, as in --flip=false",
     ),
-    "a switch of another command": ("evaluate . --json true", "write --json=true"),
+    "a switch of another command": ("evaluate . --json true", "'true' belongs to no flag; a switch takes"),
     "a switch with no- in front": ("train --no-flip", "--no-flip is not a flag; write --flip=false"),
-    "half an epoch": ("train --epochs 2.5", "epochs is 2.5; it must be a whole number"),
-    "half a job": ("suite run x.toml --out out --jobs 1.5", "jobs is 1.5; it must be a whole number"),
+    "half an epoch": ("train --epochs 2.5", "Invalid value for --epochs: 2.5 is not a whole number"),
+    "half a job": ("suite run x.toml --out out --jobs 1.5", "Invalid value for --jobs: 1.5 is not a whole number"),
     "a flag of another method": ("train --method fast-at --lam 3", "Unknown option: --lam."),
     "an unknown method": ("train --method fastbat", "unknown method 'fastbat'; did you mean 'fast-bat'?"),
     "an unknown data set": ("train --dataset cifar", "unknown data set 'cifar'; did you mean 'cifar10'?"),
@@ -149,7 +149,7 @@ MISTAKES = {
     "no such configuration": ("train --config nowhere.toml", "cannot read 'nowhere.toml': No such file or directory"),
     "nothing to resume": (
         "train --out nowhere --resume",
-        "no run to go on with: 'nowhere/config.toml' does not exist; name the run with --out",
+        "no run to resume: 'nowhere/config.toml' does not exist; name the run with --out",
     ),
     "no such folder": ("train --dataset cifar10 --data-dir nowhere", "data_dir 'nowhere' is not a folder"),
     "a batch of one image": (
@@ -168,7 +168,7 @@ MISTAKES = {
     ),
     "an unknown attack": ("evaluate . --attacks clean,pdg", "unknown attack 'pdg'; did you mean 'pgd'?"),
     "no target": ("evaluate", "parameter TARGET requires an argument"),
-    "another device": ("train --device gpu", "device 'gpu' is not to be had here; say cpu, cuda or auto"),
+    "another device": ("train --device gpu", "device 'gpu' is not available here; choose cpu, cuda or auto"),
     "an unknown list": ("list method", 'Did you mean "methods"?'),
 }
 
@@ -218,7 +218,7 @@ CONFIGURATIONS = {
     "another file": (b"config = 'd.toml'", "config in 'c.toml' is no setting of a run; give it as a flag: --config"),
     "a word for a number": (b"epochs = 'many'", 'unable to convert "many" into int'),
     "a switch for a number": (b"epochs = true", 'unable to convert "True" into int'),
-    "a fraction": (b"epochs = 2.5", "epochs is 2.5; it must be a whole number"),
+    "a fraction": (b"epochs = 2.5", "Invalid value for [epochs]: 2.5 is not a whole number"),
     "an unknown method": (b"method = 'fastbat'", "unknown method 'fastbat'; did you mean 'fast-bat'?"),
     "no TOML": (b"= 3", "'c.toml' is not TOML: "),
     "a path of Windows": (
@@ -325,7 +325,7 @@ def test_a_setting_that_others_followed_from_is_missed(name, message, trained, t
     [
         ("--method fast-at", "method = fast-bat, not fast-at"),
         ("--method free-at", "method = fast-bat, not free-at"),
-        ("--eps 8", "eps = 38.0, not 8"),
+        ("--eps 8", "eps = 38, not 8"),
         ("--model cnn", "model = preactresnet18, not cnn"),
         ("--dataset cifar10", "dataset = digits, not cifar10"),
         ("--protocol released", "protocol = paper, not released"),
@@ -386,10 +386,11 @@ def test_what_follows_from_eps_follows_from_another_eps_anew(capsys, tmp_path):
 
 
 def test_the_settings_that_follow_from_eps_are_these():
-    follow = {name: list(method(eps=8 / 255).resolved) for name, method in METHODS.items()}
-    steps = {name: ["step"] for name in ("pgd-at", "pgd-2", "pgd-7", "trades", "atta", "yopo")}
-    expected = {"fast-bat": ["lam"], "fast-at-ga": ["mu"], **steps}
-    assert {name: names for name, names in follow.items() if names} == expected
+    step = ("pgd-at", "pgd-2", "pgd-7", "trades", "atta", "yopo")
+    none = ("fast-at", "free-at", "backsmooth", "n-fgsm", "standard")
+    expected = {"fast-bat": {"lam"}, "fast-at-ga": {"mu"}} | {name: {"step"} for name in step}
+    expected |= {name: set() for name in none}
+    assert {name: METHODS[name](eps=8 / 255).resolved.keys() for name in expected} == expected
 
 
 @pytest.mark.parametrize(("method", "name"), [("fast-at-ga", "mu"), ("trades", "step"), ("pgd-7", "step")])
@@ -433,7 +434,7 @@ def test_a_run_in_a_folder_that_cannot_be_made_is_one_line(capsys, tmp_path):
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
 def test_a_killed_run_goes_on_after_its_last_finished_epoch(kill, capsys, tmp_path):
     flags = ["--width", "4", "--train-limit", "50", "--select-limit", "10", "--select-steps", "2", "--eps", "38"]
-    command = [sys.executable, "-m", "fastbat", "train", "--epochs", "40", *flags, "--out", str(tmp_path / "killed")]
+    command = [sys.executable, "-m", "fastbat", "train", "--epochs", "20", *flags, "--out", str(tmp_path / "killed")]
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs the tests may ignore it
@@ -445,13 +446,13 @@ def test_a_killed_run_goes_on_after_its_last_finished_epoch(kill, capsys, tmp_pa
     assert "Traceback" not in err
     if kill == signal.SIGINT:
         assert process.returncode == 130
-        assert "go on after the last finished epoch with: fastbat train --out " in err
+        assert "resume after the last finished epoch with: fastbat train --out " in err
     done = len(read_records(tmp_path / "killed" / "metrics.jsonl"))
-    assert 1 <= done < 40
+    assert 1 <= done < 20
     status, _, err = call(capsys, "train", "--out", tmp_path / "killed", "--resume")
     assert status == 0
-    assert len([line for line in err.splitlines() if line.startswith("epoch ")]) in (40 - done, 41 - done)
-    assert [r["epoch"] for r in read_records(tmp_path / "killed" / "metrics.jsonl")] == list(range(1, 41))
+    assert len([line for line in err.splitlines() if line.startswith("epoch ")]) in (20 - done, 21 - done)
+    assert [r["epoch"] for r in read_records(tmp_path / "killed" / "metrics.jsonl")] == list(range(1, 21))
 
 
 def test_ctrl_c_before_there_is_a_run_names_nothing_to_go_on_with(capsys, monkeypatch, tmp_path):

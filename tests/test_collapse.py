@@ -114,7 +114,7 @@ def test_rollback_goes_on_from_the_last_sound_epoch_with_pgd_2(name, tmp_path, m
     settings = replace(SMALL, on_collapse="rollback", ema=0.9, max_lr=0.05)
     method = METHODS[name](eps=EPS)
     run = train(method, settings, tmp_path / "run")
-    assert "back to epoch 1, on with PGD-AT, 2 steps of eps / 2" in capsys.readouterr().err
+    assert "back to epoch 1, then PGD-AT with 2 steps of eps / 2" in capsys.readouterr().err
     monkeypatch.undo()
     records = read_records(run.metrics)
     assert [r["epoch"] for r in records] == [1, 2, 3]

@@ -160,5 +160,5 @@ def test_a_truncated_parquet_file_is_an_input_error(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTBAT_CACHE", str(tmp_path / "cache"))
     for split in ("train", "test"):
         (tmp_path / f"cifar10-{split}.parquet").write_bytes(b"PAR1 and then nothing")
-    with pytest.raises(InputError, match=r"cifar10-train.parquet' cannot be read .* copy it anew"):
+    with pytest.raises(InputError, match=r"cifar10-train.parquet' cannot be read .* copy it again"):
         load("cifar10", tmp_path)

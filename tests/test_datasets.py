@@ -234,13 +234,13 @@ def spoil_sizes(folder):
 
 def spoil_image(folder):
     (folder / "train" / "bee" / "004.JPEG").write_bytes(b"\xff\xd8\xff and then nothing")
-    return r"train/bee/004.JPEG' cannot be read: no picture in a format that Pillow reads; mend it or take it out"
+    return r"train/bee/004.JPEG' cannot be read: no picture in a format that Pillow reads; fix it or take it out"
 
 
 def cut_image(folder):
     file = folder / "train" / "bee" / "004.JPEG"
     file.write_bytes(file.read_bytes()[:-40])
-    return r"train/bee/004.JPEG' cannot be read \(OSError: image file is truncated.*\); mend it or take it out"
+    return r"train/bee/004.JPEG' cannot be read \(OSError: image file is truncated.*\); fix it or take it out"
 
 
 def spoil_class(folder):

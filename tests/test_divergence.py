@@ -133,7 +133,7 @@ def test_a_network_that_some_images_break_is_told_from_a_learning_rate(tmp_path,
             z = self.linear(x.flatten(1))
             return z + torch.where(x.mean((1, 2, 3)) > limit, torch.inf, 0.0)[:, None]
 
-    monkeypatch.setattr("fastbat.models.foreign.from_code", lambda *_, num_classes, channels: Dazzled())
+    monkeypatch.setattr("fastbat.models.external.from_code", lambda *_, num_classes, channels: Dazzled())
     with pytest.raises(
         DivergedError, match=r"in epoch 1: loss (nan|inf), .* rate is not the cause, .* the logits are not"
     ):

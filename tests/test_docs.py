@@ -38,8 +38,13 @@ def index() -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in rows[start + 2 :] if len(row) == len(rows[start])}
 
 
+def row_of(name: str) -> list[str]:
+    assert name in index(), f"docs/methods/README.md has no row of {name}"
+    return index()[name]
+
+
 def page(name: str) -> Path:
-    return DOCS / "methods" / re.fullmatch(r"\[.*\]\((.*)\)", index()[name][-1])[1]
+    return DOCS / "methods" / re.fullmatch(r"\[.*\]\((.*)\)", row_of(name)[-1])[1]
 
 
 def flags(name: str) -> dict[str, str]:
@@ -108,7 +113,7 @@ def test_the_index_counts_the_passes_of_an_update(name: str) -> None:
     whole, first = counted(model), counted(model.network.stem)
     update(METHODS[name](eps=8 / 255), model, batch)
     found = [whole["forward"], whole["backward"], whole["tangent"], int(model.network.bn.num_batches_tracked)]
-    assert [int(cell) for cell in index()[name][:4]] == found
+    assert [int(cell) for cell in row_of(name)[:4]] == found
     alone = [first["forward"] - whole["forward"], first["backward"] - whole["backward"]]
     assert alone == ([20, 20] if name == "yopo" else [0, 0])
     if name == "yopo":
@@ -154,7 +159,8 @@ def test_what_a_page_says_was_measured_is_what_its_script_writes(monkeypatch: py
     script = runpy.run_path(str(EXPERIMENTS / "methods" / "pages.py"), run_name="imported")
     monkeypatch.delitem(sys.modules, "draw", raising=False)
     methods = [name for names in script["PAGES"].values() for name in names]
-    assert sorted(methods) == sorted(METHODS.keys() - {"pgd-at"})
+    measured = {row[0] for row in rows_of(EXPERIMENTS / "methods" / "README.md")}
+    assert sorted(methods) == sorted(METHODS.keys() & measured)
     for stem, names in script["PAGES"].items():
         text = (DOCS / "methods" / f"{stem}.md").read_text()
         assert script["placed"](text, script["section"](stem, names)) == text
@@ -169,7 +175,7 @@ def test_the_decision_page_has_the_rows_of_the_experiments() -> None:
     found = rows_of(DOCS / "start" / "which-method.md")
     alike = {row[0]: row[1:3] for row in rows_of(EXPERIMENTS / "methods" / "README.md")}
     steps = {row[1]: row[5] for row in rows_of(EXPERIMENTS / "training-step" / "README.md") if row[0] == "16"}
-    for name in METHODS.keys() - {"pgd-at"}:
+    for name in METHODS.keys() & alike.keys():
         step = steps["fast-bat, tangent" if name == "fast-bat" else name]
         assert [name, *alike[name], step] in found
     arms = {row[0]: row for row in rows_of(EXPERIMENTS / "fast-step-accuracy" / "README.md")}
@@ -189,3 +195,13 @@ def test_the_decision_page_has_the_records_of_the_papers_network() -> None:
         ends = [[each["percent"], *each["interval"]] for each in first]
         assert accuracies == [f"{percent:.1f} [{low:.1f}, {high:.1f}]" for percent, low, high in ends]
         assert collapsed == ("yes" if any(epoch["collapsed"] for epoch in record["epochs"]) else "no")
+
+
+def test_the_page_of_inputs_names_31_kinds_and_tests_that_are_there() -> None:
+    text = (DOCS / "development" / "inputs.md").read_text()
+    kinds = [cells(line) for line in text.splitlines() if re.match(r"\| \d+ \|", line)]
+    assert [row[0] for row in kinds] == [str(i) for i in range(1, 32)]
+    for row in kinds:
+        tests = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row[-1])
+        assert tests, row[1]
+        assert all(f"\ndef {name}(" in (ROOT / "tests" / file).read_text() for file, name in tests), row[1]

@@ -197,14 +197,14 @@ SAYS = {
     "all_nan": r"the logits are not finite on 8 of 8 images, first in the output of network \(Strange\); nothing",
     "one_infinite": r"the logits are not finite on 8 of 8 images, first in the output of network \(Strange\)",
     "some_nan": r"the logits are not finite on 2 of 8 images",
-    "no_gradient": r"FastAT cannot train this model on images \(8, 1, 8, 8\): RuntimeError: .*does not require grad",
+    "no_gradient": "FastAT cannot train this model: its output has no gradient; is it detached, or computed within",
 }
 
 
 @pytest.mark.parametrize("kind", STRANGE)
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_a_network_that_gives_no_logits_is_said_before_anything_is_written(kind, precision, tmp_path, monkeypatch):
-    monkeypatch.setattr("fastbat.models.foreign.from_code", lambda *_, num_classes, channels: Strange(STRANGE[kind]))
+    monkeypatch.setattr("fastbat.models.external.from_code", lambda *_, num_classes, channels: Strange(STRANGE[kind]))
     settings = replace(SMALL, width=None, model="mine:net", precision=precision)
     with pytest.raises(InputError, match=SAYS[kind]) as caught:
         train(METHODS["fast-at"](EPS), settings, tmp_path / "run")
@@ -212,22 +212,16 @@ def test_a_network_that_gives_no_logits_is_said_before_anything_is_written(kind,
     assert not (tmp_path / "run").exists()
 
 
-def on_meta() -> nn.Module:
-    with torch.device("meta"):
-        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-
-
 NOT_TAKEN = {
     "another size": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(100, 10)), "RuntimeError: mat1 and mat2 shapes"),
     "lazy, and too large a kernel": (lambda: nn.Sequential(nn.LazyConv2d(4, 11)), "RuntimeError: Calculated padded"),
-    "without values": (on_meta, "NotImplementedError: Cannot copy out of meta tensor"),
 }
 
 
 @pytest.mark.parametrize("kind", NOT_TAKEN)
 def test_a_network_that_does_not_take_the_images_is_one_line(kind, tmp_path, monkeypatch):
     build, why = NOT_TAKEN[kind]
-    monkeypatch.setattr("fastbat.models.foreign.from_code", lambda *_, num_classes, channels: build())
+    monkeypatch.setattr("fastbat.models.external.from_code", lambda *_, num_classes, channels: build())
     with pytest.raises(InputError, match=rf"^the model does not take images \(8, 1, 8, 8\): {why}") as caught:
         train(METHODS["fast-at"](EPS), replace(SMALL, width=None, model="mine:net"), tmp_path / "run")
     assert "\n" not in str(caught.value)
@@ -242,7 +236,7 @@ def test_a_network_of_inference_mode_trains_as_others_do(tmp_path, monkeypatch):
             with torch.inference_mode(inference):
                 return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, num_classes))
 
-        monkeypatch.setattr("fastbat.models.foreign.from_code", net)
+        monkeypatch.setattr("fastbat.models.external.from_code", net)
         run = train(METHODS["fast-at"](EPS), replace(SMALL, width=None, model="mine:net"), tmp_path / str(inference))
         return load_tensors(run.weights("last"))[0]
 
@@ -300,7 +294,7 @@ def test_lazy_layers_take_their_shape_and_train_as_others_do(tmp_path, monkeypat
             nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.ReLU(), nn.Flatten(), nn.LazyLinear(num_classes)
         )
 
-    monkeypatch.setattr("fastbat.models.foreign.from_code", net)
+    monkeypatch.setattr("fastbat.models.external.from_code", net)
     settings = replace(SMALL, width=None, model="mine:net", ema=0.9)
     runs = [train(METHODS["fast-bat"](EPS), settings, tmp_path / name) for name in "ab"]
     first, again = (load_tensors(run.weights("last"))[0] for run in runs)

@@ -53,7 +53,7 @@ def test_one_flipped_bit_is_noticed(position, tmp_path):
     data = bytearray((tmp_path / "f").read_bytes())
     data[position] ^= 4
     (tmp_path / "f").write_bytes(data)
-    with pytest.raises(InputError, match=r"copy it anew|has no fastbat metadata"):
+    with pytest.raises(InputError, match=r"copy it again|has no fastbat metadata"):
         load_tensors(tmp_path / "f")
 
 
@@ -61,7 +61,7 @@ def test_one_flipped_bit_is_noticed(position, tmp_path):
 def test_a_truncated_file_is_noticed(keep, tmp_path):
     save_tensors(tmp_path / "f", TENSORS, {"epoch": 3})
     (tmp_path / "f").write_bytes((tmp_path / "f").read_bytes()[:keep])
-    with pytest.raises(InputError, match=r"is not a whole safetensors file .* copy it anew"):
+    with pytest.raises(InputError, match=r"is not a whole safetensors file .* copy it again"):
         load_tensors(tmp_path / "f")
 
 

@@ -166,7 +166,7 @@ STORED = {
 FAULTS = {
     "flat": "holds no images but list<",
     "path": "row 0 ('a/b.png') of",
-    "text": "row 0 ('a/b.png') of",
+    "text": "holds text, such as a path or base64; store the bytes of the image files",
     "nothing": "holds no images but null",
     "no bytes": "no picture in a format that Pillow reads",
     "too large": "not in 0..255",

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from fastbat.audit import evaluate_target
-from fastbat.cli.main import configure_command, main
+from fastbat.cli.commands import configure_command
+from fastbat.cli.main import main
 from fastbat.files import read_records
 from fastbat.models import load_model
 from fastbat.training import Run, export_model
@@ -45,6 +46,7 @@ def test_it_is_repeated_as_it_was(run):
     assert (settings.shortcut, settings.width, type(method).__name__) == ("preact", 2, "FastBAT")
 
 
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")  # torch 2.9, of its own loading
 def test_it_can_be_exported_and_resumed(run, tmp_path):
     exported = export_model(run.path, tmp_path / "m.pt2")
     x = torch.rand(3, 1, 8, 8)

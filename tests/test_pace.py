@@ -1,7 +1,6 @@
 """How a step runs: it waits for no device, in any layout and in parts it is the same step, compiled or not."""
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from fastbat.errors import InputError
 from fastbat.methods import METHODS, FastBAT
 from fastbat.methods.fast_at_ga import FastATGA
 from fastbat.models import build_model
-from fastbat.models.preact_resnet import PreActBlock, PreActResNet
 from fastbat.runtime.layout import pick_layout
 from fastbat.runtime.modes import frozen_weights
 from fastbat.tangent import directional, push
@@ -214,7 +212,14 @@ def compiler() -> None:
 
 @compiles
 def test_a_compiled_network_is_the_network_and_runs_other_sizes_as_it_is(compiler):
-    plain, model = model_of("cnn"), model_of("cnn")
+    def small() -> nn.Module:  # of few layers, as each kernel takes seconds to compile
+        torch.manual_seed(1)
+        return nn.Sequential(nn.Conv2d(1, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4)).train()
+
+    plain, model = small(), small()
+    for net in (plain, model):
+        torch.manual_seed(2)
+        net(batch_of("cnn").x)
     fast = Compiled(model)
     calls = []
     fast.fast = {key: lambda x, run=run: calls.append(len(x)) or run(x) for key, run in fast.fast.items()}
@@ -250,12 +255,13 @@ def test_weights_that_were_held_take_gradients_again(compiler):
 def test_a_compiled_tangent_is_that_of_its_own_network(compiler, monkeypatch):
     """In float32, of networks whose weights have one shape; the statistics stay; compiled, no rule is asked again."""
     batch = batch_of("preactresnet18")
-    t, how = torch.randn_like(batch.x), {"num_classes": 4, "width": 4, "channels": 3, "stem": 3}
+    t, (channels, side) = torch.randn_like(batch.x), batch.x.shape[1:3]
     for activation in (nn.ReLU, nn.SiLU):
         found = []
         for fast in (False, True):
             torch.manual_seed(0)
-            model = PreActResNet(partial(PreActBlock, shortcut="raw"), [1], [4], activation=activation, **how)
+            first = (nn.Conv2d(channels, 4, 3, padding=1), nn.BatchNorm2d(4), activation())
+            model = nn.Sequential(*first, nn.Flatten(), nn.Linear(4 * side * side, 4)).train()
             net = Compiled(model) if fast else model
             directional(net, batch.x, batch.y, t, cross_entropy).backward()
             found.append([*(weight.grad.clone() for weight in model.parameters()), *model.buffers()])
@@ -292,7 +298,7 @@ def test_a_tangent_that_cannot_be_compiled_is_no_network_without_one(compiler, m
     def broken(_: Any) -> Any:
         raise ValueError("no such register")
 
-    monkeypatch.setattr(compiling, "compiled", lambda model: broken)
+    monkeypatch.setattr(compiling, "compiled_tangent", lambda model: broken)
     net, batch = Compiled(model_of("cnn")), batch_of("cnn")
     with pytest.raises(InputError, match=r"the tangent does not run compiled \(no such register\); leave it out"):
         directional(net, batch.x, batch.y, batch.x, cross_entropy)

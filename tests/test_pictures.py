@@ -220,6 +220,17 @@ def test_a_link_to_nowhere_is_one_line(tmp_path):
         load("folder", folder)
 
 
+def test_a_class_may_be_a_link_but_not_one_to_nowhere(tmp_path):
+    folder = pictures(tmp_path / "links", png)
+    before = load("folder", folder).train.fingerprint
+    ant = (folder / "train" / "ant").rename(tmp_path / "elsewhere")
+    (folder / "train" / "ant").symlink_to(ant)
+    assert load("folder", folder).train.fingerprint == before
+    ant.rename(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"train/ant' is a link to '.*/elsewhere', which is not there; fix it\Z"):
+        load("folder", folder)
+
+
 # Grey
 
 
@@ -354,7 +365,7 @@ def no_such_column(folder):
 def cut_short(folder):
     file = table(folder / "test-0.parquet", range(2))
     file.write_bytes(file.read_bytes()[:-50])
-    return r"test-0.parquet' cannot be read \(ArrowInvalid: .*\); copy it anew"
+    return r"test-0.parquet' cannot be read \(ArrowInvalid: .*\); copy it again"
 
 
 def nowhere(folder):

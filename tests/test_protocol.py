@@ -12,7 +12,8 @@ from PIL import Image
 from torch import nn
 
 from fastbat.audit import evaluate_target
-from fastbat.cli.main import configure_command, main
+from fastbat.cli.commands import configure_command
+from fastbat.cli.main import main
 from fastbat.data import load
 from fastbat.data.registry import load_test
 from fastbat.files import read_toml

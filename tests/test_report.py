@@ -325,7 +325,7 @@ def test_findings_name_who_is_told_apart_from_the_best_who_collapsed_and_what_is
     found = read([suite(tmp_path, trials)])
     lead, cost, collapse, open_ = findings(groups_of(found), found)
     assert lead.text.startswith(
-        "At eps 8, FAST-AT has the highest RA-PGD-50-10, 60.0 %. It cannot be told apart from FAST-BAT 58.0, "
+        "At eps 8, FAST-AT has the highest RA-PGD-50-10, 60.0 %. It cannot be distinguished from FAST-BAT 58.0, "
         "ATTA 57.0, TRADES 57.0, FREE-AT 56.0 and one more. At eps 16, "
     )
     assert cost.text.endswith(UNTIMED)

@@ -1,5 +1,6 @@
 """The site: every page is on it, its links lead to what is staged, and what is wrong fails the build."""
 
+import json
 import re
 import runpy
 import sys
@@ -17,7 +18,7 @@ from prose import anchors, links
 
 ROOT = DOCS.parent
 SITE = runpy.run_path(str(DOCS / "site" / "build.py"), run_name="imported")
-PAGES = [*SITE["sources"](), ROOT / "README.md"]
+PAGES = [page for page in (*SITE["sources"](), ROOT / "README.md") if page.suffix == ".md"]
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,17 @@ def test_a_linked_file_is_shown_and_a_linked_folder_is_listed(staged: Path) -> N
     assert (source / "fast_at.py").read_text() in shown
     listed = (staged / "source" / "src" / "fastbat" / "methods.md").read_text()
     assert all(f"`{METHODS[name].__module__.rpartition('.')[2]}.py`" in listed for name in METHODS)
+
+
+def test_the_notebook_is_a_page_with_its_code_and_what_it_showed(staged: Path) -> None:
+    text, notebook = (staged / "start" / "notebook.md").read_text(), json.loads(SITE["NOTEBOOK"].read_text())
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert f"```python\n{''.join(cell['source'])}\n```" in text
+    assert "](../guides/own-loop.md)" in text
+    assert text.count('src="data:image/png;base64,') == 2
+    assert text.count("</pre>") == 2
+    assert "epoch 12/12" in text
 
 
 def test_links_are_turned_outside_of_code_alone() -> None:

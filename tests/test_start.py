@@ -79,7 +79,7 @@ BAD = {
     "another last layer": (lambda s, _: s | {"linear.weight": torch.ones(5, 9)}, "linear.weight is (5, 9) in it"),
     "code": (
         lambda s, path: s | {"trap": Trap(path / "sprung")},
-        "holds io.open beside tensors, which only running code opens",
+        "holds io.open next to tensors, which only running code opens",
     ),
     "no state_dict": (lambda s, _: {"epoch": 3}, "holds the keys 'epoch': no state_dict"),
 }

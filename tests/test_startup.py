@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from importlib import import_module
 from types import ModuleType
 
@@ -77,6 +78,7 @@ REFUSED = [
     "evaluate . --save-adversarial x.pt",
     "evaluate suite.toml --model cnn",
     "evaluate page.pt --dataset digits --model cnn",
+    "evaluate net.pt2 --dataset digits",
     "evaluate w.safetensors --dataset digits",
     "evaluate w.safetensors --model cnn",
     "evaluate w.safetensors --dataset digits --model cnn --mean 125 --std 63",
@@ -105,10 +107,8 @@ REFUSED = [
 PROBE = f"""
 import contextlib, io, json, sys
 from fastbat.cli import main
-import fastbat.progress
 for line in sys.stdin.read().splitlines():
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err := io.StringIO()):
-        fastbat.progress.console.file = err
         try:
             main(line.split())
             status = 0
@@ -126,6 +126,8 @@ def python(*arguments, **how):
 def test_what_prints_lists_or_refuses_does_not_import_torch(tmp_path):
     (tmp_path / "suite.toml").write_text(SUITE)
     (tmp_path / "page.pt").write_text("<html>not found</html>")
+    with zipfile.ZipFile(tmp_path / "net.pt2", "w") as archive:
+        archive.writestr("net/models/model.json", "{}")
     (tmp_path / "w.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     before = sorted(tmp_path.iterdir())
     printed = python("-c", PROBE, input="\n".join([*ANSWERED, *REFUSED]), cwd=tmp_path)

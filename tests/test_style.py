@@ -1,5 +1,6 @@
 """The style of every page (CONTRIBUTING.md): a sentence says one thing, in the field's words; a log entry is short."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,8 @@ WORDS = {
     r"(whoever|whosoever)": "anyone who",
     r"(thrice|whence|wherein|thereof|therein|hitherto|ere|nought|naught)": "the plain word",
 }
+IN_CODE = (r"pictures?", r"accus\w+")  # of the source's own words: a module is called so, a flag does
+MODULES = sorted((ROOT / "src").rglob("*.py"))
 ABBREVIATION = re.compile(r"((^|[\s(])[A-Z]|\b(Eqs?|Secs?|Apps?|Figs?|Prop|Cor|Tab|al|vs|cf|etc|e\.g|i\.e))\.$")
 
 
@@ -139,6 +142,37 @@ def test_no_word_needs_a_translator(page: Path):
         if (match := re.search(rf"\b({word})\b", sentence, re.IGNORECASE))
     ]
     assert found == []
+
+
+def printed(source: str) -> Iterator[str]:
+    """Yield the texts of a module that a user reads: messages, and help, which is what stands below a field."""
+    tree = ast.parse(source)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(ROOT / "src")))
+def test_no_word_of_a_message_needs_a_translator(module: Path):
+    found = [
+        f"{match[0]!r} ({instead}): {text}"
+        for text in printed(module.read_text())
+        for word, instead in (WORDS | {"told": "given, printed"}).items()
+        if word not in IN_CODE and (match := re.search(rf"\b({word})\b", text))
+    ]
+    assert found == []
+
+
+def test_the_texts_of_a_module_are_its_messages_and_its_help():
+    source = (
+        '"""Doc."""\nclass A:\n    """Doc."""\n    b: int = 1\n    """Help."""\n    def c(self):\n        """Doc."""\n'
+    )
+    assert [*printed(source + '        raise E(f"{self} is bad; mend it")')] == ["Help.", " is bad; mend it"]
 
 
 @pytest.mark.parametrize("group", [group for group, pages in GROUPS.items() if pages])

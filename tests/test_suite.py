@@ -92,7 +92,7 @@ def test_lists_are_dimensions_and_arms_are_rows(tmp_path):
     [
         ("[train]\nmethod = 'fast-bta'", "trial 'fast-bta': unknown method 'fast-bta'; did you mean 'fast-bat'"),
         ("[train]\nepohcs = 3", r"trial 'fast-bat': Unknown option: --epohcs. Did you mean --epochs\?"),
-        ("[train]\nepochs = 2.5", "epochs is 2.5; it must be a whole number"),
+        ("[train]\nepochs = 2.5", "Invalid value for --epochs: 2.5 is not a whole number"),
         ("[train]\nepochs = [2, 0]", "trial 'fast-bat-epochs0': epochs is 0; it must be at least 1"),
         ("[train]\nwidth = 4\nmodel = 'timm/resnet18'", "width is 4, but timm/resnet18 has no such setting"),
         ("[train]\nlam = -1", "lam is -1"),
@@ -252,7 +252,7 @@ def test_ctrl_c_ends_the_trials_too_and_says_how_to_go_on(tmp_path):
     child.send_signal(signal.SIGINT)  # to the suite alone, as a process manager would
     err = child.communicate(timeout=60)[1]
     assert child.returncode == 130
-    assert err.strip().endswith("stopped; the same command goes on where it stopped")
+    assert err.strip().endswith("stopped; the same command resumes where it stopped")
     with locked(run.path, "training"):  # nobody trains in it any more
         pass
     assert len(read_records(run.metrics)) < 5000

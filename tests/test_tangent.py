@@ -140,7 +140,7 @@ def test_every_operation_without_a_rule_is_known_by_its_name(name: str, operatio
         push(net(Odd(), size=256), images(0).x, images(0).x)
 
 
-FOREIGN: dict[str, Callable[[Any], Any]] = {
+EXTERNAL: dict[str, Callable[[Any], Any]] = {
     "asks for a tensor": lambda x: x if isinstance(x, Tensor) else {}["x"],
     "asks for what only a tensor has": lambda x: x.flatten(1).view(x.numel() // 256, -1),
     "checks its input": lambda x: x if torch.is_tensor(x) else torch.tensor(x),
@@ -148,11 +148,11 @@ FOREIGN: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("case", FOREIGN)
+@pytest.mark.parametrize("case", EXTERNAL)
 def test_a_network_that_takes_tensors_alone_is_differentiated_twice(case: str) -> None:
     class Foreign(nn.Module):
         def forward(self, x: Any) -> Any:
-            return FOREIGN[case](x)
+            return EXTERNAL[case](x)
 
     batch, model = images(0), net(Foreign(), nn.BatchNorm2d(4) if "only" not in case else nn.Identity(), size=256)
     with pytest.raises(NoRule):

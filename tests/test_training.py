@@ -421,7 +421,7 @@ def small_run(tmp_path, **changes):
 def test_a_new_run_never_writes_over_an_old_one(tmp_path):
     run = small_run(tmp_path)
     before = run.weights("last").read_bytes()
-    with pytest.raises(InputError, match="already holds something; name another --out, or go on with --resume"):
+    with pytest.raises(InputError, match="already holds something; name another --out, or resume it with --resume"):
         small_run(tmp_path, seed=1)
     assert run.weights("last").read_bytes() == before
 
@@ -430,7 +430,9 @@ def test_a_state_of_other_settings_is_refused(tmp_path):
     run = small_run(tmp_path)
     other = train(METHODS["standard"](eps=EPS), Settings(**{**vars(SMALL), "epochs": 1}), tmp_path / "other")
     run.state.write_bytes(other.state.read_bytes())
-    with pytest.raises(InputError, match=r"last.ckpt' was written with another config; train anew into another --out"):
+    with pytest.raises(
+        InputError, match=r"last.ckpt' was written with another config; train again, into another --out"
+    ):
         train(METHODS["fast-at"](eps=EPS), Settings(**{**vars(SMALL), "epochs": 1}), run.path, resume=True)
 
 
@@ -446,7 +448,7 @@ def test_a_resume_on_other_images_is_refused(tmp_path, monkeypatch):
 def test_a_run_that_lost_its_state_is_not_begun_anew(tmp_path):
     run = small_run(tmp_path)
     run.state.unlink()
-    with pytest.raises(InputError, match=r"has finished epochs but no last.ckpt to go on from; name another --out"):
+    with pytest.raises(InputError, match=r"has finished epochs but no last.ckpt to resume from; name another --out"):
         train(METHODS["fast-at"](eps=EPS), Settings(**{**vars(SMALL), "epochs": 1}), run.path, resume=True)
     assert len(read_records(run.metrics)) == 1
 
@@ -468,7 +470,7 @@ def test_two_processes_cannot_train_in_one_run(tmp_path):
 def test_a_truncated_checkpoint_is_refused(which, tmp_path):
     run = small_run(tmp_path)
     run.weights(which).write_bytes(run.weights(which).read_bytes()[:-100])
-    with pytest.raises(InputError, match=r"is not a whole safetensors file .* copy it anew"):
+    with pytest.raises(InputError, match=r"is not a whole safetensors file .* copy it again"):
         evaluate_target(run.path, which)
     assert not run.evaluations.exists()
 
@@ -512,8 +514,8 @@ def test_a_model_trained_against_no_budget_asks_for_one(tmp_path):
         ({"model": "preactresnet8"}, "unknown model 'preactresnet8'; did you mean 'preactresnet18'"),
         ({"activation": "relo"}, "unknown activation 'relo'; did you mean 'relu'"),
         ({"width": 0}, "width is 0; a network needs at least 1"),
-        ({"device": "tpu"}, "device 'tpu' is not to be had here"),
-        ({"device": "meta"}, "device 'meta' is not to be had here"),
+        ({"device": "tpu"}, "device 'tpu' is not available here"),
+        ({"device": "meta"}, "device 'meta' is not available here"),
         ({"max_lr": 1e40}, "max_lr is 1e+40; it must be above 0"),
         ({"momentum": -1.0}, "momentum is -1; it must lie in [0, 1)"),
         ({"weight_decay": float("nan")}, "weight_decay is nan; it must be 0 or above"),

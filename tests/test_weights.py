@@ -25,6 +25,7 @@ from fastbat.audit.target import undescribed
 from fastbat.errors import InputError
 from fastbat.models import load_weights
 from fastbat.models.beside import FORMATS, Kind, number
+from test_generated_data import NAMES as FILE_NAMES
 
 WIDTH, CLASSES = 4, 10
 often = settings(derandomize=True, database=None, deadline=None, max_examples=60)
@@ -294,11 +295,14 @@ ENDINGS = st.sampled_from(
 )
 
 
+KINDS = st.sampled_from([torch.float32, torch.float16, torch.bfloat16, torch.float64])
+
+
 @often
-@given(PREFIXES, st.lists(NAMES, max_size=2, unique=True), ENDINGS, st.booleans(), st.booleans())
-def test_wrapped_weights_are_found(tmp_path_factory, prefixes, keys, ending, half, leftovers):
+@given(PREFIXES, st.lists(NAMES, max_size=2, unique=True), FILE_NAMES, ENDINGS, KINDS, st.booleans())
+def test_wrapped_weights_are_found(tmp_path_factory, prefixes, keys, name, ending, kind, leftovers):
     state = prefixed(*prefixes)
-    state = {name: tensor.half() if half else tensor for name, tensor in state.items()}
+    state = {each: tensor.to(kind) if tensor.is_floating_point() else tensor for each, tensor in state.items()}
     if leftovers:
         state |= {"".join(prefixes) + "3.total_ops": torch.zeros(1), "n_averaged": torch.tensor(4)}
     content = state
@@ -308,8 +312,9 @@ def test_wrapped_weights_are_found(tmp_path_factory, prefixes, keys, ending, hal
             "epoch": 3,
             "optimizer": {"state": {0: {"momentum": torch.ones(3)}}, "param_groups": []},
         }
-    path = tmp_path_factory.mktemp("w") / f"w{ending}"
-    torch.save(content, path)
+    path = tmp_path_factory.mktemp("w") / f"{name}{ending}"
+    with path.open("wb") as file:  # of a path, torch.save goes by the ending
+        torch.save(content, file)
     model, about = undescribed(str(path), form_of(str(path)), Origin(model="cnn", width=2), CLASSES, 1)
     assert all(
         torch.equal(tensor, found.to(tensor.dtype))
@@ -433,7 +438,7 @@ def npz():
     return buffer.getvalue()
 
 
-HOLDS = "beside tensors, which only running code opens; have the weights saved alone, with torch.save("
+HOLDS = "next to tensors, which only running code opens; have the weights saved alone, with torch.save("
 CONTENTS = {
     "a page": (
         b"<!DOCTYPE html><html><title>Virus scan warning</title></html>",
@@ -443,7 +448,7 @@ CONTENTS = {
         b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>',
         "is an XML text, as a server sends where",
     ),
-    "nothing": (b"", "is empty; download or copy it anew"),
+    "nothing": (b"", "is empty; download or copy it again"),
     "a pointer": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:12\n",
         "is a pointer of Git LFS, not the file",
@@ -453,13 +458,13 @@ CONTENTS = {
     "Keras": (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, as Keras writes"),
     "text": (b"no weights at all", "holds no network that fastbat knows: it begins with 'no weights at all'"),
     "bytes": (b"\x01\x02\xff\xfe\x00\x01\x02\x03", "it begins with 01 02 ff fe 00 01 02 03"),
-    "cut short": (cut, "is damaged or cut short (File is not a zip file); download or copy it anew"),
+    "cut short": (cut, "is damaged or cut short (File is not a zip file); download or copy it again"),
     "a flipped bit": (flipped, "is damaged: its part "),
     "cut short, legacy": (cut_legacy, "is damaged ("),
     "cut short, safetensors": (cut_safetensors, "is not a whole safetensors file"),
     "arrays": (lambda path: path.write_bytes(npz()), "holds 2 arrays of NumPy; have them saved as a state_dict"),
     "a zip": (archive(a__b="1", c="2"), "is a zip archive of 2 files (a/b), not of weights; unpack it first"),
-    "TorchScript": (script, "is a TorchScript program; export the network with torch.export.save"),
+    "TorchScript": (script, "is a torch.export or TorchScript program, and opening one may run code"),
     "a pickle": (np.float64(3).dumps(), "is a pickle that torch.save did not write; only running code opens it"),
     "a model": (network, f"holds torch.nn.modules.container.Sequential {HOLDS}"),
     "settings": (

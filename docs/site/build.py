@@ -3,6 +3,7 @@
     docs/PAGE                       PAGE
     experiments/QUESTION/README.md  the same, with its figure
     CONTRIBUTING.md, CHANGELOG.md   development/
+    examples/quickstart.ipynb       start/notebook.md, its cells and what they showed
     what else a page links to       source/FILE, on a page that shows it
 
 Links of a page are relative to its file, so that a git host follows them; staging turns them to where both ends lie.
@@ -16,6 +17,7 @@ A broken link, a heading that is not there or an unknown name fails the build.
     python docs/site/build.py
 """
 
+import json
 import os
 import re
 import shutil
@@ -33,7 +35,9 @@ import tomli_w
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 DOCS, SITE = ROOT / "docs", ROOT / "site"
+NOTEBOOK = ROOT / "examples" / "quickstart.ipynb"
 ELSEWHERE = {
+    "examples/quickstart.ipynb": "start/notebook.md",
     "CONTRIBUTING.md": "development/contributing.md",
     "CHANGELOG.md": "development/changelog.md",
     "docs/log/README.md": "development/log.md",  # one page of several, not the first of its tab
@@ -70,7 +74,7 @@ def build(folder: Path, settings: dict[str, Any]) -> tuple[int, str]:
 def sources() -> tuple[Path, ...]:
     """Return the pages of the site, as they lie in the repository."""
     pages = [*DOCS.rglob("*.md"), *(ROOT / "experiments").rglob("README.md")]
-    return (*sorted(pages), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md")
+    return (*sorted(pages), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", NOTEBOOK)
 
 
 def stage(pages: Path) -> None:
@@ -85,8 +89,9 @@ def stage(pages: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.suffix in FIGURES:
             shutil.copy(source, target)
-        elif source.suffix == ".md":
-            text, linked = turned(source, source.read_text())
+        elif source.suffix in (".md", ".ipynb"):
+            page = source.read_text()
+            text, linked = turned(source, page if source.suffix == ".md" else cells(json.loads(page)))
             target.write_text(filled(text))
             waiting += linked
         else:
@@ -136,6 +141,24 @@ def filled(text: str) -> str:
     """Return `text` with its comments filled in."""
     text = re.sub(r"^<!--\s(:::[^>]*)\s-->$", r"\1", text, flags=re.MULTILINE)
     return text.replace("<!-- fastbat --help -->", commands()) if "<!-- fastbat --help -->" in text else text
+
+
+def cells(notebook: dict[str, Any]) -> str:
+    """Return a notebook as a page: its words, its code, and what that showed."""
+    parts = []
+    for cell in notebook["cells"]:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+        parts += map(output, cell.get("outputs", []))
+    return "\n\n".join(parts) + "\n"
+
+
+def output(found: dict[str, Any]) -> str:
+    """Return what a cell showed: a figure, a table, or lines of text."""
+    kinds = found.get("data", {})
+    if "image/png" in kinds:
+        return f'<img alt="figure" src="data:image/png;base64,{kinds["image/png"].strip()}">'
+    return "".join(kinds["text/html"]) if "text/html" in kinds else f"```text\n{''.join(found['text'])}```"
 
 
 def commands() -> str:

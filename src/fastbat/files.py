@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from reprlib import repr as shortened
 from secrets import token_hex
 from typing import IO, Any
 
@@ -78,9 +79,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             meta = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator of its own)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{str(path)!r} is not a whole safetensors file ({error}); copy it anew") from error
+        raise InputError(f"{str(path)!r} is not a whole safetensors file ({error}); copy it again") from error
     if "fastbat" in meta and meta.get("sha256") != checksum(tensors, meta["fastbat"]):
-        raise InputError(f"{str(path)!r} does not match its checksum: it was altered or damaged; copy it anew")
+        raise InputError(f"{str(path)!r} does not match its checksum: it was altered or damaged; copy it again")
     return tensors, meta
 
 
@@ -90,6 +91,22 @@ def read_metadata(path: Path) -> dict[str, str]:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         return dict(header.get("__metadata__", {}))
     return {}
+
+
+def as_path(name: str, given: Any) -> Path:
+    """Return what is `given` for `name` as a path; InputError where no file or folder can be called so."""
+    if not isinstance(given, str | os.PathLike) or not isinstance(text := os.fspath(given), str):
+        raise InputError(f"{name} is of type {type(given).__name__}; give a path")
+    try:
+        if not text:
+            raise ValueError("it is empty")
+        os.stat(text)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # such a path there can be
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{name} is {shortened(text)}, which is no path: {why}; give a path") from error
+    return Path(text)
 
 
 def check_file(path: Path) -> None:
@@ -133,7 +150,7 @@ def check_writable(folder: Path) -> None:
         place = place.parent
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise InputError(
-            f"cannot write into {str(folder)!r}; name another folder, or mend the rights of {str(place)!r}"
+            f"cannot write into {str(folder)!r}; name another folder, or check the rights of {str(place)!r}"
         )
 
 

@@ -50,7 +50,12 @@ class Box:
 
 
 def check_eps(eps: float) -> None:
-    """Raise InputError unless the budget lies on the [0, 1] scale: 0 < eps <= 1."""
+    """Raise InputError unless the budget lies on the [0, 1] scale, 0 < eps <= 1, and changes a pixel in float32."""
+    if 0 < eps <= TOLERANCE:
+        raise InputError(
+            f"eps is {eps * 255:.3g}/255, too small to change a pixel in float32; "
+            "for 8 grey levels write 8 on the command line, 8/255 in Python"
+        )
     if not 0 < eps <= 1:
         raise InputError(
             f"eps is {eps * 255:g}/255; it must lie above 0 and at most at 255/255, the range of the images"
@@ -59,11 +64,12 @@ def check_eps(eps: float) -> None:
 
 
 def tiny(eps: float) -> str | None:
-    """Return what to say of a budget of less than half a grey level: it was meant on the other scale."""
-    grey = 255 * eps
-    if grey >= 0.5:
+    """Return what to say of a budget of less than half a grey level, None of another: it was divided by 255 twice."""
+    grey = other = 255 * eps
+    if not 0 < grey < 0.5:
         return None
-    other = 255 * grey
+    while other < 0.5:  # perhaps even more often
+        other *= 255
     likely = round(other) if abs(other - round(other)) < 0.4 else other
     return f"eps is {grey:.3g}/255, less than half a grey level; was {likely:.3g}/255 meant?"
 

@@ -1,5 +1,6 @@
 """Progress for people, on stderr: bars in a terminal, a plain line now and then elsewhere."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ Show = Callable[[float, str], None]  # show(share done in [0, 1], what is being 
 
 SECONDS_BETWEEN_LINES = 60
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True)  # of the bars; none in a notebook
 
 
 @contextmanager
@@ -40,4 +41,4 @@ def _line_now_and_then() -> Show:
 
 def say(line: str) -> None:
     """Print one line for people on stderr."""
-    console.print(line, soft_wrap=True, markup=False)
+    print(line, file=sys.stderr)

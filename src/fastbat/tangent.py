@@ -11,8 +11,6 @@ backward pass applied to t; BatchNorm in train mode (per channel, n values; r = 
 
 so that nothing is differentiated twice, and every pass over the activations is a fused kernel of first-order training.
 (torch.func.jvp cannot stand in: differentiated once more, it gives another gradient where there is BatchNorm.)
-
-Compiled, the rules are followed while torch traces, and not again; their operations are fused.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +20,6 @@ from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from fastbat.attacks.gradient import input_gradient
@@ -259,24 +256,3 @@ RULES: dict[Callable[..., Any], Rule] = {
     Tensor.mean: linear,
     Tensor.float: linear,
 }
-
-
-def compiled(model: nn.Module) -> Callable[[Dual], Dual]:
-    """Return `model` for Duals of one shape, compiled in the first call, in whose mode its layers stay."""
-
-    @torch.compiler.allow_in_graph  # type: ignore[untyped-decorator]  # traced by running: read, sums in place would not be
-    def run(tensors: dict[str, Tensor], a: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        out = functional_call(model, dict(tensors), (Dual(a, t),))
-        return out.a, out.t
-
-    def traced(tensors: dict[str, Tensor], a: Tensor, t: Tensor) -> Any:
-        return run(tensors, a, t)
-
-    fast = compiled_apart(traced)
-    return lambda x: Dual(*fast({**dict(model.named_parameters()), **dict(model.named_buffers())}, x.a, x.t))
-
-
-def compiled_apart(run: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function `run` compiled with code of its own, since torch keeps with the code what it compiled."""
-    run.__code__ = run.__code__.replace()
-    return torch.compile(run, dynamic=False)

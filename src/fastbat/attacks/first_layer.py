@@ -25,6 +25,8 @@ def run_and_keep(model: nn.Module, x: Tensor) -> tuple[Tensor, nn.Module, Tensor
         logits = model(x)
     if not ran:
         raise InputError("YOPO needs a first layer to split off: the model has no convolution and no linear layer")
+    if not ran[1].requires_grad:
+        raise InputError("YOPO needs the gradient at the first layer, whose weights are frozen; train them, too")
     ran[1].retain_grad()
     return logits, ran[0], ran[1]
 

@@ -9,32 +9,32 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastbat.audit.origin import Origin
+from fastbat.audit.origin import Origin, name_of
 from fastbat.audit.readings import find_hint
 from fastbat.audit.subject import Subject, opened
 from fastbat.data import unit
 from fastbat.errors import InputError
 from fastbat.evaluation import Diagnosis, Evaluation, diagnose, evaluate, loss_landscape
 from fastbat.evaluation.attacked import first_device
-from fastbat.evaluation.request import attacks_of
-from fastbat.files import append_record, check_writable, write_json
+from fastbat.evaluation.request import attacks_of, check_surrogates
+from fastbat.files import append_record, as_path, check_writable, write_json
 from fastbat.progress import say
 from fastbat.provenance import now, provenance, versions
 from fastbat.runtime.processes import rank
-from fastbat.training import pick_device
+from fastbat.training import Run, pick_device
 
 FIGURE_3 = 1456  # the test image of the paper's loss landscape
 
 
 def evaluate_target(
-    target: Path | str,
+    target: Run | Path | str,
     checkpoint: str = "best",
     *,
     origin: Origin = Origin(),  # noqa: B008 (frozen)
     eps: float | list[float] | None = None,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     device: str = "auto",
-    surrogates: Mapping[str, str] | None = None,
+    surrogates: Mapping[str, Run | Path | str] | None = None,
     out: Path | str | None = None,
     command: str | None = None,
     **how: Any,
@@ -43,17 +43,20 @@ def evaluate_target(
 
     `eps` (on the [0, 1] scale) and `data_dir` are those of the training unless given. `surrogates` are targets by name.
     The record, with the `command` that asked for it (this process's own unless given), is added to evaluation.jsonl in
-    `out`, the run directory unless given; there, an evaluation that was interrupted goes on. `how` are the other
-    keyword arguments of `fastbat.evaluate`. Raises InputError as `evaluate` does, and where target, weights or data are
-    not to be had.
+    `out`, the run directory unless given; there, an interrupted evaluation resumes. `how` are the other keyword
+    arguments of `fastbat.evaluate`. Raises InputError as `evaluate` does, and where target, weights or data are
+    missing.
     """
-    subject = opened(str(target), origin, checkpoint, data_dir)
-    place, named = pick_device(device), dict(surrogates or {})
+    if "attacks" in how:
+        check_surrogates(attacks_of(how["attacks"]), surrogates or {})
+    named = {name: name_of(each, f"the surrogate {name}") for name, each in (surrogates or {}).items()}
+    named_folder = None if out is None else as_path("out", out)
+    subject = opened(name_of(target), origin, checkpoint, data_dir)
+    if folder := named_folder or (subject.run.path if subject.run else None):
+        check_writable(folder)
+    place = pick_device(device)
     others = {name: opened(each, origin, "best", data_dir, subject.test) for name, each in named.items()}
     networks = {name: each.model.to(place) for name, each in others.items()}
-    folder = Path(out) if out else subject.run and subject.run.path
-    if folder:
-        check_writable(folder)
     clean = "attacks" in how and attacks_of(how["attacks"]) == ("clean",)
     budgets = subject.trained_eps() if eps is None and not clean else eps
     about = subject.source() | {"origin": {name: value for name, value in asdict(origin).items() if value is not None}}
@@ -85,8 +88,8 @@ def say_how_read(*subjects: Subject) -> None:
 
 
 def diagnose_target(
-    target: Path | str,
-    out: Path,
+    target: Run | Path | str,
+    out: Path | str,
     checkpoint: str = "best",
     *,
     origin: Origin = Origin(),  # noqa: B008 (frozen)
@@ -94,7 +97,7 @@ def diagnose_target(
     limit: int | None = 500,
     image: int | None = None,
     examples: int = 8,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     device: str = "auto",
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -102,12 +105,13 @@ def diagnose_target(
 
     OUT/diagnosis.json, landscape.npz (steps, losses) and landscape.png around test image `image` (Figure 3: 1456, the
     first where there are fewer), smallest-eps.npz; easiest.png and .npz with the images that broke at the smallest
-    budgets and what the model says of them. Raises InputError where target, weights, data or matplotlib are not to be
-    had, or the model has no gradient.
+    budgets and what the model says of them. Raises InputError where target, weights, data or matplotlib are missing,
+    or the model has no gradient.
     """
-    from fastbat.audit.pictures import draw_examples, draw_landscape  # here, for its library is an extra
+    from fastbat.audit.figures import draw_examples, draw_landscape  # here, for its library is an extra
 
-    subject = opened(str(target), origin, checkpoint, data_dir)
+    out = as_path("out", out)
+    subject = opened(name_of(target), origin, checkpoint, data_dir)
     eps, place = subject.trained_eps() if eps is None else eps, pick_device(device)
     for what, count, least in (("limit", limit, 1), ("examples", examples, 0)):
         if count is not None and count < least:

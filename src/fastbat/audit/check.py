@@ -46,7 +46,7 @@ def stated(file: Path) -> dict[str, Any]:
     try:
         about = json.loads(text)
     except ValueError as error:
-        raise InputError(f"{str(file)!r} was altered or damaged ({error}); copy it anew") from error
+        raise InputError(f"{str(file)!r} was altered or damaged ({error}); copy it again") from error
     if not isinstance(about, dict) or not isinstance(about.get("model", {}), dict):
         raise InputError(f"{str(file)!r} does not describe a model of this fastbat; was it written by another?")
     return about

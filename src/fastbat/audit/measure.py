@@ -50,8 +50,8 @@ def evaluate(
     if isinstance(what, Run | Path | str):
         if data is not None:
             raise InputError("a target is measured on the test images of its data set; leave data out, or give a model")
-        return evaluate_target(path_of(what), eps=eps, **how)  # type: ignore[arg-type]
-    if data is None:
+        return evaluate_target(what, eps=eps, **how)  # type: ignore[arg-type]
+    if data is None and isinstance(what, nn.Module):
         raise InputError("a network is measured on images of yours: evaluate(model, (x, y), eps=8 / 255)")
     return evaluation.evaluate(what, data, eps=eps, **how)
 
@@ -67,9 +67,4 @@ def diagnose(what: Run | Path | str, out: Path | str, **how: Any) -> dict[str, A
     Raises:
         InputError: If target, weights or data are missing, or the model has no gradient.
     """
-    return diagnose_target(path_of(what), Path(out), **how)
-
-
-def path_of(what: Run | Path | str) -> Path | str:
-    """Return the name of a target."""
-    return what.path if isinstance(what, Run) else what
+    return diagnose_target(what, out, **how)

@@ -23,7 +23,9 @@ class Onnx(nn.Module):
             self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no common base
             why = " ".join(str(error).split())
-            raise InputError(f"{str(path)!r} is no ONNX model that onnxruntime runs ({why}); export it anew") from error
+            raise InputError(
+                f"{str(path)!r} is no ONNX model that onnxruntime runs ({why}); export it again"
+            ) from error
         inputs = self.session.get_inputs()
         if [each.type for each in inputs] != ["tensor(float)"]:
             found = ", ".join(each.type for each in inputs) or "none"

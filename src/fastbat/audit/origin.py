@@ -3,14 +3,15 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fastbat.errors import InputError
+from fastbat.files import as_path
 from fastbat.models.content import kind_of
 from fastbat.training import Run
 
-Form = Literal["run", "safetensors", "torch", "program", "onnx", "timm", "code"]
-FORMS = "a run directory, a file of weights, a .pt2 or .onnx file, timm/NAME or module:function"
+Form = Literal["run", "safetensors", "torch", "onnx", "timm", "code"]
+FORMS = "a run directory, a file of weights, an .onnx file, timm/NAME or module:function"
 WEIGHTS = ("safetensors", "torch")
 
 
@@ -25,7 +26,7 @@ class Origin:
     label_column: str | None = None
     """Column of a table that holds the labels; label, labels or fine_label unless given."""
     image_size: int | None = None
-    """Resize the shorter side to so many pixels and cut out the middle."""
+    """Resize the shorter side to N pixels and cut out the middle."""
     channels: Literal[1, 3] | None = None
     """Channels of the images it takes: 3, RGB, unless given; or 1, grey."""
     model: str | None = None
@@ -44,13 +45,23 @@ class Origin:
     """Standard deviation to divide by then."""
 
 
+def name_of(target: Any, what: str = "the target") -> str:
+    """Return a target as it is written on the command line; InputError where `what` is none, such as a network."""
+    return str(target.path if isinstance(target, Run) else as_path(what, target))
+
+
 def form_of(target: str) -> Form:
-    """Return what `target` names; a file is looked into. InputError where it is none of FORMS."""
+    """Return what `target` names; a file is looked into. InputError where it is none of FORMS, or a program."""
     path = Path(target)
     if path.is_dir():
         return "run"
     if path.is_file():
-        return kind_of(path)
+        if (kind := kind_of(path)) == "program":
+            raise InputError(
+                f"{target!r} is a torch.export or TorchScript program, and opening one may run code; name its weights "
+                "and their --model, or a function of yours that returns the network: module:function"
+            )
+        return kind
     if target.startswith("timm/"):
         return "timm"
     if re.fullmatch(r"[^\W\d][\w.]*:[^\W\d]\w*", target):

@@ -13,6 +13,7 @@ from fastbat.audit.origin import Origin, run_of
 from fastbat.audit.target import undescribed
 from fastbat.data import ImageSet, check_not_blank, load_test
 from fastbat.errors import InputError
+from fastbat.files import as_path
 from fastbat.models import load_model
 from fastbat.training import Run
 
@@ -60,12 +61,15 @@ class Subject:
 
 
 def opened(
-    target: str, origin: Origin, checkpoint: str, data_dir: Path | None, test: ImageSet | None = None
+    target: str, origin: Origin, checkpoint: str, data_dir: Path | str | None, test: ImageSet | None = None
 ) -> Subject:
     """Return the model that `target` names and the test images of its data set, or those given.
 
-    Raises InputError where either is not to be had, or the model was trained on other classes.
+    Raises InputError where either is missing, or the model was trained on other classes.
     """
+    if not isinstance(origin, Origin):
+        raise InputError(f"origin is of type {type(origin).__name__}; give fastbat.Origin(dataset=..., model=...)")
+    data_dir = None if data_dir is None else as_path("data_dir", data_dir)
     named = (
         check_target(target, checkpoint, origin, data_dir) if test is None else find_target(target, checkpoint, origin)
     )

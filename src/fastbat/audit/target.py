@@ -3,7 +3,6 @@
     a run directory, or a .safetensors file of one      says itself what it is, and what it was trained on (a file
                                                         that names code runs it only with --model module:function)
     a file of weights, safetensors or torch.save's      a state_dict of --model NAME
-    a torch.export program                              runs nothing but operations on tensors
     an ONNX model                                       as a black box
     timm/NAME                                           with timm's own weights and normalisation
     module:function                                     runs that code
@@ -18,7 +17,6 @@ from torch import nn
 
 from fastbat.audit.normalisation import given_scale, normalize
 from fastbat.audit.origin import WEIGHTS, Form, Origin
-from fastbat.audit.program import open_program
 from fastbat.audit.readings import NO_NORMALISATION
 from fastbat.audit.weights import of_weights
 from fastbat.models import find_model, pretrained
@@ -36,9 +34,7 @@ def undescribed(
     model: nn.Module
     if form in WEIGHTS:
         return of_weights(path, origin, num_classes, channels, scale)
-    if form == "program":
-        model = open_program(path)
-    elif form == "onnx":
+    if form == "onnx":
         from fastbat.audit.onnx import Onnx  # here, for its library is an extra
 
         model = Onnx(path)

@@ -14,6 +14,7 @@ from rich.table import Table
 from fastbat.audit.check import check_target
 from fastbat.audit.origin import Origin, numbers, run_of
 from fastbat.cli.listing import print_json
+from fastbat.cli.words import BUDGET
 from fastbat.errors import InputError
 from fastbat.evaluation.request import (
     Precision,
@@ -38,7 +39,7 @@ class Request:
 
     attacks: str = "clean,pgd"
     """Comma-separated: clean, noise, fgsm, pgd, aa, square, transfer, ... (`fastbat list attacks`)."""
-    eps: str | None = None
+    eps: Annotated[str | None, BUDGET] = None
     """Linf budgets of the attacks on the 0-255 scale, comma-separated; the one trained against unless given."""
     pgd_steps: int = 50
     """Steps of PGD, each of eps / 4."""
@@ -47,7 +48,7 @@ class Request:
     surrogates: str | None = None
     """For transfer: models to attack first, comma-separated, each given as a target is."""
     eot: int = 1
-    """Climb the mean of so many passes, for a model that is random."""
+    """Climb the mean of N passes, for a model that is random."""
     precision: Precision = "auto"
     """Of the search: bf16 where the device has it, or float32. Examples are verified in float32 either way."""
     limit: int | None = None
@@ -57,7 +58,7 @@ class Request:
     seed: int = 0
     """Of the attacks' random starts."""
     out: Path | None = None
-    """Folder for evaluation.jsonl and what an interrupted evaluation goes on from; the run directory unless given."""
+    """Folder for evaluation.jsonl and what an interrupted evaluation resumes from; the run directory unless given."""
     save_adversarial: Path | None = None
     """Write the verified adversarial examples to this .safetensors file."""
     data_dir: Path | None = None
@@ -86,7 +87,7 @@ def evaluate_command(
     Parameters
     ----------
     target
-        A run directory; a .safetensors, .pt, .pt2 (torch.export) or .onnx file; timm/NAME; or module:function.
+        A run directory; a .safetensors, .pt or .onnx file; timm/NAME; or module:function.
     checkpoint
         Which weights of a run directory: of the best epoch by robust validation accuracy or the last, raw or averaged.
     json
@@ -168,19 +169,15 @@ def last_name(target: str) -> str:
 
 def show(result: "Evaluation") -> None:
     """Print one evaluation of a target: its table, then flags and notes, a line each."""
-    from fastbat.evaluation.record import INTERVALS  # here, for it imports torch
-
     about, console = result.settings, Console(highlight=False)
-    console.print(result.table())
-    lines = [INTERVALS, *result.remarks()]
-    lines += [about["hint"]] if "hint" in about else []
+    console.print(result, soft_wrap=True)
+    lines = [about["hint"]] if "hint" in about else []
     if says := about.get("says"):
         figures = ", ".join(
             f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}" for name, value in says.items()
         )
         lines.append(f"{about['target']} says of itself: {figures}")
-    lines += [f"To quote: {result.sentence()}", f"Command: {about['command']}"]
-    for line in lines:
+    for line in (*lines, f"To quote: {result.sentence()}", f"Command: {about['command']}"):
         console.print(line, soft_wrap=True, markup=False)
 
 
@@ -190,7 +187,7 @@ def diagnose_command(
     *,
     out: Path,
     checkpoint: Checkpoint = "best",
-    eps: float | None = None,
+    eps: Annotated[float | None, BUDGET] = None,
     limit: int = 500,
     image: int | None = None,
     examples: int = 8,

@@ -11,7 +11,7 @@ from rich.table import Table
 from fastbat.data import DATASETS
 from fastbat.evaluation.request import ATTACKS
 from fastbat.methods import METHODS
-from fastbat.models import FOREIGN, MODELS, Architecture
+from fastbat.models import EXTERNAL, MODELS, Architecture
 
 
 def list_command(what: Literal["methods", "models", "datasets", "attacks"], *, json: bool = False) -> None:
@@ -26,7 +26,7 @@ def list_command(what: Literal["methods", "models", "datasets", "attacks"], *, j
     """
     entries = {
         "methods": {name: parse_from_object(cls).short_description or "" for name, cls in METHODS.items()},
-        "models": {name: describe_model(card) for name, card in MODELS.items()} | FOREIGN,
+        "models": {name: describe_model(card) for name, card in MODELS.items()} | EXTERNAL,
         "datasets": {name: card.source for name, card in DATASETS.items()},
         "attacks": ATTACKS,
     }[what]

@@ -18,7 +18,7 @@ def plot_command(*runs: Path, out: Annotated[Path | None, Parameter(alias="-o")]
     runs
         Run directories; a run that is still training can be drawn, too.
     out
-        PNG, SVG or PDF file; RUN/curves.png unless given, which is drawn anew each time.
+        PNG, SVG or PDF file; RUN/curves.png unless given, which is drawn again each time.
     """
     if not runs:
         raise InputError("no run is named; give run directories: fastbat plot runs/first")

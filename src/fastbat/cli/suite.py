@@ -13,8 +13,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from fastbat.cli.commands import check_command, configure_command
 from fastbat.cli.listing import print_json
-from fastbat.cli.main import check_command, configure_command
 from fastbat.errors import InputError
 from fastbat.files import check_new, check_writable, read_toml, write_json
 from fastbat.progress import say
@@ -47,7 +47,7 @@ def run_command(
         TOML table: [train] and [evaluate] hold settings of those commands, a list is a dimension; [[arm]] is a row.
         Or a suite of the paper by name, such as table2 (`fastbat suite list`).
     out
-        Folder of the suite: a run directory a trial, results.jsonl, logs. The same command goes on after any stop. The
+        Folder of the suite: a run directory a trial, results.jsonl, logs. The same command resumes after any stop. The
         paper's suites have a folder each in it, and share their trainings.
     scale
         Of a suite of the paper: paper, cpu or smoke.

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from docstring_parser import parse_from_object
 
 from fastbat.cli.config import check_resolved
+from fastbat.cli.words import BUDGET
 from fastbat.files import check_file
 from fastbat.geometry import tiny
 from fastbat.methods import METHODS, Method
@@ -56,7 +57,7 @@ def train_command(name: str, notes: Sequence[str] = (), file: Path | None = None
         say(f"finished; measure it with: fastbat evaluate {shlex.quote(str(run.path))} --attacks clean,pgd,aa")
 
     def flag(arg: str, kind: Any, default: Any, group: str, help: str | None) -> Argument:
-        annotation = Annotated[kind, Parameter(help=help, group=group)]
+        annotation = Annotated[kind, *([BUDGET] if arg == "eps" else []), Parameter(help=help, group=group)]
         return Argument(arg, Argument.KEYWORD_ONLY, default=default, annotation=annotation)
 
     training = Annotated[Settings, Parameter(name="*", group="Training")]

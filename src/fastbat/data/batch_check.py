@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.masked import MaskedTensor
 
 from fastbat.errors import InputError
 
-ROUNDING = 1e-5  # how far outside [0, 1] rounding may leave a pixel
+ROUNDING = 1e-5  # how far outside [0, 1] rounding may leave a pixel; half a step of 8 bits is 2e-3
 OVERSHOOT = 0.1  # and interpolation, contrast or noise
 
 
@@ -57,6 +58,7 @@ def check_kinds(x: Any, y: Any) -> None:
     for what, part in {"images": x, "labels": y}.items():
         if not isinstance(part, Tensor):
             raise InputError(f"{what} are a {type(part).__name__}; give a tensor")
+        check_dense(what, part)
     if x.ndim != 4 or y.ndim != 1 or len(x) != len(y):
         raise InputError(f"images of shape {tuple(x.shape)}, labels {tuple(y.shape)}; expected (B, C, H, W) and (B,)")
     if x.numel() == 0:
@@ -69,14 +71,31 @@ def check_kinds(x: Any, y: Any) -> None:
         raise InputError(f"images are on {x.device}, labels on {y.device}; move both to one device")
 
 
+def check_dense(what: str, tensor: Tensor) -> None:
+    """Raise InputError where `tensor`, called `what` (in the plural), is nested, masked, sparse, or has no numbers."""
+    if tensor.is_nested:
+        raise InputError(f"{what} are a nested tensor; give a dense one: torch.stack, of parts of one size")
+    if isinstance(tensor, MaskedTensor):
+        raise InputError(f"{what} are a masked tensor; fill in what is masked: .to_tensor(0)")
+    if tensor.layout is not torch.strided:
+        raise InputError(f"{what} are in the layout {tensor.layout}; give a dense tensor: .to_dense()")
+    if tensor.is_meta:
+        raise InputError(f"{what} are on the device meta, which holds no numbers; give them on a real device")
+
+
 def check_values(low: float, high: float, label: float) -> None:
-    """Raise InputError unless pixels from `low` to `high` lie in [0, 1], to rounding, and labels start at 0."""
+    """Raise InputError unless pixels from `low` to `high` are finite, in the range, and labels start at 0."""
     if not (abs(low) < float("inf") and abs(high) < float("inf")):
         raise InputError("a batch holds pixels that are not finite; fix or drop these images")
-    if low < -ROUNDING or high > 1 + ROUNDING:
-        raise InputError(f"images lie in [{low:.7g}, {high:.7g}]; they must lie in [0, 1]: {remedy(low, high)}")
+    check_range(low, high)
     if label < 0:
         raise InputError(f"the lowest label is {label:.0f}; labels are class numbers from 0")
+
+
+def check_range(low: float, high: float) -> None:
+    """Raise InputError unless pixels from `low` to `high` lie in [0, 1], to rounding."""
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        raise InputError(f"images lie in [{low:.7g}, {high:.7g}]; they must lie in [0, 1]: {remedy(low, high)}")
 
 
 def remedy(low: float, high: float) -> str:

@@ -6,6 +6,7 @@ fine_label. What the columns say of themselves is in the schema's metadata, as t
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from fastbat.data.picture import reading
 from fastbat.errors import InputError
 
 IMAGE_COLUMNS, LABEL_COLUMNS = ("image", "img"), ("label", "labels", "fine_label")
-FILES = (types.is_binary, types.is_large_binary, types.is_string, types.is_large_string)  # bytes, or a path
+FILE, TEXT = r"(large_)?binary|binary_view|fixed_size_binary\[\d+\]", r"(large_)?string|string_view"  # types by name
 PART = 2**24  # bytes in memory
 LISTS = (types.is_list, types.is_large_list, types.is_fixed_size_list)
 
@@ -64,7 +65,7 @@ def content_key(made_of: str, root: Path, files: Iterable[Path], contents: bool)
     """Return a SHA-256 over `made_of`, names below `root` and sizes of the files, and their `contents`."""
     digest = hashlib.sha256(made_of.encode())
     for file in files:
-        with reading(repr(str(file)), "copy it anew"):
+        with reading(repr(str(file)), "copy it again"):
             named = f"\n{file.relative_to(root)} {file.stat().st_size}"
             digest.update(named.encode(errors="surrogateescape"))
             if contents:
@@ -76,9 +77,13 @@ def content_key(made_of: str, root: Path, files: Iterable[Path], contents: bool)
 
 def image_column(schema: pa.Schema, wanted: str | None, where: str) -> str:
     """Return the name of the column of pictures; InputError where there is none."""
-    said = [name for name, feature in _features(schema).items() if feature.get("_type") == "Image"]
+    said = [name for name, feature in _features(schema, where).items() if feature.get("_type") == "Image"]
     name = _column("image", wanted, (*said, *IMAGE_COLUMNS), schema.names, where)
-    if not _may_be_pictures(kind := schema.field(name).type):
+    if re.fullmatch(TEXT, str(kind := _stored(schema.field(name).type))):
+        raise InputError(
+            f"column {name!r} of {where} holds text, such as a path or base64; store the bytes of the image files"
+        )
+    if not _may_be_pictures(kind):
         raise InputError(f"column {name!r} of {where} holds no images but {kind}; name the one: --image-column")
     return name
 
@@ -91,9 +96,12 @@ def label_column(schema: pa.Schema, wanted: str | None, where: str) -> str:
     return name
 
 
-def class_names(schema: pa.Schema, label: str) -> tuple[str, ...]:
+def class_names(schema: pa.Schema, label: str, where: str) -> tuple[str, ...]:
     """Return the names of the classes, in the order of their numbers; none where the schema has none."""
-    return tuple(_features(schema).get(label, {}).get("names") or ())
+    names = _features(schema, where).get(label, {}).get("names") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _garbled(where, f"the names of {label!r} are no list of texts")
+    return tuple(names)
 
 
 def whole_numbers(column: pa.ChunkedArray, name: str, where: str) -> NDArray[np.int64]:
@@ -105,26 +113,43 @@ def whole_numbers(column: pa.ChunkedArray, name: str, where: str) -> NDArray[np.
     return np.asarray(column, dtype=np.int64)
 
 
-def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
-    about = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    found = about.get("info", {}).get("features") or {}
-    return {name: feature for name, feature in found.items() if isinstance(feature, dict)}
+def _features(schema: pa.Schema, where: str) -> dict[str, dict[str, Any]]:
+    """Return what the library `datasets` wrote of each column; InputError where that is garbled."""
+    try:
+        about = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")) or {}
+        found = (about.get("info") or {}).get("features") or {}
+        return {name: feature for name, feature in found.items() if isinstance(feature, dict)}
+    except (ValueError, RecursionError) as error:
+        raise _garbled(where, str(error)) from error
+    except AttributeError as error:
+        raise _garbled(where, "it has another form than `datasets` writes") from error
+
+
+def _garbled(where: str, why: str) -> InputError:
+    return InputError(f"the metadata 'huggingface' of {where} is garbled ({why}); write the table again without it")
 
 
 def _column(what: str, wanted: str | None, usual: Iterable[str], found: list[str], where: str) -> str:
     for name in usual if wanted is None else (wanted,):
-        if name in found:
+        if (count := found.count(name)) > 1:
+            raise InputError(f"{where} has {count} columns called {name!r}; rename all but one")
+        if count:
             return name
     raise InputError(f"no {wanted or what} column among {', '.join(found)} of {where}; name the one: --{what}-column")
 
 
-def _may_be_pictures(kind: pa.DataType) -> bool:
-    """Say whether a column of this type may hold pictures: files, paths, or nested lists of whole numbers."""
+def _stored(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the values of a column, whatever they are encoded or wrapped as."""
     if isinstance(kind, pa.BaseExtensionType):
-        kind = kind.storage_type
+        return _stored(kind.storage_type)
+    return _stored(kind.value_type) if types.is_dictionary(kind) else kind
+
+
+def _may_be_pictures(kind: pa.DataType) -> bool:
+    """Say whether a column of this type may hold pictures: files, alone or next to a path, or nested whole numbers."""
     if types.is_struct(kind):
-        return "bytes" in kind.names
-    if any(is_file(kind) for is_file in FILES):
+        return "bytes" in kind.names and re.fullmatch(f"{FILE}|null", str(kind.field("bytes").type)) is not None
+    if re.fullmatch(FILE, str(kind)):
         return True
     depth = 0
     while any(is_list(kind) for is_list in LISTS):

@@ -85,9 +85,12 @@ def class_folders(root: Path, split: str) -> ClassFolders | None:
 
 
 def folders(folder: Path) -> list[str]:
-    """Return the names of the folders inside, sorted as text."""
-    inside = folder.iterdir() if folder.is_dir() else ()
-    return sorted(inner.name for inner in inside if inner.is_dir() and not hidden(inner))
+    """Return the names of the folders inside, sorted as text; InputError where one is a link to nowhere."""
+    inside = [inner for inner in folder.iterdir() if not hidden(inner)] if folder.is_dir() else []
+    for inner in inside:
+        if inner.is_symlink() and not inner.exists():
+            raise InputError(f"{str(inner)!r} is a link to {str(inner.readlink())!r}, which is not there; fix it")
+    return sorted(inner.name for inner in inside if inner.is_dir())
 
 
 def pictures(folder: Path, left_out: Counter[str]) -> list[Path]:

@@ -53,7 +53,7 @@ class HubSplit:
         rows = self.dataset.select_columns(image)
         if isinstance(rows.features[image], datasets.Image):
             rows = rows.cast_column(image, datasets.Image(decode=False))
-        return Columns(HubRows(rows, image), whole_numbers(labels, label, where), class_names(schema, label))
+        return Columns(HubRows(rows, image), whole_numbers(labels, label, where), class_names(schema, label, where))
 
 
 def on_hub(hub: str, mixed: bool) -> dict[str, HubSplit]:

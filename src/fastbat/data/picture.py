@@ -49,7 +49,7 @@ def picture(stored: Any, name: str, channels: int = 3, at_least: int | None = No
         stored = stored.get("path") if stored.get("bytes") is None else stored["bytes"]
     if not isinstance(stored, str | bytes | list):
         raise InputError(f"{name} holds no picture; put one there or take it out")
-    with reading(name, "mend it or take it out"), _opened(stored) as image:
+    with reading(name, "fix it or take it out"), _opened(stored) as image:
         if at_least is not None:
             image.draft("RGB", (at_least, at_least))
         return _converted(_eight_bits(image, name), channels)

@@ -19,6 +19,7 @@ from fastbat.data.images import Images, mean_and_std
 from fastbat.data.source import check_source
 from fastbat.data.stream import ImageSet, Stream
 from fastbat.errors import InputError
+from fastbat.files import as_path
 
 Find = Callable[[str], Source | None]  # a split by its name, None where it is not there
 MOST_CLASSES = 100_000
@@ -55,7 +56,7 @@ def load(
     rotation, where they are not to be the card's. A user's own data set without a test split gives up its last tenth
     for one. Raises InputError where the images are not to be had or do not fit each other, with what was looked for.
     """
-    card, data_dir = dataset_card(name), None if data_dir is None else Path(data_dir)
+    card, data_dir = dataset_card(name), None if data_dir is None else as_path("data_dir", data_dir)
     card = replace(card, **{what: value for what, value in augmentation.items() if value is not None})
     how: dict[str, Any] = {
         "image_column": image_column,
@@ -81,12 +82,12 @@ def load(
     return Splits(train, held, test, _filled(card, train))
 
 
-def load_test(name: str, data_dir: Path | None = None, *, validation: str | None = None, **how: Any) -> ImageSet:
+def load_test(name: str, data_dir: Path | str | None = None, *, validation: str | None = None, **how: Any) -> ImageSet:
     """Return the test images of the data set `name`, as `load` does with `how`; the training images need not be there.
 
     Without a test split they are the last tenth of the training images.
     """
-    card = dataset_card(name)
+    card, data_dir = dataset_card(name), None if data_dir is None else as_path("data_dir", data_dir)
     check_source(name, data_dir, **how)
     test = None if name == "digits" else _test_split(card, _finder(name, card, data_dir))
     if test is None:
@@ -94,6 +95,10 @@ def load_test(name: str, data_dir: Path | None = None, *, validation: str | None
     images = _images(test, card, **how)
     _look_at(name, card, images, how.get("image_size"), how.get("channels"))
     low, high = int(images.labels.min()), int(images.labels.max())
+    if images.classes and not 0 <= low <= high < len(images.classes):
+        raise InputError(
+            f"{name} has test labels {low}..{high} for {len(images.classes)} classes; number them from 0 on"
+        )
     if low < 0 or high >= MOST_CLASSES:
         raise InputError(f"{name} has test labels {low}..{high}; number the classes from 0 on")
     images = replace(images, classes=images.classes or tuple(map(str, range(int(images.labels.max()) + 1))))

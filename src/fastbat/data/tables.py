@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from fastbat.files import replacing
 from fastbat.progress import bar
 
 AT_ONCE = 64  # rows in memory
-DAMAGED = "copy it anew"
+DAMAGED = "copy it again"
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class Shards:
         """Return the name of a row, for people, and what it holds; a path without a picture is nothing."""
         file = int(np.searchsorted(np.cumsum(self.counts), row, side="right"))
         stored = value.as_py()
-        path = stored.get("path") if isinstance(stored, dict) else stored if isinstance(stored, str) else None
-        stored = stored["bytes"] if isinstance(stored, dict) else None if path else stored
-        named = f" ({path!r})" if path else ""
+        path = stored.get("path") if isinstance(stored, dict) else None
+        stored = stored["bytes"] if isinstance(stored, dict) else stored
+        named = f" ({shortened(path)})" if path else ""
         return f"row {row - sum(self.counts[:file])}{named} of {str(self.files[file])!r}", stored
 
 
@@ -73,7 +74,7 @@ class Copied:
 
 @cache
 def _mapped(file: Path) -> pa.ChunkedArray:
-    with reading(repr(str(file)), "delete it: it is a copy, and is made anew"):
+    with reading(repr(str(file)), "delete it: it is a copy, and is made again"):
         return pa.ipc.open_file(pa.memory_map(str(file))).read_all().column(0)
 
 
@@ -117,7 +118,7 @@ class Tables:
                 image = image_column(table.schema_arrow, image, where)
                 label = label_column(table.schema_arrow, label, where)
                 labels.append(whole_numbers(table.read(columns=[label]).column(label), label, where))
-                names.append(class_names(table.schema_arrow, label))
+                names.append(class_names(table.schema_arrow, label, where))
                 files.append(file)
             if names[-1] != names[0]:
                 raise InputError(f"{where} names other classes than {str(files[0])!r}; give them the same")

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from fastbat.attacks.ensemble import MIN_CLASSES_TARGETED, TARGETED
 from fastbat.data import ImageSet
+from fastbat.data.batch_check import check_dense, check_range
 from fastbat.errors import InputError, no_memory
 from fastbat.evaluation.attacked import TestImages
 from fastbat.evaluation.request import BLACK_BOX
 
 WHOLE = (torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int32)  # or int64
-ROUNDING = 1e-5  # an image may lie so far outside of [0, 1], and is clipped; half a step of 8 bits is 2e-3
 
 
 def gather(data: Any, limit: int | None) -> tuple[Tensor, Tensor]:
@@ -26,8 +26,8 @@ def gather(data: Any, limit: int | None) -> tuple[Tensor, Tensor]:
         images = data.slice(0, limit).decoded()
         return images.pixels, images.labels
     if isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(part, "__array__") for part in data):
-        x, y = map(_tensor, data)
-    elif isinstance(data, Iterable):
+        x, y = _tensors(data)
+    elif isinstance(data, Iterable) and not isinstance(data, str | bytes | Mapping):
         x, y = _joined(map(_pair, data), limit)
     else:
         raise InputError(f"data is a {type(data).__name__}; expected tensors (x, y) or a loader of them")
@@ -35,6 +35,14 @@ def gather(data: Any, limit: int | None) -> tuple[Tensor, Tensor]:
     y = y.long() if y.dtype in WHOLE else y
     _check_data(x, y)
     return (x.clamp(0, 1) if x.min() < 0 or x.max() > 1 else x), y
+
+
+def _tensors(pair: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    """Return arrays (x, y) of any library as dense tensors."""
+    x, y = map(_tensor, pair)
+    check_dense("images", x)
+    check_dense("labels", y)
+    return x, y
 
 
 def _tensor(array: Any) -> Tensor:
@@ -73,7 +81,7 @@ def _pair(item: Any) -> tuple[Tensor, Tensor]:
         raise InputError(
             f"the loader gives a {type(item).__name__}; expected batches of tensors (x, y), or with x and y"
         )
-    return _tensor(pair[0]), _tensor(pair[1])
+    return _tensors(pair)
 
 
 def _check_data(x: Tensor, y: Tensor) -> None:
@@ -86,13 +94,21 @@ def _check_data(x: Tensor, y: Tensor) -> None:
     bad = ~x.isfinite().flatten(1).all(1)
     if bad.any():
         raise InputError(
-            f"{int(bad.sum())} images are not finite, the first at {int(bad.nonzero()[0])}; mend or drop them"
+            f"{int(bad.sum())} images are not finite, the first at {int(bad.nonzero()[0])}; fix or drop them"
         )
-    low, high = x.min().item(), x.max().item()
-    if low < -ROUNDING or high > 1 + ROUNDING:
-        raise InputError(
-            f"images lie in [{low:.9g}, {high:.9g}]; they must lie in [0, 1], the normalisation inside the model"
-        )
+    check_range(x.min().item(), x.max().item())
+
+
+def check_networks(model: Any, surrogates: Mapping[str, Any]) -> None:
+    """Raise InputError unless model and surrogates are modules: a function has no modes and no weights to hold."""
+    for what, network in {
+        "the model": model,
+        **{f"the surrogate {name}": each for name, each in surrogates.items()},
+    }.items():
+        if not isinstance(network, nn.Module):
+            raise InputError(
+                f"{what} is of type {type(network).__name__}; it must be an nn.Module, (B, C, H, W) -> (B, classes)"
+            )
 
 
 def check_models(
@@ -121,7 +137,10 @@ def check_models(
     ):
         raise InputError(f"{', '.join(single)} computes in float32, but the images are float64; convert both: .float()")
     for name, surrogate in surrogates.items():
-        outputs, climbed = check_fit(surrogate, TestImages.of(images.x, images.y, surrogate))
+        try:
+            outputs, climbed = check_fit(surrogate, TestImages.of(images.x, images.y, surrogate))
+        except InputError as error:
+            raise InputError(f"the surrogate {name}: {error}") from error
         if outputs != classes:
             raise InputError(f"the surrogate {name} has {outputs} outputs, the model {classes}; they must be the same")
         if not climbed:
@@ -163,6 +182,8 @@ def _answer(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
             raise
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
         raise InputError(f"the model does not take {probe.dtype} images of shape {tuple(x.shape)}: {reason}") from error
+    if isinstance(logits, Tensor):
+        check_dense("the model's logits", logits)
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(f"the model returns {found} for {len(x)} images; expected logits (N, classes)")

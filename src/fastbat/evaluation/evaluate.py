@@ -13,13 +13,11 @@ from torch import Tensor, nn
 from fastbat.attacks import standard_parts
 from fastbat.attacks.ensemble import QUERIES
 from fastbat.data import ImageSet, fingerprint
-from fastbat.errors import InputError
 from fastbat.evaluation.attacked import TestImages
-from fastbat.evaluation.blocks import Found, Job, Work
-from fastbat.evaluation.check import check_models, gather
+from fastbat.evaluation.check import check_models, check_networks, gather
 from fastbat.evaluation.journal import Journal
 from fastbat.evaluation.measures import by_class
-from fastbat.evaluation.probe import enough, judge, probes
+from fastbat.evaluation.probe import enough, probes, raised_flags
 from fastbat.evaluation.record import Accuracy, Evaluation
 from fastbat.evaluation.request import (
     Precision,
@@ -31,8 +29,9 @@ from fastbat.evaluation.request import (
     whole,
 )
 from fastbat.evaluation.rounds import TRANSFER_STEPS, Plan, expanded, label
+from fastbat.evaluation.runner import Measured, Measurement, Runner
 from fastbat.evaluation.search import attacked_model
-from fastbat.files import check_writable, checksum, save_tensors
+from fastbat.files import as_path, check_writable, checksum, save_tensors
 from fastbat.geometry import tiny
 from fastbat.progress import say
 from fastbat.provenance import versions as package_versions
@@ -87,38 +86,35 @@ def evaluate(
     surrogates = {} if surrogates is None else surrogates
     check_surrogates(attacks, surrogates)
     counts = {"pgd_steps": pgd_steps, "pgd_restarts": pgd_restarts, "batch_size": batch_size, "eot": eot}
-    if not isinstance(model, nn.Module):
-        raise InputError(
-            f"the model is a {type(model).__name__}; it must be an nn.Module, (B, C, H, W) -> (B, classes)"
-        )
-    resume_in, save_adversarial = (None if path is None else Path(path) for path in (resume_in, save_adversarial))
+    check_networks(model, surrogates)
     if save_adversarial is not None:
-        check_new_file(save_adversarial)
+        check_new_file(save_adversarial := as_path("save_adversarial", save_adversarial))
     if resume_in is not None:
-        check_writable(resume_in)
+        check_writable(resume_in := as_path("resume_in", resume_in))
     with frozen(model, *surrogates.values()):
         x, y = gather(data, limit)
         images = TestImages.of(x, y, model)
         num_classes, white_box = check_models(model, surrogates, images, attacks, class_names(data))
         attacked, used = attacked_model(model, precision, eot, images, white_box)
         plan = Plan(0.0, num_classes, seed, pgd_steps, pgd_restarts, surrogates=surrogates)
-        clean = Job("clean", plan, len(y))
-        asked = [Job(name, replace(plan, eps=at), len(y)) for at in budgets for name in expanded(attacks, surrogates)]
+        clean = Measurement("clean", plan, len(y))
+        names = expanded(attacks, surrogates)
+        asked = [Measurement(name, replace(plan, eps=at), len(y)) for at in budgets for name in names]
         added = probes(plan, budgets, len(y)) if asked and white_box else []
         settings = {**counts, "seed": seed, "precision": used, "device": images.device.type}
         settings |= {"attacks": list(attacks)} | identified(model, surrogates, images, seed) | versions(num_classes)
-        jobs, keep = {job.name: job.n for job in (clean, *asked, *added)}, save_adversarial is not None
+        images_of, keep = {each.name: each.n for each in (clean, *asked, *added)}, save_adversarial is not None
         folder = resume_in or (save_adversarial and save_adversarial.parent)
-        journal = Journal(folder, {**settings, "jobs": jobs, "examples": keep})
-        work = Work(attacked, images, batch_size, journal, keep)
+        journal = Journal(folder, {**settings, "jobs": images_of, "examples": keep})
+        runner = Runner(attacked, images, batch_size, journal, keep)
         with journal.held():
             begin()
             for line in filter(None, map(tiny, budgets if rank() == 0 else ())):
                 say(line)
-            wrong = work.run(clean)
-            work = replace(work, clean=~wrong.broken)
-            found = [work.run(job) for job in (*asked, *(added if enough(~wrong.broken) else ()))]
-            flags, not_judged = judge(work, wrong, found, budgets, white_box)
+            wrong = runner.run(clean)
+            runner = replace(runner, clean=~wrong.broken)
+            found = [runner.run(each) for each in (*asked, *(added if enough(~wrong.broken) else ()))]
+            flags, not_judged = raised_flags(runner, wrong, found, budgets, white_box)
             if save_adversarial is not None and rank() == 0:
                 save_adversarial.parent.mkdir(parents=True, exist_ok=True)
                 save_tensors(save_adversarial, journal.examples(), {"settings": settings})
@@ -168,13 +164,13 @@ def versions(num_classes: int) -> dict[str, Any]:
     }
 
 
-def accuracy(found: Found, clean: Tensor, y: Tensor, white_box: bool) -> Accuracy:
-    """Return what a job leaves of the images classified correctly, in all and by class."""
-    job, plan, right = found.job, found.job.plan, clean & ~found.broken
-    name = label(job.attack, plan.steps, plan.restarts)
-    bound = not white_box and job.attack != "clean"
+def accuracy(found: Measured, clean: Tensor, y: Tensor, white_box: bool) -> Accuracy:
+    """Return what a measurement leaves of the images classified correctly, in all and by class."""
+    about, plan, right = found.measurement, found.measurement.plan, clean & ~found.broken
+    name = label(about.attack, plan.steps, plan.restarts)
+    bound = not white_box and about.attack != "clean"
     shares = by_class(right, y, plan.num_classes)
     mask = np.packbits(right.numpy()).tobytes().hex()
     return Accuracy(
-        job.attack, name, plan.eps, int(right.sum()), len(y), found.seconds, found.rejected, shares, bound, mask
+        about.attack, name, plan.eps, int(right.sum()), len(y), found.seconds, found.rejected, shares, bound, mask
     )

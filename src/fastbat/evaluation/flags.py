@@ -89,13 +89,13 @@ def of_finite(not_finite: Tensor, where: str) -> list[RedFlag]:
 
 def of_border(border: Border) -> list[RedFlag]:
     """Return the flag that a gradient lost at pixels of exactly 0 and 1 raises."""
-    told = (
+    here = (
         "are given them a hair inside, where it is" if border.climbed < border.without / 2 else "have none there either"
     )
     text = (
         f"pixels at exactly 0 or 1 have no gradient on {{hits}} of {{n}} images, {border.without:.0%} of these pixels, "
         f"as where a model clamps its input; a grey level inside {border.inside:.0%} have none, elsewhere "
-        f"{border.others:.0%}; attacks here {told}"
+        f"{border.others:.0%}; attacks {here}"
     )
     shares = {name: getattr(border, name) for name in ("without", "inside", "climbed", "others")}
     return [

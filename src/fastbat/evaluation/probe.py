@@ -1,4 +1,4 @@
-"""What the red flags are judged by beside what was asked for: a few cheap attacks on the first images.
+"""What the red flags rest on, besides what was asked for: a few cheap attacks on the first images.
 
 noise, fgsm         within each budget
 pgd, pgd-margin     the same, with 20 steps from one start, on cross-entropy and on the margin
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from fastbat.attacks import input_gradient
 from fastbat.attacks.objective import margin
-from fastbat.evaluation.blocks import Found, Job, Work
 from fastbat.evaluation.border import border_gradients
 from fastbat.evaluation.flags import (
     MIN_IMAGES,
@@ -29,6 +28,7 @@ from fastbat.evaluation.flags import (
     of_what_is_left,
 )
 from fastbat.evaluation.rounds import Plan
+from fastbat.evaluation.runner import Measured, Measurement, Runner
 from fastbat.models.finite import first_not_finite
 from fastbat.randomness import seed_torch
 
@@ -38,12 +38,12 @@ LARGE_EPS = 64 / 255
 NEAR, FAR = ("noise", "fgsm", "pgd", "pgd-margin", "square"), ("pgd", "square")
 
 
-def probes(plan: Plan, budgets: Sequence[float], n: int) -> list[Job]:
+def probes(plan: Plan, budgets: Sequence[float], n: int) -> list[Measurement]:
     """Return the attacks to add to those asked for, on the first IMAGES of `n` images."""
     plans = {eps: replace(plan, eps=eps, steps=STEPS, restarts=1, queries=300) for eps in (*budgets, large(budgets))}
     near = [(name, eps) for eps in budgets for name in NEAR]
     wanted = dict.fromkeys([*near, *((name, large(budgets)) for name in FAR)])
-    return [Job(name, plans[eps], min(n, IMAGES), probe=True) for name, eps in wanted]
+    return [Measurement(name, plans[eps], min(n, IMAGES), probe=True) for name, eps in wanted]
 
 
 def enough(clean: Tensor) -> bool:
@@ -56,26 +56,26 @@ def large(budgets: Sequence[float]) -> float:
     return min(1.0, max(LARGE_EPS, 4 * min(budgets)))
 
 
-def judge(
-    work: Work, wrong: Found, found: Sequence[Found], budgets: Sequence[float], white_box: bool
+def raised_flags(
+    runner: Runner, wrong: Measured, found: Sequence[Measured], budgets: Sequence[float], white_box: bool
 ) -> tuple[tuple[RedFlag, ...], tuple[str, ...]]:
-    """Return the red flags that outputs and attacks raise, and what could not be judged and why.
+    """Return the red flags that outputs and attacks raise, and what could not be decided and why.
 
-    `wrong` is what the job `clean` found, `found` what the attacks did.
+    `wrong` is what the measurement `clean` found, `found` what the attacks did.
     """
-    seed_torch(wrong.job.plan.seed, "flags")  # for a model that is random
-    few, clean = min(len(work.images), IMAGES), ~wrong.broken
+    seed_torch(wrong.measurement.plan.seed, "flags")  # for a model that is random
+    few, clean = min(len(runner.images), IMAGES), ~wrong.broken
     finite = (~wrong.not_finite[:few]).nonzero().flatten()
-    x, y = work.images.batch(finite)
-    flags = of_finite(wrong.not_finite, not_finite(work, wrong))
-    flags += of_outputs(work.model.exact, x[: work.batch_size]) if len(x) else []
+    x, y = runner.images.batch(finite)
+    flags = of_finite(wrong.not_finite, not_finite(runner, wrong))
+    flags += of_outputs(runner.model.exact, x[: runner.batch_size]) if len(x) else []
     if not found:
         return tuple(flags), ()
     if not white_box:
         return tuple(flags), ("no gradients: only black-box attacks ran, so accuracies are upper bounds",)
     if len(x):
-        flags += of_gradients(gradient_sizes(work.model.climbed, x, y, work.batch_size))
-        flags += of_border(border_gradients(work.model, x, y, max(budgets), work.batch_size))
+        flags += of_gradients(gradient_sizes(runner.model.climbed, x, y, runner.batch_size))
+        flags += of_border(border_gradients(runner.model, x, y, max(budgets), runner.batch_size))
     if not enough(clean):
         right = int(clean[:few].sum())
         return tuple(flags), (f"too few: {right} images classified correctly; attacks are compared on {MIN_IMAGES}",)
@@ -86,22 +86,22 @@ def judge(
     return tuple(flags), of_what_is_left(far)
 
 
-def not_finite(work: Work, wrong: Found) -> str:
+def not_finite(runner: Runner, wrong: Measured) -> str:
     """Return where numbers are not finite first on the first image whose logits are not; nothing where all are."""
     strange = wrong.not_finite.nonzero().flatten()[:1]
-    return first_not_finite(work.model.exact, work.images.batch(strange)[0])[1] if len(strange) else ""
+    return first_not_finite(runner.model.exact, runner.images.batch(strange)[0])[1] if len(strange) else ""
 
 
-def broken_at(eps: float, found: Sequence[Found]) -> dict[str, Tensor]:
+def broken_at(eps: float, found: Sequence[Measured]) -> dict[str, Tensor]:
     """Return what each attack with budget `eps` broke: as it was asked for, together with its probe.
 
     Where fewer than STEPS steps of PGD were asked for, only the images of the probes count: a weak PGD accuses nobody.
     """
     broken: dict[str, Tensor] = {}
-    for each in sorted(found, key=lambda each: -each.job.n):
-        if each.job.plan.eps == eps:
-            seen = each.broken if each.job.plan.steps >= STEPS else each.broken[:IMAGES]
-            mask = broken.setdefault(each.job.attack, seen.clone())
+    for each in sorted(found, key=lambda each: -each.measurement.n):
+        if each.measurement.plan.eps == eps:
+            seen = each.broken if each.measurement.plan.steps >= STEPS else each.broken[:IMAGES]
+            mask = broken.setdefault(each.measurement.attack, seen.clone())
             mask[: len(seen)] |= seen
     return broken
 

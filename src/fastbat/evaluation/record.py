@@ -5,13 +5,14 @@ The schema is described in docs/reference/files.md; SCHEMA changes with it.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from html import escape
 from io import StringIO
 from typing import Any
 
 from rich import markup
-from rich.console import Console
+from rich.console import Console, Group
+from rich.jupyter import JupyterMixin
 from rich.table import Table
+from rich.text import Text
 
 from fastbat.attacks.ensemble import MIN_CLASSES_TARGETED, PARTS
 from fastbat.evaluation.flags import RedFlag
@@ -84,8 +85,8 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The accuracies of one model on one set of images, and how they were measured."""
+class Evaluation(JupyterMixin):
+    """The accuracies of one model on one set of images, and how they were measured; shows itself in a notebook."""
 
     n: int
     """Images evaluated."""
@@ -124,25 +125,26 @@ class Evaluation:
         """Return the same with more settings: what was evaluated."""
         return replace(self, settings={**self.settings, **about})
 
-    def rows(self) -> list[tuple[str, str, str, str]]:
-        """Return a row for people for each accuracy: name, budget, accuracy, seconds."""
-        return [(a.label, f"{255 * a.eps:g}/255" if a.eps else "", str(a), f"{a.seconds:.1f}") for a in self.accuracies]
-
     def table(self) -> Table:
-        """Return the rows as a table for a terminal."""
+        """Return a row for each accuracy: name, budget, accuracy, seconds."""
         about, title = self.settings, f"{self.n} images"
         if "target" in about:
             epoch = "" if about["epoch"] is None else f", epoch {about['epoch']}"
             title = f"{about['target']}{epoch}: {title} of {about['dataset']}"
         table = Table("", "eps", "accuracy, %", "seconds", title=title, min_width=len(title))
-        for row in self.rows():
+        for a in self.accuracies:
+            row = (a.label, f"{255 * a.eps:g}/255" if a.eps else "", str(a), f"{a.seconds:.1f}")
             table.add_row(*map(markup.escape, row))
         return table
 
+    def __rich__(self) -> Group:
+        """Return the table and what belongs under it, for a terminal or a notebook."""
+        return Group(self.table(), *map(Text, (INTERVALS, *self.remarks())))
+
     def __str__(self) -> str:
         with (console := Console(file=StringIO(), highlight=False, width=WIDTH)).capture() as shown:
-            console.print(self.table())
-        return "\n".join([shown.get().rstrip(), INTERVALS, *self.remarks()])
+            console.print(self, soft_wrap=True)
+        return shown.get().rstrip()
 
     def remarks(self) -> list[str]:
         """Return what belongs under the table: flags raised, and what could not be judged."""
@@ -179,10 +181,3 @@ class Evaluation:
             "not_judged": list(self.not_judged),
             "settings": dict(self.settings),
         }
-
-    def _repr_html_(self) -> str:
-        """Return the table and its remarks for a notebook."""
-        head = "".join(f"<th>{name}</th>" for name in ("accuracy", "eps", "%, [95 % interval]", "seconds"))
-        rows = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in self.rows())
-        remarks = "".join(f"<li>{escape(remark)}</li>" for remark in self.remarks())
-        return f"<p>{self.n} images</p><table><tr>{head}</tr>{rows}</table><ul>{remarks}</ul>"

@@ -58,14 +58,14 @@ def attacks_of(attacks: str | Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def whole(name: str, number: Any, least: int = 1) -> int:
-    """Return a whole number, of whatever library, of at least `least`."""
+def whole(name: str, number: Any) -> int:
+    """Return a whole number, of whatever library, of at least 1."""
     try:
         found = index(number)
     except TypeError:
-        found = least - 1
-    if found < least or isinstance(number, bool):
-        raise InputError(f"{name} is {number}; it must be a whole number of at least {least}")
+        found = 0
+    if found < 1 or isinstance(number, bool):
+        raise InputError(f"{name} is {number}; it must be a whole number of at least 1")
     return found
 
 

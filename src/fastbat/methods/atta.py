@@ -43,7 +43,7 @@ class Atta(Method):
     beta: float = field(default=6.0, metadata={"published": 6.0})
     """Weight of the KL term."""
     reset: int = 10
-    """Every so many epochs the perturbations start again."""
+    """Every N epochs the perturbations start again."""
     memory: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     state_dict, load_state_dict = memory_state, load_memory

@@ -58,9 +58,16 @@ class Method:
         return {}
 
     def losses(self, model: nn.Module, batch: Batch) -> Iterator[Tensor]:
-        """Yield the losses whose accumulated gradients make one update; none, and the batch makes no update.
+        """Yield the losses whose accumulated gradients make one update; none: the batch makes no update.
 
-        What is measured on the way goes into `batch.log`, 0-d tensors by name.
+        The caller calls backward() on each as it is yielded, so that the next can read fresh gradients.
+
+        Args:
+            model: images (B, C, H, W) in [0, 1] -> logits (B, K), in train mode.
+            batch: images and labels. What a method measures goes into `batch.log`, 0-d tensors by name.
+
+        Raises:
+            InputError: If the batch lacks something that the method needs, such as its step.
         """
         raise NotImplementedError
 

@@ -11,7 +11,7 @@ from typing import Any
 from fastbat.errors import InputError, choose
 from fastbat.lazy import lazy_function, nn
 from fastbat.models.cnn import cnn
-from fastbat.models.foreign import FOREIGN, foreign, resnet50
+from fastbat.models.external import EXTERNAL, external, resnet50
 
 preact_resnet = lazy_function("fastbat.models.preact_resnet", "preact_resnet")
 bottleneck_resnet = lazy_function("fastbat.models.preact_resnet", "bottleneck_resnet")
@@ -56,10 +56,10 @@ WITHOUT = {"dropout": 0.0, "activation": "relu"}  # settings that say nothing of
 
 
 def find_model(name: str) -> Architecture:
-    """Return the network `name` of MODELS or of FOREIGN's forms; InputError for an unknown name, with the nearest."""
-    if name not in MODELS and (build := foreign(name)) is not None:
+    """Return the network `name` of MODELS or of EXTERNAL's forms; InputError for an unknown name, with the nearest."""
+    if name not in MODELS and (build := external(name)) is not None:
         return Architecture(name, build, {})
-    return MODELS[choose("model", name, [*MODELS, *FOREIGN])]
+    return MODELS[choose("model", name, [*MODELS, *EXTERNAL])]
 
 
 def resolve_model(name: str, **given: Any) -> dict[str, Any]:
@@ -97,14 +97,23 @@ def build_model(
     mean: Sequence[float] = (0.0, 0.0, 0.0),
     std: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> nn.Sequential:
-    """Return the network `name` behind its normalisation: (B, C, H, W) in [0, 1] -> (B, num_classes).
+    """Return a network behind its normalisation, (B, C, H, W) in [0, 1] -> logits (B, num_classes).
 
-    `name` is one of MODELS, or torchvision/NAME, timm/NAME, or module:function, which runs that code. `width` is the
-    number of channels of the first layer (published: 64 for PreActResNets, 16 for WideResNets), `activation` one of
-    relu, softplus (beta 10), swish, `stem` the first kernel's size (3, 7, 15: strides 1, 2, 3), `dropout` in [0, 1) a
-    WideResNet's, `shortcut` a PreActResNet-18's or -34's: raw (the released codes') or preact (He's). None is the
-    network's own. `mean` and `std` have a number per channel and so fix C. Weights come from torch's global generator.
-    Raises InputError for an unknown name, a setting the network does not take, or one out of its range.
+    Its weights are drawn from torch's global generator. A setting of None is the network's own.
+
+    Args:
+        name: one of MODELS, torchvision/NAME, timm/NAME, or module:function, which runs that code.
+        num_classes: at least 1.
+        width: channels of the first layer; published: 64 for PreActResNets, 16 for WideResNets.
+        activation: relu, softplus (beta 10) or swish.
+        stem: kernel of the first convolution: 3, 7 or 15, with stride 1, 2 or 3.
+        dropout: of a WideResNet, in [0, 1).
+        shortcut: of PreActResNet-18 and -34: raw (the released codes) or preact (He et al.).
+        mean: what is subtracted from each channel; their number fixes C.
+        std: what each channel is divided by.
+
+    Raises:
+        InputError: For an unknown name, a setting that the network does not take, or a value out of its range.
     """
     from fastbat.models.normalize import Normalize
 

@@ -7,22 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from fastbat.errors import InputError
-from fastbat.files import load_tensors, save_tensors
+from fastbat.files import as_path, load_tensors, save_tensors
 from fastbat.lazy import nn
 from fastbat.models.build import as_of_now, build_model
 
 
 def save_model(path: Path, model: nn.Module, about: Mapping[str, Any]) -> None:
-    """Write the weights of `model`; `about["model"]` holds the arguments of `build_model` that make it."""
+    """Write the weights of `model`; `about["model"]` holds the arguments of `build_model` that build it."""
     save_tensors(path, model.state_dict(), about)
 
 
 def load_model(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the model in eval mode on the CPU, and its metadata.
+    """Return a model that fastbat wrote, in eval mode on the CPU, and its metadata.
 
-    Raises InputError where the file is not whole, or its weights are not those of the model it names.
+    Args:
+        path: a .safetensors file of a run, such as runs/first/best.safetensors.
+
+    Returns:
+        The network from images (B, C, H, W) in [0, 1] to logits, and what its file says: model, dataset, config, epoch.
+
+    Raises:
+        InputError: If the file is damaged, or its weights are not those of the model it names.
     """
-    path = Path(path)
+    path = as_path("the file", path)
     tensors, about = load_tensors(path)
     if about.get("kind") == "training state":
         raise InputError(

@@ -10,7 +10,8 @@ from fastbat.errors import InputError
 Kind = Literal["safetensors", "torch", "program", "onnx"]
 
 LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number that torch.save wrote before 1.6
-ANEW = "download or copy it anew"
+PROGRAM = ("/models/model.json", "/archive_format", "/serialized_exported_program.json", "/constants.pkl")
+AGAIN = "download or copy it again"
 OF_NUMPY = "arrays of NumPy; have them saved as a state_dict of tensors, with torch.save or safetensors"
 OTHERS: Mapping[bytes, str] = {  # by how the file begins
     b"version https://git-lfs": "is a pointer of Git LFS, not the file itself; get that with: git lfs pull",
@@ -28,14 +29,14 @@ OTHERS: Mapping[bytes, str] = {  # by how the file begins
 
 
 def kind_of(path: Path) -> Kind:
-    """Return what the file holds: safetensors, what torch.save wrote, a torch.export program, or an ONNX model.
+    """Return what the file holds: safetensors, what torch.save wrote, a program of torch, or an ONNX model.
 
     Raises InputError, which says what it is instead, for every other file, and where it is empty, cut short or altered.
     """
     with path.open("rb") as file:
         head = file.read(512)
     if not head:
-        raise InputError(f"{str(path)!r} is empty; {ANEW}")
+        raise InputError(f"{str(path)!r} is empty; {AGAIN}")
     if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") < 2**27:
         return "safetensors"
     if head.startswith(b"PK"):
@@ -46,7 +47,7 @@ def kind_of(path: Path) -> Kind:
         (b"<!doctype", b"<html", b"<?xml", b"<head")
     ):
         what = "an HTML page" if b"html" in text else "an XML text"
-        raise InputError(f"{str(path)!r} is {what}, as a server sends where a download fails; {ANEW}")
+        raise InputError(f"{str(path)!r} is {what}, as a server sends where a download fails; {AGAIN}")
     for start, what in OTHERS.items():
         if head.startswith(start):
             raise InputError(f"{str(path)!r} {what}")
@@ -66,18 +67,11 @@ def kind_of_zip(path: Path) -> Kind:
                 raise zipfile.BadZipFile("it ends within")  # what was found is an archive within this one
             damaged = archive.testzip()
     except Exception as error:  # what a damaged archive raises is not documented
-        raise InputError(f"{str(path)!r} is damaged or cut short ({error}); {ANEW}") from error
+        raise InputError(f"{str(path)!r} is damaged or cut short ({error}); {AGAIN}") from error
     if damaged:
-        raise InputError(f"{str(path)!r} is damaged: its part {damaged!r} does not match its checksum; {ANEW}")
-    if any(
-        name.endswith(("/models/model.json", "/archive_format", "/serialized_exported_program.json")) for name in names
-    ):
+        raise InputError(f"{str(path)!r} is damaged: its part {damaged!r} does not match its checksum; {AGAIN}")
+    if any(name.endswith(PROGRAM) or "/code/" in name for name in names):
         return "program"
-    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
-        raise InputError(
-            f"{str(path)!r} is a TorchScript program; export the network with torch.export.save to a .pt2, or "
-            "give it to fastbat.evaluate"
-        )
     if any(name.endswith("/data.pkl") for name in names):
         return "torch"
     if names and all(name.endswith(".npy") for name in names):

@@ -22,7 +22,7 @@ from fastbat.models.stored import Stored
 
 COUNTERS = ("num_batches_tracked", "total_ops", "total_params", "n_averaged")  # the last part of a name
 WRAPPERS = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-USUAL = ("", "module.", "model.", "network.", "net.", "student.")  # of prefixes, where several sets of weights are
+USUAL = {"", "module", "model", "network", "net", "student"}  # parts of a prefix, where several sets of weights are
 UNUSED = "sub_block1."  # of TRADES' WideResNet: its forward pass leaves this block out
 NORMALISATIONS = (("mean", "std"), ("mu", "sigma"), ("mu", "std"), ("new_mean", "new_std"))
 UNLIKE = {  # by what their names hold: networks of another function
@@ -44,7 +44,7 @@ class Fitted:
     dropped: tuple[str, ...]
     """Names of tensors that the network has no place for; not of counters."""
     normalisation: tuple[Tensor, ...]
-    """Mean and standard deviation that lay beside the weights, if any."""
+    """Mean and standard deviation that lay next to the weights, if any."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def fit(network: nn.Module, stored: Stored, path: Path) -> Fitted:
     layouts = (OWN, *PUBLIC) if isinstance(network, PreActResNet) else (OWN,)
     check_kinds(given, path)
     place = min(places(own, given, layouts), key=lambda place: len(place.missing(given)) / max(1, len(place.names)))
-    place = the_one_meant(place, [each for each in places(own, given, layouts) if not each.missing(given)], path)
+    place = the_one_meant(place, [each for each in places(own, given, layouts) if not each.missing(given)], given, path)
     if missing := place.missing(given):
         shape = tuple(own[missing[0]].shape)
         detail = f"{missing[0]} is missing in it and {shape} in the model"
@@ -103,14 +103,24 @@ def places(own: Mapping[str, Tensor], given: Mapping[str, Tensor], layouts: Sequ
             yield Place(layout, prefix, {ours: prefix + theirs for ours, theirs in names.items()})
 
 
-def the_one_meant(best: Place, complete: Sequence[Place], path: Path) -> Place:
-    """Return the place of the weights; InputError where they are complete under several prefixes, and none is usual."""
-    prefixes = list(dict.fromkeys(place.prefix for place in complete))
-    usual = [prefix for prefix in prefixes if prefix in USUAL]
-    if len(prefixes) > 1 and len(usual) != 1:
-        listed = ", ".join(repr(prefix) for prefix in prefixes)
+def the_one_meant(best: Place, complete: Sequence[Place], given: Mapping[str, Tensor], path: Path) -> Place:
+    """Return the place of the weights; InputError where several sets of them are complete, and none is usual."""
+    sets = list[Place]()
+    for place in complete:
+        if not any(place.prefix == other.prefix or same_weights(place, other, given) for other in sets):
+            sets.append(place)
+    usual = [place for place in sets if USUAL.issuperset(place.prefix.split("."))]
+    if len(sets) > 1 and len(usual) != 1:
+        listed = ", ".join(repr(place.prefix) for place in sets)
         raise InputError(f"{str(path)!r} holds several sets of weights: {listed}; save the one that is meant alone")
-    return next(place for place in complete if place.prefix == usual[0]) if len(prefixes) > 1 else best
+    return [*usual, *sets, best][0]
+
+
+def same_weights(place: Place, other: Place, given: Mapping[str, Tensor]) -> bool:
+    """Return whether a file has the same weights at both places, as that of a model next to its attacker has."""
+    return place.names.keys() == other.names.keys() and all(
+        torch.equal(given[theirs], given[other.names[ours]]) for ours, theirs in place.names.items()
+    )
 
 
 def check_kinds(given: Mapping[str, Tensor], path: Path) -> None:

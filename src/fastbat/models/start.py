@@ -5,19 +5,20 @@ from pathlib import Path
 from torch import nn
 
 from fastbat.errors import InputError
+from fastbat.files import as_path
 from fastbat.models.fit import check_shapes, fit
 from fastbat.models.layouts import OWN
 from fastbat.models.stored import read_weights
 from fastbat.progress import say
 
 
-def load_weights(model: nn.Module, path: Path, *, new_head: bool = False) -> None:
+def load_weights(model: nn.Module, path: Path | str, *, new_head: bool = False) -> None:
     """Put the weights of `path`, a file or a run directory (its best ones), into a model of `build_model`.
 
     The normalisation stays that of the model. With `new_head` a last layer for other classes starts at random. Raises
     InputError, before a weight is changed, where they cannot be read or do not fit.
     """
-    network = model.get_submodule("network")
+    network, path = model.get_submodule("network"), as_path("the file", path)
     own, fitted = network.state_dict(), fit(network, read_weights(path), path)
     if not fitted.layout.last_norm:
         raise InputError(

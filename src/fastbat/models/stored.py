@@ -19,7 +19,7 @@ from torch.serialization import safe_globals
 from fastbat.errors import InputError, no_memory
 from fastbat.files import read_safetensors
 from fastbat.models.beside import PLAIN
-from fastbat.models.content import ANEW, kind_of
+from fastbat.models.content import AGAIN, kind_of
 from fastbat.plain import plain
 
 DEEPEST = 8  # tables within tables that are looked through
@@ -37,7 +37,7 @@ class Stored:
     others: tuple[str, ...] = ()
     """Where other tensors lie that could have been meant, such as an average of the weights."""
     says: Mapping[str, Any] = field(default_factory=dict)
-    """Numbers and short texts beside them."""
+    """Numbers and short texts next to them."""
 
 
 def read_weights(path: Path) -> Stored:
@@ -65,10 +65,10 @@ def unpickled(path: Path) -> Any:
         why = " ".join(str(error).split())
         if named := re.search(r"GLOBAL ([\w.]+)", why):
             raise InputError(
-                f"{str(path)!r} holds {named[1]} beside tensors, which only running code opens; have the weights "
+                f"{str(path)!r} holds {named[1]} next to tensors, which only running code opens; have the weights "
                 "saved alone, with torch.save(model.state_dict(), FILE)"
             ) from error
-        raise InputError(f"{str(path)!r} is damaged ({type(error).__name__}); {ANEW}") from error
+        raise InputError(f"{str(path)!r} is damaged ({type(error).__name__}); {AGAIN}") from error
 
 
 def found_in(path: Path, content: Any) -> Stored:

@@ -61,7 +61,7 @@ def leaders(groups: Sequence[Group]) -> Finding | None:
             continue
         alone = False
         others = some([f"{row.full_name} {row.cells[group.key].percent:.1f}" for row in tied])
-        sentences.append(f"{best}. It cannot be told apart from {others}.")
+        sentences.append(f"{best}. It cannot be distinguished from {others}.")
     if not sentences:
         return None
     rest = len(sentences) - MOST

@@ -19,16 +19,21 @@ def pick_device(name: str) -> torch.device:
         if device.type not in ("cpu", "cuda"):
             raise RuntimeError(device.type)
         return device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} is not to be had here; say cpu, cuda or auto") from error
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise unavailable(name) from error
 
 
 def check_device(name: str) -> None:
     """Raise InputError where there is no device called `name`; what needs no look at the machine is known at once."""
-    if not re.fullmatch(r"auto|(cpu|cuda)(:\d+)?", name):
-        raise InputError(f"device {name!r} is not to be had here; say cpu, cuda or auto")
+    if not isinstance(name, str) or not re.fullmatch(r"auto|(cpu|cuda)(:\d+)?", name):
+        raise unavailable(name)
     if name.startswith("cuda"):
         pick_device(name)
+
+
+def unavailable(name: str) -> InputError:
+    """Return the error that there is no device called `name`."""
+    return InputError(f"device {name!r} is not available here; choose cpu, cuda or auto")
 
 
 def synchronize(device: torch.device) -> None:

@@ -5,15 +5,19 @@ CPU: compiled, it is channels-last, and writes past its memory there.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from fastbat.errors import InputError, no_memory
 from fastbat.runtime.layout import ONEDNN_BLOCK, narrow
-from fastbat.tangent import Dual, NoRule, compiled, compiled_apart, push
+from fastbat.tangent import Dual, NoRule, push
+
+Duals = Callable[[Dual], Dual]
 
 
 class Compiled(nn.Module):
@@ -33,13 +37,11 @@ class Compiled(nn.Module):
         self.model, self.size = model, 0
         torch._dynamo.config.recompile_limit = 64  # sizes, modes, what takes gradients: torch's 8 are soon used up
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses a GPU where there is none
-        self.fast = {takes_gradients: fresh(model) for takes_gradients in (False, True)}
-        self.fast_tangent: Callable[[Dual], Dual] | None = None
-        try:
+        # apart for weights that are held and that take gradients: torch 2.11 does not see the change, and gives none
+        self.fast = {takes_gradients: compiled(lambda x: model(x)) for takes_gradients in (False, True)}
+        self.fast_tangent: Duals | None = None
+        with refused("nothing can be compiled here"):
             torch.compile(torch.sin, dynamic=False)(next(model.parameters()).detach().flatten()[:1])
-        except Exception as error:  # whatever the tool chain raises
-            what = " ".join(str(error).split())[:200]
-            raise InputError(f"compile is on, but nothing can be compiled here ({what}); leave it out") from error
 
     def forward(self, x: Any) -> Any:
         """Return the logits, of a Dual their Dual."""
@@ -52,28 +54,40 @@ class Compiled(nn.Module):
             try:
                 push(self.model, x.a, x.t)
             except NoRule as error:
-                raise InputError(
-                    f"compile is on, but the network has no tangent ({error}), and compiled it cannot be "
-                    "differentiated twice; leave it out"
-                ) from error
-            self.fast_tangent = compiled(self.model)
-        try:
+                why = f"the network has no tangent ({error}), and compiled it cannot be differentiated twice"
+                raise InputError(f"compile is on, but {why}; leave it out") from error
+            self.fast_tangent = compiled_tangent(self.model)
+        with refused("the tangent does not run compiled"):  # `push` would take it for a network without one
             return self.fast_tangent(x)
-        except Exception as error:  # of the compiler, say: `push` would take it for a network without a tangent
-            if no_memory(error):
-                raise
-            what = " ".join(str(error).split())[:200]
-            raise InputError(f"compile is on, but the tangent does not run compiled ({what}); leave it out") from error
 
 
-def fresh(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Return `model`, compiled anew.
+@contextmanager
+def refused(what: str) -> Iterator[None]:
+    """Turn whatever the tool chain raises in the block into an InputError that says `what`."""
+    try:
+        yield
+    except Exception as error:
+        if no_memory(error):
+            raise
+        raise InputError(f"compile is on, but {what} ({' '.join(str(error).split())[:200]}); leave it out") from error
 
-    One for weights that are held, one for those that take gradients: torch 2.11 does not see the change (2.14 does), it
-    runs what was compiled for held weights, and they get no gradient.
+
+def compiled(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `run` compiled by a backend of its own: torch keeps what it compiled by code and backend.
+
+    Of two closures it compares only the code, and would run for one network what was compiled for another.
     """
+    inductor = torch._dynamo.lookup_backend("inductor")
+    return torch.compile(run, backend=lambda graph, inputs: inductor(graph, inputs), dynamic=False)
 
-    def run(x: Tensor) -> Any:
-        return model(x)
 
-    return compiled_apart(run)
+def compiled_tangent(model: nn.Module) -> Duals:
+    """Return `model` for Duals of one shape, compiled in the first call, in whose mode its layers stay."""
+
+    @torch.compiler.allow_in_graph  # type: ignore[untyped-decorator]  # traced by running: read, sums in place would not be
+    def run(tensors: dict[str, Tensor], a: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        out = functional_call(model, dict(tensors), (Dual(a, t),))
+        return out.a, out.t
+
+    fast = compiled(lambda tensors, a, t: run(tensors, a, t))
+    return lambda x: Dual(*fast({**dict(model.named_parameters()), **dict(model.named_buffers())}, x.a, x.t))

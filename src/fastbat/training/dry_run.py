@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fastbat.data import Batch, Loader
+from fastbat.data.batch_check import check_dense
 from fastbat.errors import InputError, no_memory
 from fastbat.methods import Method
 from fastbat.models.finite import finite, not_finite
@@ -49,6 +50,16 @@ def on_device_of(x: Tensor, model: nn.Module) -> nn.Module:
     return model
 
 
+def check_trainable(model: nn.Module) -> None:
+    """Raise InputError where no weight of `model` takes a gradient, or one has no numbers."""
+    weights = list(model.parameters())
+    for weight in weights:
+        check_dense("the model's weights", weight)
+    if not any(weight.requires_grad for weight in weights):
+        what = f"all {len(weights)} weights of the model are frozen" if weights else "the model has no weights"
+        raise InputError(f"{what}: nothing can be trained; give it some with requires_grad=True")
+
+
 def dry_run(net: nn.Module, model: nn.Module, method: Method, batch: Batch, classes: int) -> str | None:
     """Make one update's gradients; return in words what of them is not finite, None if all is.
 
@@ -68,12 +79,28 @@ def dry_run(net: nn.Module, model: nn.Module, method: Method, batch: Batch, clas
         for training in (False, True):
             check_logits(model.train(training), batch.x, classes)
     with one_line(f"{type(method).__name__} cannot train this model on images {shape}"):
-        for loss in method.losses(net, batch):
-            if not finite(loss):
-                return f"the loss is {loss.item():g}"
-            loss.backward()
+        try:
+            for loss in method.losses(net, batch):
+                if not finite(loss):
+                    return f"the loss is {loss.item():g}"
+                loss.backward()
+        except RuntimeError as error:
+            if fault := no_gradient(model, batch.x):
+                raise InputError(f"{type(method).__name__} cannot train this model: {fault}") from error
+            raise
     bad = [name for name, weight in model.named_parameters() if weight.grad is not None and not finite(weight.grad)]
     return f"the gradient of {bad[0]} is not finite" if bad else None
+
+
+def no_gradient(model: nn.Module, x: Tensor) -> str | None:
+    """Return in words what the output of `model` has no gradient with respect to, None where nothing is missing."""
+    probe = x.detach().requires_grad_()
+    logits = model(probe)
+    if not logits.requires_grad:
+        return "its output has no gradient; is it detached, or computed within no_grad?"
+    if torch.autograd.grad(logits.sum(), probe, allow_unused=True)[0] is None:
+        return "its output has no gradient with respect to the images, which an attack climbs"
+    return None
 
 
 @torch.no_grad()
@@ -86,6 +113,7 @@ def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
             f"the model returns {found} for {len(x)} images in {mode} mode; expected logits {expected}: "
             "wrap it in a function of yours that returns them alone (--model MODULE:FUNCTION)"
         )
+    check_dense("the model's logits", logits)
     if logits.shape != expected:
         raise InputError(f"the model returns {tuple(logits.shape)} for {len(x)} images; expected logits {expected}")
     if not finite(logits) and (fault := not_finite(model, x)):

@@ -3,25 +3,34 @@
 from pathlib import Path
 
 from fastbat.errors import InputError
-from fastbat.files import replacing
+from fastbat.files import as_path, replacing
 from fastbat.lazy import torch
 from fastbat.models import load_model, save_model
 from fastbat.training.run import Run
 
 
 def export_model(target: Path | str, file: Path | str, checkpoint: str = "best") -> Path:
-    """Write the model of a run directory (one of its CHECKPOINTS) or a .safetensors file to `file`; return it.
+    """Write a trained model for other programs.
 
-    FILE.safetensors holds weights and metadata, as best.safetensors does. FILE.pt2 is a `torch.export` program in eval
-    mode: images (B, C, H, W) float32 in [0, 1] in, logits (B, classes) out, for any B and the size trained on. Raises
-    InputError for another ending, a file that exists, or a model without such a program.
+    Args:
+        target: a run directory, or one of its .safetensors files.
+        file: a new file. FILE.safetensors: weights and metadata, as in best.safetensors. FILE.pt2: a `torch.export`
+            program in eval mode, images (B, C, H, W) float32 in [0, 1] -> logits (B, K), for any B and the size
+            trained on.
+        checkpoint: of a run directory: best, last, best-ema or last-ema.
+
+    Returns:
+        `file`.
+
+    Raises:
+        InputError: For another ending, a file that exists, or a model without such a program.
     """
-    file = Path(file)
+    file, target = as_path("the file", file), as_path("the target", target)
     if file.suffix not in (".safetensors", ".pt2"):
         raise InputError(f"{str(file)!r} ends in neither .safetensors (weights) nor .pt2 (a torch.export program)")
     if file.exists():
         raise InputError(f"{str(file)!r} exists already; name another file")
-    model, about = load_model(Run(target).weights(checkpoint) if Path(target).is_dir() else target)
+    model, about = load_model(Run(target).weights(checkpoint) if target.is_dir() else target)
     if file.suffix == ".safetensors":
         save_model(file, model, about)
         return file

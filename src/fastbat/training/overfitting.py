@@ -34,7 +34,7 @@ def describe_collapse(record: Mapping[str, Any]) -> str:
 def describe_reaction(on_collapse: str) -> str:
     """Return in words what a training does next that is not rolled back."""
     no_remedy = ", no remedy is left" if on_collapse == "rollback" else ""
-    reaction = "stopped" if on_collapse == "stop" else "going on"
+    reaction = "stopped" if on_collapse == "stop" else "continuing"
     return f"{no_remedy}; {reaction}, best.safetensors keeps the best epoch"
 
 

@@ -22,7 +22,7 @@ from fastbat.runtime.precision import has_bf16, in_precision, pick_precision
 from fastbat.training.average import start_average
 from fastbat.training.bf16 import Products
 from fastbat.training.compile import Compiled
-from fastbat.training.dry_run import dry_run, first_images, on_device_of
+from fastbat.training.dry_run import check_trainable, dry_run, first_images, on_device_of
 from fastbat.training.settings import Settings, describe, under
 from fastbat.training.state import State
 from fastbat.training.task import Task
@@ -53,7 +53,9 @@ def build(task: Task, start: Path | None = None) -> tuple[Task, State, str]:
     resolved = task.settings
     few = first_images(task.loader, resolved.accumulate)
     seed_torch(resolved.seed, "weights")
-    model = on_device_of(few.x, build_model(**task.network))
+    built = build_model(**task.network)
+    check_trainable(built)
+    model = on_device_of(few.x, built)
     if start is not None:
         load_weights(model, start, new_head=True)
     precision, line = choose_precision(task, model, few)

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 import tomli_w
 
 from fastbat.errors import InputError, choose
-from fastbat.files import read_records, read_toml, replacing
+from fastbat.files import as_path, read_records, read_toml, replacing
 from fastbat.methods import METHODS
 from fastbat.models import as_of_now
 from fastbat.training.settings import METHOD, Settings, describe, effective, make_method, method_settings
@@ -33,7 +33,7 @@ class Run:
     """The files of one training run."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = as_path("the run directory", path)
         self.config, self.metrics = self.path / "config.toml", self.path / "metrics.jsonl"
         self.state, self.evaluations = self.path / "last.ckpt", self.path / "evaluation.jsonl"
         self.provenance = self.path / "provenance.jsonl"
@@ -45,7 +45,9 @@ class Run:
     def check_free(self, config: dict[str, Any]) -> None:
         """Raise InputError where a new run would write over something, whatever its settings."""
         if self.path.exists() and not (self.path.is_dir() and all(f.name[0] == "." for f in self.path.iterdir())):
-            raise InputError(f"{str(self.path)!r} already holds something; name another --out, or go on with --resume")
+            raise InputError(
+                f"{str(self.path)!r} already holds something; name another --out, or resume it with --resume"
+            )
 
     def check_same(self, config: dict[str, Any]) -> None:
         """Raise InputError where the run was started with other settings than `config`."""
@@ -54,13 +56,13 @@ class Run:
             raise self.refusal(names[0], effective(before).get(names[0]), effective(config).get(names[0]))
         if self.metrics.exists() and read_records(self.metrics) and not self.state.exists():
             raise InputError(
-                f"{str(self.path)!r} has finished epochs but no {self.state.name} to go on from; name another --out"
+                f"{str(self.path)!r} has finished epochs but no {self.state.name} to resume from; name another --out"
             )
 
     def refusal(self, name: str, was: Any, now: Any) -> InputError:
         """Return the error that the run goes on with its own settings alone."""
         return InputError(
-            f"{str(self.path)!r} was started with {name} = {was}, not {now}; "
+            f"{str(self.path)!r} was started with {name} = {short(was)}, not {short(now)}; "
             "resume with its own settings, or name another --out"
         )
 
@@ -75,9 +77,14 @@ class Run:
         Older versions wrote one flat table, with what follows from the settings among them.
         """
         if not self.config.exists():
-            raise InputError(f"no run to go on with: {str(self.config)!r} does not exist; name the run with --out")
+            raise InputError(f"no run to resume: {str(self.config)!r} does not exist; name the run with --out")
         table = read_toml(self.config)
         return table if "resolved" in table else as_of_now(table)
+
+
+def short(value: Any) -> str:
+    """Return a setting as text, 8.0 as 8."""
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What an epoch is judged by: accuracies on the same validation images, from the same starts, epoch after epoch."""
+"""The validation of an epoch: accuracies on the same validation images, from the same starts, epoch after epoch."""
 
 import time
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def validate(task: Task, state: State) -> dict[str, Any]:
     start, (x, y), eps, settings = time.perf_counter(), task.validation, state.method.eps, task.settings
     record: dict[str, Any] = {"val_n": len(y)}
     for kind, model in state.models.items():
-        found = judge(in_precision(model, settings.precision), x, y, eps, settings)
+        found = accuracies(in_precision(model, settings.precision), x, y, eps, settings)
         record |= {f"{PREFIXES[kind]}_{name}": value for name, value in found.items()}
     if eps:
         record["collapsed"] = has_collapsed(record["val_one_step"], record["val_ra"], state.best_ra, len(y))
@@ -40,7 +40,7 @@ def is_best(state: State, kind: str, record: Mapping[str, Any]) -> bool:
     return now > before
 
 
-def judge(net: nn.Module, x: Tensor, y: Tensor, eps: float, settings: Settings) -> dict[str, float]:
+def accuracies(net: nn.Module, x: Tensor, y: Tensor, eps: float, settings: Settings) -> dict[str, float]:
     """Return accuracies in percent: sa; where there is a budget also ra, under PGD, and one_step, under FAST-AT's step.
 
     `net` takes images (B, C, H, W) in [0, 1]; its mode and weights are left as they were.

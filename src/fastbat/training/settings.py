@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from fastbat.data import check_source, dataset_card
 from fastbat.errors import InputError, check_choices
+from fastbat.files import as_path
 from fastbat.methods import METHODS, Method
 from fastbat.models import SHAPE, resolve_model
 from fastbat.plain import plain
@@ -41,15 +42,15 @@ class Settings:
     label_column: str | None = None
     """Column of a table that holds the labels; label, labels or fine_label unless given."""
     image_size: int | None = None
-    """Resize the shorter side to so many pixels and cut out the middle; needed where images differ in size."""
+    """Resize the shorter side to N pixels and cut out the middle; needed where images differ in size."""
     channels: Literal[1, 3] | None = None
     """3: RGB, unless given; 1: grey. For folders of images and tables; the mean and std follow."""
     pad: int | None = None
-    """Random crops after padding by so many pixels; the data set's own unless given (CIFAR: 4, digits: 0)."""
+    """Random crops after padding by N pixels; the data set's own unless given (CIFAR: 4, digits: 0)."""
     flip: bool | None = None
     """Random horizontal flips; the data set's own unless given (--flip=false: none)."""
     rotation: float | None = None
-    """Random rotations by up to so many degrees; the data set's own unless given (CIFAR-100: 15)."""
+    """Random rotations by up to N degrees; the data set's own unless given (CIFAR-100: 15)."""
     workers: int = 4
     """Processes that decode the images of a streamed data set; their number changes no image."""
     train_limit: int | None = None
@@ -87,11 +88,11 @@ class Settings:
     label_smoothing: float = 0.0
     """Share of each label spread over all classes, in the training loss alone."""
     ema: float | None = None
-    """Decay of a moving average of the weights, such as 0.9995: judged and saved beside them (best-ema, last-ema)."""
+    """Decay of a moving average of the weights, such as 0.9995: judged and saved next to them (best-ema, last-ema)."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """bf16: the model's forward pass under autocast, all else float32. auto: if the device multiplies in it rightly."""
     accumulate: int = 1
-    """Run each batch in so many parts, one after another, where it does not fit into memory whole."""
+    """Run each batch in N parts, one after another, where it does not fit into memory whole."""
     compile: bool = False
     """Compile the network (torch.compile) in the first step; not for a method that differentiates twice, or YOPO."""
     select_steps: int | None = None
@@ -101,7 +102,7 @@ class Settings:
     select_limit: int | None = None
     """Validation images that it attacks: the first N, 0 for all; 1,000 unless given (protocol released: all)."""
     on_collapse: Literal["warn", "stop", "rollback"] = "warn"
-    """After catastrophic overfitting: warn and go on, stop, or return to the last sound epoch and go on with PGD-AT."""
+    """After catastrophic overfitting: warn, stop, or return to the last sound epoch and continue with PGD-AT."""
     ga_images: int = 0
     """Measure gradient alignment (Figure 2) on the first N test images every epoch."""
     log: Literal["none", "tensorboard"] = "none"
@@ -112,6 +113,9 @@ class Settings:
     """cpu, cuda, or auto: cuda where there is one."""
 
     def __post_init__(self) -> None:
+        for name in ("data_dir", "init_from"):
+            if (given := getattr(self, name)) is not None:
+                object.__setattr__(self, name, as_path(name, given))  # text, in Python and in TOML
         dataset_card(self.dataset)
         for least, names in enumerate((FROM_0, FROM_1)):
             for name in names:

@@ -97,5 +97,5 @@ def read_state(path: Path, about: Mapping[str, Any]) -> tuple[dict[str, Tensor],
     wanted = json.loads(json.dumps(about))
     for part, same in (("config", changed), ("dataset", different), ("model", different)):
         if same(found[part], wanted[part]):
-            raise InputError(f"{str(path)!r} was written with another {part}; train anew into another --out")
+            raise InputError(f"{str(path)!r} was written with another {part}; train again, into another --out")
     return tensors, found

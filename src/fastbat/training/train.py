@@ -29,11 +29,23 @@ from fastbat.training.task import Task
 
 @ieee_float32()
 def train(method: Method, settings: Settings, out: Path | str, *, resume: bool = False) -> Run:
-    """Train with `method` and return the run directory `out`; with `resume` go on after its last finished epoch.
+    """Train a network into a run directory; seeds torch's global generators.
 
-    Raises InputError before anything is written where `out` holds another run, `resume` comes with other settings,
-    or the data are not to be had; DivergedError where the loss or a weight is no longer a number. Seeds torch's
-    global generators.
+        fastbat.train(FastBAT(eps=8 / 255), Settings(dataset="cifar10", data_dir=Path("data")), "runs/first")
+
+    Args:
+        method: one of METHODS, or a class of yours with `losses`.
+        settings: data set, network and schedule; what is left open follows from data set and method.
+        out: the run directory, which must be new or empty unless `resume` is given.
+        resume: continue the run in `out` after its last finished epoch, with the settings that it was started with.
+
+    Returns:
+        The run: its weights, its metrics and its settings on disk.
+
+    Raises:
+        InputError: Before anything is written, if `out` holds another run, `resume` comes with other settings, data are
+            missing, or the method cannot train this network on these images.
+        DivergedError: If the loss or a weight is not finite. Finished epochs are kept.
     """
     run = Run(out)
     check = run.check_same if resume else run.check_free
@@ -85,7 +97,7 @@ def roll_back(run: Run, task: Task, state: State, fix: PgdAT, record: dict[str, 
     state.method = fix
     state.discarded.append(record)
     save_state(run.state, task, state)
-    on = f"on with PGD-AT, {fix.steps} steps of eps / {fix.steps}"
+    on = f"then PGD-AT with {fix.steps} steps of eps / {fix.steps}"
     say(f"{describe_collapse(record)}; back to epoch {state.epoch}, {on}")
 
 

@@ -17,15 +17,16 @@ from fastbat.progress import say
 if TYPE_CHECKING:
     from fastbat.models.normalize import Normalize
 
-FOREIGN = {
+EXTERNAL = {
     "torchvision/NAME": "any classifier of torchvision, such as torchvision/resnet18; random weights",
     "timm/NAME": "any classifier of timm, such as timm/convnext_atto (pip install timm); random weights",
     "MODULE:FUNCTION": "your own code, run as FUNCTION(num_classes=N) or FUNCTION(): images to logits",
 }
+UNDECIDED = ("googlenet", "inception_v3")  # torchvision warns unless it is said whether their weights are drawn
 
 
-def foreign(name: str) -> Callable[..., nn.Module] | None:
-    """Return build(num_classes=, channels=) of a foreign network, None where `name` is not of FOREIGN's forms.
+def external(name: str) -> Callable[..., nn.Module] | None:
+    """Return build(num_classes=, channels=) of an external network, None where `name` is not of EXTERNAL's forms.
 
     Raises InputError for a name that torchvision or timm does not know, or where timm is not installed.
     """
@@ -59,7 +60,7 @@ def pretrained(name: str) -> tuple[nn.Module, Normalize]:
     except Exception as error:  # its own, the hub's and the network's
         why = " ".join(str(error).split())
         raise InputError(
-            f"the weights of {name} ({chosen}) are not to be had: {why}; check name and network"
+            f"the weights of {name} ({chosen}) are not available: {why}; check name and network"
         ) from error
     return network, Normalize(network.pretrained_cfg["mean"], network.pretrained_cfg["std"])
 
@@ -68,7 +69,10 @@ def from_torchvision(name: str, *, num_classes: int, channels: int) -> nn.Module
     """Return torchvision's classifier `name`, which takes colour images."""
     if channels != 3:
         raise InputError(f"torchvision's {name} takes images of 3 channels, not {channels}")
-    network: nn.Module = import_module("torchvision.models").get_model(name, weights=None, num_classes=num_classes)
+    how = {"init_weights": True} if name in UNDECIDED else {}
+    network: nn.Module = import_module("torchvision.models").get_model(
+        name, weights=None, num_classes=num_classes, **how
+    )
     return network
 
 

@@ -1,7 +1,7 @@
-"""The work of an evaluation: attacks at budgets, each on block after block of images.
+"""Run the measurements of an evaluation: attacks at budgets, each on block after block of images.
 
 A block is `batch_size` images that follow each other; what an attack does to it depends on nothing outside it. So an
-interrupted evaluation goes on at the next block, and of R processes the one of rank r takes blocks r, r + R, ..., all
+interrupted evaluation resumes at the next block, and of R processes the one of rank r takes blocks r, r + R, ..., all
 with the same result.
 """
 
@@ -22,7 +22,7 @@ from fastbat.runtime.processes import rank, summed, world
 
 
 @dataclass(frozen=True)
-class Job:
+class Measurement:
     """One attack at one budget, on the first `n` images."""
 
     attack: str
@@ -37,10 +37,10 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a job found."""
+class Measured:
+    """What a measurement found."""
 
-    job: Job
+    measurement: Measurement
     broken: Tensor  # (n,) bool
     not_finite: Tensor  # (n,) bool: images whose own logits are not
     rejected: int
@@ -48,29 +48,30 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Work:
-    """A model and the images it is attacked on."""
+class Runner:
+    """Runs measurements of a model on its images."""
 
     model: AttackedModel
     images: TestImages
     batch_size: int
     journal: Journal
     keep: bool  # the adversarial examples
-    clean: Tensor | None = None  # (N,) bool: classified correctly, once the job `clean` has found it
+    clean: Tensor | None = None  # (N,) bool: classified correctly, once the measurement `clean` has found it
 
-    def run(self, job: Job) -> Found:
-        """Run this process's blocks of `job` that are not finished; return what all processes found."""
-        mine = range(rank() * self.batch_size, job.n, world() * self.batch_size)
-        broken, not_finite = (torch.zeros(job.n, dtype=torch.int64) for _ in range(2))
+    def run(self, measurement: Measurement) -> Measured:
+        """Run this process's blocks of `measurement` that are not finished; return what all processes found."""
+        mine = range(rank() * self.batch_size, measurement.n, world() * self.batch_size)
+        broken, not_finite = (torch.zeros(measurement.n, dtype=torch.int64) for _ in range(2))
         totals = torch.zeros(2, dtype=torch.float64)
-        seen, right, what = 0, 0, f"{job.attack}, eps {255 * job.plan.eps:.10g}/255"
-        with bar(job.name) as show:
+        seen, right, what = 0, 0, f"{measurement.attack}, eps {255 * measurement.plan.eps:.10g}/255"
+        with bar(measurement.name) as show:
             for i, block in enumerate(mine):
                 head = f"{what}: {right} of {seen} robust so far" if seen else what
                 show(i / len(mine), head)
-                if (job.name, block) not in self.journal.done:
-                    self.run_block(job, block, within(show, head, i, len(mine)))
-                line, these = self.journal.done[job.name, block], slice(block, min(block + self.batch_size, job.n))
+                if (measurement.name, block) not in self.journal.done:
+                    self.run_block(measurement, block, within(show, head, i, len(mine)))
+                line = self.journal.done[measurement.name, block]
+                these = slice(block, min(block + self.batch_size, measurement.n))
                 broken[line["broken"]] = 1
                 not_finite[line.get("not_finite", [])] = 1
                 seen += these.stop - these.start
@@ -78,13 +79,13 @@ class Work:
                 right += before - len(line["broken"])
                 totals += torch.tensor([line["rejected"], line["seconds"]], dtype=torch.float64)
         rejected, seconds = summed(totals).tolist()
-        return Found(job, summed(broken).bool(), summed(not_finite).bool(), int(rejected), seconds)
+        return Measured(measurement, summed(broken).bool(), summed(not_finite).bool(), int(rejected), seconds)
 
-    def run_block(self, job: Job, block: int, tell: Show) -> None:
+    def run_block(self, measurement: Measurement, block: int, tell: Show) -> None:
         """Attack the images of one block that are classified correctly; `clean` sees which are."""
-        index = torch.arange(block, min(block + self.batch_size, job.n))
+        index = torch.arange(block, min(block + self.batch_size, measurement.n))
         start = time.perf_counter()
-        seed_torch(job.plan.seed, job.name, block)  # for a model that is random
+        seed_torch(measurement.plan.seed, measurement.name, block)  # for a model that is random
         line: dict[str, Any] = {"broken": [], "rejected": 0}
         examples = None
         if self.clean is None:
@@ -92,16 +93,15 @@ class Work:
             line |= {"broken": index[~right.cpu()].tolist(), "not_finite": index[~finite.cpu()].tolist()}
         elif len(index := index[self.clean[index]]):
             x, y = self.images.batch(index)
-            square = job.attack == "square"  # it compares losses too close for bf16
-            model, rounds = self.model.precise() if square else self.model, job.plan.rounds(job.attack)
-            outcome = attack(model, x, y, index, rounds, job.plan.eps, tell)
+            square = measurement.attack == "square"  # it compares losses too close for bf16
+            model, rounds = self.model.precise() if square else self.model, measurement.plan.rounds(measurement.attack)
+            outcome = attack(model, x, y, index, rounds, measurement.plan.eps, tell)
             hit = outcome.broken.cpu()
             line = {"broken": index[hit].tolist(), "rejected": outcome.rejected}
             examples = {"x": outcome.x_adv[outcome.broken], "y": y[outcome.broken], "index": index[hit]}
-        seconds = time.perf_counter() - start
-        self.journal.add(
-            job.name, block, {**line, "seconds": seconds}, examples if self.keep and not job.probe else None
-        )
+        line |= {"seconds": time.perf_counter() - start}
+        kept = examples if self.keep and not measurement.probe else None
+        self.journal.add(measurement.name, block, line, kept)
 
 
 def within(show: Show, head: str, i: int, blocks: int) -> Show:
