@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from fastbat.cli import main
-from fastbat.cli.main import check_command
+from fastbat.cli.commands import check_command
 from fastbat.paper import cells, printed
 from fastbat.results import table
 from fastbat.suite import check_all, named, read_trials, trials_of

@@ -175,8 +175,9 @@ def test_a_finished_evaluation_is_not_made_again(in_process, tmp_path):
         main(["suite", "run", str(table(tmp_path, text + more)), "--out", str(out)])
     made = read_records(out / "fast-at" / "evaluation.jsonl")
     assert [record["accuracies"][1]["eps_255"] for record in made] == [30, 8, 16]
-    main(["suite", "run", str(table(tmp_path, text + "eps = [16, 30, 8]\n")), "--out", str(out)])
-    assert len(read_records(out / "fast-at" / "evaluation.jsonl")) == 4
+    main(["suite", "run", str(table(tmp_path, text + "eps = [16, 30, 4, 8]\n")), "--out", str(out)])  # 30: its own
+    made = read_records(out / "fast-at" / "evaluation.jsonl")
+    assert [record["accuracies"][1]["eps_255"] for record in made] == [30, 8, 16, 4]
 
 
 def test_weights_that_are_the_same_are_measured_once(in_process, tmp_path):
