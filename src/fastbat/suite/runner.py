@@ -90,7 +90,7 @@ def run_suite(
     if jobs < 1:
         raise InputError(f"jobs is {jobs}; at least one trial runs at a time")
     with ExitStack() as scope:
-        for folder in {out.resolve(), *((out / trial.run).parent.resolve() for trial in trials)}:  # and their store
+        for folder in {out.resolve(), *(trial.place(out).parent.resolve() for trial in trials)}:  # and their store
             scope.enter_context(locked(folder, "running trials"))
         with replacing(out / TABLE) as file:
             file.write(table.encode())
@@ -117,7 +117,7 @@ def run_suite(
 
 def beginning(trials: Sequence[Trial], left: Sequence[Trial], out: Path, jobs: int) -> str:
     """Return what is there and what is to come, in one line; for how long, where the suite was estimated."""
-    begun = sum(Run(out / trial.run).metrics.exists() for trial in left)
+    begun = sum(Run(trial.place(out)).metrics.exists() for trial in left)
     said = f"{len(trials)} trials, {len(trials) - len(left)} of them finished before"
     said += f", {begun} begun or trained for another suite" if begun else ""
     hours = {each["trial"]: each["hours"] for each in read_json(out / ESTIMATE).get("trials", ())}
@@ -148,7 +148,7 @@ def commands(trial: Trial, out: Path, extra: Mapping[str, Any]) -> Iterator[tupl
     """Yield the commands of a trial, each behind what decides whether it is accepted."""
     seed = trial.train.get("seed", 0)
     alike = {**trial.train, "seed": "any" if type(seed) is int and seed >= 0 else seed}
-    yield repr(alike), ["train", *flags({**trial.train, **extra}), f"--out={out / trial.run}"]
+    yield repr(alike), ["train", *flags({**trial.train, **extra}), f"--out={trial.place(out)}"]
     for evaluation in trial.evaluations:
         if "ema" in evaluation.get("checkpoint", "") and "ema" not in trial.train:
             raise InputError(f"checkpoint is {evaluation['checkpoint']}, but no average is trained; set ema")
@@ -172,7 +172,7 @@ def description(trial: Trial) -> Record:
 
 def evaluate_command(trial: Trial, out: Path, evaluation: Record, extra: Mapping[str, Any]) -> list[str]:
     """Return the arguments of `fastbat` that measure `trial`, at its training's budget unless another is set."""
-    return ["evaluate", str(out / trial.run), *flags({**asked(trial, evaluation), **extra}), "--json"]
+    return ["evaluate", str(trial.place(out)), *flags({**asked(trial, evaluation), **extra}), "--json"]
 
 
 def asked(trial: Trial, evaluation: Record) -> Record:
@@ -184,7 +184,8 @@ def asked(trial: Trial, evaluation: Record) -> Record:
 def run_trial(trial: Trial, out: Path, extra: Mapping[str, Any], children: Children) -> Record:
     """Train, going on where it was begun, and evaluate, in processes of their own; return whatever became of it."""
     record: Record = {**description(trial), "run": trial.run, "status": "finished", "started": now()}
-    run, log, kept = Run(out / trial.run), out / f"{trial.run}.log", out / f"{trial.run}.begun.jsonl"
+    run = Run(trial.place(out))
+    log, kept = (run.path.with_name(f"{run.path.name}{ending}") for ending in (".log", ".begun.jsonl"))
     resume = ["--resume"] if run.config.exists() else []
     say(f"{trial.name}: running, with its output in {log.name}")
     try:

@@ -66,5 +66,5 @@ def unfinished(trial: Trial, out: Path) -> Row:
     attempts = [record for record in read_records(out / RESULTS) if record["trial"] == trial.name]
     if attempts and attempts[-1]["status"] == "failed" and attempts[-1]["train"] == trial.train:
         return Row(trial.name, "failed", error=attempts[-1]["error"])
-    epochs = len(read_records(Run(out / trial.run).metrics))
+    epochs = len(read_records(Run(trial.place(out)).metrics))
     return Row(trial.name, f"{epochs} epochs" if epochs else "waiting")

@@ -25,6 +25,7 @@ that an unfinished suite is a comparison.
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -55,6 +56,10 @@ class Trial:
     train: dict[str, Any]
     evaluations: list[dict[str, Any]]
     run: str  # its run directory, relative to the suite's folder
+
+    def place(self, out: Path) -> Path:
+        """Return its run directory, of a suite in the folder `out`."""
+        return Path(os.path.normpath(out / self.run))
 
 
 def read_trials(path: Path) -> list[Trial]:
