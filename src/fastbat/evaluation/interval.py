@@ -61,6 +61,12 @@ def paired_over_seeds(
     return 100 * gain, 100 * (gain - half), 100 * (gain + half)
 
 
+def mean_over_seeds(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the mean of a value over two seeds or more and its 95 % interval, Student's."""
+    half = of_seeds_alone(values)
+    return mean(values), mean(values) - half, mean(values) + half
+
+
 def of_seeds_alone(shares: Sequence[float], tests: int = 1) -> float:
     """Return Student's half-width of the mean of `shares`, one a seed; 0 where a single seed says nothing of others."""
     if len(shares) < 2:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from fastbat.lazy import export_lazily
 
 if TYPE_CHECKING:
-    from fastbat.paper.cells import METRICS, Printed, cells, claims_of_the_paper, printed, scale
+    from fastbat.paper.cells import Printed, arm_of, cells, claims_of_the_paper, of_arm, printed, prints, scale
 
-__all__ = ["METRICS", "Printed", "cells", "claims_of_the_paper", "printed", "scale"]
+__all__ = ["Printed", "arm_of", "cells", "claims_of_the_paper", "of_arm", "printed", "prints", "scale"]
 
 export_lazily(__name__)

@@ -18,7 +18,10 @@ from fastbat.models import MODELS
 from fastbat.training.settings import make_method, method_settings, under
 
 METRICS = {"clean": "sa", "pgd": "ra_pgd", "aa": "ra_aa"}  # by attack
-VARIED = {"lam", "ig_mode", "linearise", "penalty"}  # what tables vary; penalty: how one is computed, not what it is
+TRANSFER = "transfer-"  # an attack made on the surrogate that its name goes on with
+VARIED = {"lam", "ig_mode", "ig_weight", "linearise", "penalty"}  # by tables; penalty: how one is computed, not what
+PUBLISHED_WEIGHT = 0.1  # c of Eq. 13
+ROUNDED = 0.025  # of alpha2 in Table 8
 
 
 @dataclass(frozen=True)
@@ -77,16 +80,35 @@ def printed(train: Mapping[str, Any], attack: str, test_eps: float) -> list[Prin
 
     `train` are settings of `fastbat train` by name, as resolved: one that is left out is not known, the method's aside.
     """
-    metric, ours = METRICS.get(attack), method_of(train)
-    if metric is None or ours is None or not published(train, ours):
-        return []
-    wanted = {
-        "method": train["method"], "dataset": train.get("dataset"), "model": train.get("model"),
-        "activation": train.get("activation", "relu"), "metric": metric, "train_eps": train["eps"],
-        "test_eps": 0 if attack == "clean" else test_eps,
-    }  # fmt: skip
-    same = [cell for cell in cells() if all(getattr(cell, name) == value for name, value in wanted.items())]
-    return [cell for cell in same if not cell.other and varied_alike(cell, train, ours)]
+    ours = arm_of(train)
+    return [] if ours is None else [cell for cell in cells() if prints(cell, train, ours, attack, test_eps)]
+
+
+def arm_of(train: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the method's settings, with what follows, of a training that is one of the paper's arms; else None."""
+    ours = method_of(train)
+    return ours if ours is not None and published(train, ours) else None
+
+
+def prints(cell: Printed, train: Mapping[str, Any], ours: Mapping[str, Any], attack: str, test_eps: float) -> bool:
+    """Say whether a cell is of the accuracy under `attack` at `test_eps` of the arm `train`, its method `ours`."""
+    surrogate = attack.removeprefix(TRANSFER) if attack.startswith(TRANSFER) else None
+    asked = (metric_of(attack), 0 if attack == "clean" else test_eps, surrogate)
+    return (cell.metric, cell.test_eps, cell.other.get("surrogate")) == asked and of_arm(cell, train, ours)
+
+
+def of_arm(cell: Printed, train: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
+    """Say whether a cell is of the arm `train`, its method being `ours`; a cell without a budget is of all."""
+    same = all(
+        getattr(cell, name) == train.get(name, usual)
+        for name, usual in (("method", None), ("dataset", None), ("model", None), ("activation", "relu"))
+    )
+    return same and cell.train_eps in (None, train["eps"]) and varied_alike(cell, train, ours)
+
+
+def metric_of(attack: str) -> str | None:
+    """Return the paper's accuracy under an attack; None where it has none."""
+    return "ra_transfer" if attack.startswith(TRANSFER) else METRICS.get(attack)
 
 
 def method_of(train: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -118,17 +140,26 @@ def varied_alike(cell: Printed, train: Mapping[str, Any], ours: Mapping[str, Any
     if cell.method != "fast-bat":
         return True
     mode = "hessian-free" if ours["ig_mode"] == "tangent" else ours["ig_mode"]
+    return cell.ig_mode == mode and cell.linearise == ours["linearise"] and same_weights(cell, train, ours)
+
+
+def same_weights(cell: Printed, train: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
+    """Say whether lambda and the weight of the implicit term are those of a cell.
+
+    Table 8 prints alpha2 / alpha1 = c lambda, to two or three digits, and leaves open which of the two it varies.
+    """
+    if alpha2 := cell.other.get("alpha2"):
+        return close(ours["ig_weight"] * ours["lam"], alpha2, ROUNDED)
     sources = ("paper", "released") if train.get("protocol") == "released" else ("paper",)
-    eps = train["eps"] / 255
-    lams = [255 / cell.a_255] if cell.a_255 else [resolve_lambda(eps, source) for source in sources]
-    same_lam = any(close(ours["lam"], lam) for lam in lams)  # released: the tables do not say which they used
-    return cell.ig_mode == mode and cell.linearise == ours["linearise"] and same_lam
+    lams = [255 / cell.a_255] if cell.a_255 else [resolve_lambda(train["eps"] / 255, source) for source in sources]
+    usual = ours["ig_mode"] == "none" or close(ours["ig_weight"], PUBLISHED_WEIGHT)
+    return usual and any(close(ours["lam"], lam) for lam in lams)  # released: the tables do not say which they used
 
 
-def close(one: Any, other: Any) -> bool:
-    """Say whether two settings are the same, numbers to 0.1 %."""
+def close(one: Any, other: Any, share: float = 1e-3) -> bool:
+    """Say whether two settings are the same, numbers to a `share` of them."""
     if isinstance(one, int | float) and isinstance(other, int | float) and not isinstance(one, bool):
-        return abs(one - other) <= 1e-3 * abs(other)
+        return abs(one - other) <= share * abs(other)
     return bool(one == other)
 
 

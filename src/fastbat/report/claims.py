@@ -17,7 +17,7 @@ def claims(judged: Sequence[Claim]) -> dict[str, Any] | None:
     if not made:
         return None
     drawn = [one for each in made if in_points(one := decisive(each))]
-    ends = [0.0, *(value for one in drawn for value in (*(one.found or ()), one.test["paper"]))]
+    ends = [0.0, *(value for one in drawn for value in (*(one.found or ()), *papers(one)))]
     low, high = min(ends) - 1, max(ends) + 1
 
     def place(value: float) -> float:
@@ -41,7 +41,7 @@ def decisive(claim: Claim) -> Comparison:
 
 def in_points(one: Comparison) -> bool:
     """Say whether a comparison is a difference in points."""
-    return "-" in one.test["relation"] and one.found is not None
+    return "-" in one.test["relation"] and one.test["metric"] != "ga" and one.found is not None
 
 
 def view(claim: Claim, place: Callable[[float], float]) -> dict[str, Any]:
@@ -67,15 +67,22 @@ def plot(one: Comparison, place: Callable[[float], float]) -> dict[str, Any]:
     middle, low, high = one.found or (0.0, 0.0, 0.0)
     return {
         "lo": place(low), "w": round(place(high) - place(low), 2), "pt": place(middle), "zero": place(one.test["than"]),
-        "paper": place(one.test["paper"]),
+        "paper": [place(value) for value in papers(one)],
     }  # fmt: skip
+
+
+def papers(one: Comparison) -> list[float]:
+    """Return the paper's own value of a comparison, in a list; an empty one where it prints none."""
+    return [one.test["paper"]] if "paper" in one.test else []
 
 
 def sentence(one: Comparison) -> str:
     """Return a comparison with its numbers, the paper's, and its scale."""
-    form = "+.2f" if in_points(one) else ".2f"
-    values = [f"{value:{form}}".replace("-", MINUS) for value in (*(one.found or ()), one.test["paper"])]
-    *measured, paper = values
+    form = "+.2f" if "-" in one.test["relation"] else ".2f"
+    measured, theirs = (
+        [f"{value:{form}}".replace("-", MINUS) for value in values] for values in (one.found or (), papers(one))
+    )
     numbers = "{} [{}, {}]".format(*measured) if measured else "too few seeds"
+    paper = f"the paper {theirs[0]}" if theirs else "not in the paper's numbers"
     scale = f"{counted(one.seeds, 'seed')}, {one.images:,} images"
-    return f"{in_words(one.test)}: {numbers}; the paper {paper}; {scale}"
+    return f"{in_words(one.test)}: {numbers}; {paper}; {scale}"
