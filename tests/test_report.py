@@ -107,7 +107,8 @@ def test_the_paper_has_292_cells_and_those_of_table_2_are_found():
         ({"eps": 16, "protocol": "released"}, 1),  # lambda 255/2000, which the tables may have used
         ({"eps": 16, "protocol": "released", "lam": 0.51}, 7),
         ({"eps": 16, "protocol": "released", "lam": 0.3}, None),
-        ({"eps": 16, "lam": 0.1275}, None),
+        ({"eps": 16, "lam": 0.1275}, 8),  # alpha2 = 0.1 lambda alpha1
+        ({"eps": 16, "lam": 0.102, "ig_weight": 0.2451}, 8),  # the same alpha2 as of lambda 0.255
         ({"method": "trades"}, None),
         ({"method": "mine"}, None),
         ({"dataset": "digits"}, None),

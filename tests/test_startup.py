@@ -98,6 +98,8 @@ REFUSED = [
     "suite run nowhere.toml --out new",
     "suite run suite.toml --out new",
     "suite run suite.toml --out new --jobs 1.5",
+    "suite run suite.toml --out new --engine slurm",
+    "diagnose . --out look --limit 0",
     "suite estimate suite.toml",
     "suite status nowhere",
     "list method",

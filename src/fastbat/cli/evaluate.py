@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -221,6 +222,7 @@ def diagnose_command(
     device
         cpu, cuda, or auto: cuda where there is one.
     """
+    check_diagnosis(eps=eps, limit=limit, image=image, examples=examples, seed=seed)
     check_target(target, checkpoint, origin, data_dir)
     from fastbat.audit import diagnose_target
 
@@ -230,6 +232,26 @@ def diagnose_command(
     )  # fmt: skip
     Console().print(diagnosis_table(found))
     say(f"wrote {out}")
+
+
+def check_diagnosis(
+    *,
+    eps: float | None = None,
+    limit: int = 500,
+    image: int | None = None,
+    examples: int = 8,
+    seed: int = 0,
+    **others: Any,
+) -> None:
+    """Raise InputError where `fastbat diagnose` with these arguments would be refused before it opens its target."""
+    if eps is not None:
+        budgets_of(eps / 255)
+    for name, count, least in (("limit", limit, 1), ("examples", examples, 0), ("image", image, 0)):
+        if count is not None and count < least:
+            raise InputError(f"{name} is {count}; it must be at least {least}")
+    check_seed(seed)
+    if find_spec("matplotlib") is None:
+        raise InputError("pictures need matplotlib: pip install matplotlib")
 
 
 def diagnosis_table(found: Mapping[str, Any]) -> Table:

@@ -3,9 +3,9 @@
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tomli_w
 from cyclopts import App, Parameter
@@ -19,10 +19,35 @@ from fastbat.errors import InputError
 from fastbat.files import check_new, check_writable, read_toml, write_json
 from fastbat.progress import say
 from fastbat.results import ENDINGS, claims, differences, table, write_table
-from fastbat.suite import ESTIMATE, Row, check_all, flags, named, run_suite, status, trials_of
+from fastbat.suite import (
+    ESTIMATE,
+    Row,
+    check_all,
+    check_ray,
+    flags,
+    local,
+    named,
+    on_ray,
+    run_suite,
+    status,
+    trials_of,
+)
 
 if TYPE_CHECKING:
     from fastbat.suite import Cost
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """How trials run on a Ray cluster."""
+
+    address: str | None = None
+    """Of a cluster that is there, such as auto or ray://HOST:10001; one of this machine's own unless given."""
+    cpus: float = 1
+    """CPUs that a trial takes."""
+    gpus: float = 0
+    """GPUs that a trial takes, or a fraction of one."""
+
 
 suite = App(name="suite", help="Tables of trials: estimated, run, looked at, and their results as tables.")
 
@@ -34,7 +59,9 @@ def run_command(
     *,
     out: Path,
     scale: str | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
+    engine: Literal["local", "ray"] = "local",
+    cluster: Annotated[Cluster, Parameter(name="*", group="With --engine ray")] = Cluster(),
     data_dir: Path | None = None,
     device: str | None = None,
     json: bool = False,
@@ -52,7 +79,9 @@ def run_command(
     scale
         Of a suite of the paper: paper, cpu or smoke.
     jobs
-        Trials that run at a time; they share the threads.
+        Trials that run at a time: 1 unless given, and they share the threads; of a cluster all that it has room for.
+    engine
+        local: processes of this machine; ray: tasks of a Ray cluster, whose machines see the same folders.
     data_dir
         Folder with the data set on this machine, for all trials.
     device
@@ -62,12 +91,25 @@ def run_command(
     """
     machine = {"data_dir": data_dir and data_dir.resolve(), "device": device}
     extra = {name: value for name, value in machine.items() if value is not None}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end ends the trials, too
     table, out = table_of(what, scale), folder_of(what, scale, out)
+    trials = trials_of(table, what)
     if scale is not None:
         named.check_free(out, table)
+    if jobs is not None and jobs < 1:
+        raise InputError(f"jobs is {jobs}; at least one trial runs at a time")
+    check_all(trials, out, check_command, extra)
+    if engine == "ray":
+        check_ray(cluster.cpus, cluster.gpus)
+        jobs = jobs or len(trials)
+        where = on_ray(out, extra, cluster.address, cluster.cpus, cluster.gpus)
+    else:
+        if cluster != Cluster():
+            raise InputError("address, cpus and gpus are of a cluster; add --engine ray")
+        jobs = jobs or 1
+        where = local(out, extra, jobs)
     text = Path(what).read_text("utf-8-sig") if scale is None else tomli_w.dumps(table)
-    records = run_suite(trials_of(table, what), text, out, check_command, extra, jobs)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end ends the trials, too
+    records = run_suite(trials, text, out, where, jobs)
     show(status(out), json)
     if any(record["status"] == "failed" for record in records):
         sys.exit(1)

@@ -12,7 +12,7 @@ Lines = tuple[tuple[str, str], ...]
 
 def origin(trials: Sequence[Trial], measured: Sequence[Measured]) -> Lines:
     """Return the lines that say where an accuracy of these trainings comes from."""
-    starts = [trial.provenance[-1] for trial in trials if trial.provenance]
+    starts = [start for trial in trials for start in trial.provenance]
     every = [*starts, *(each.settings for each in measured)]
     lines = [
         ("training", training(trials)),
@@ -33,7 +33,7 @@ def training(trials: Sequence[Trial]) -> str:
     others = [str(trial.seed) for trial in trials[1:]]
     again = f"; again with seed {', '.join(others)}" if others else ""
     if first.provenance:
-        return f"{first.provenance[-1].get('command') or MISSING}{again}"
+        return f"{first.provenance[0].get('command') or MISSING}{again}"  # a later start has resumed it
     return f"{MISSING}; its settings: {' '.join(flags(without_machine(first.train)))}{again}"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from fastbat.errors import InputError, choose
 from fastbat.files import read_toml
-from fastbat.suite.trials import TABLE, combinations, trial_name
+from fastbat.suite.trials import MEASURED, TABLE, combinations, listed, trial_name
 
 Table = dict[str, Any]
 FOLDER = files("fastbat.suite") / "paper"
@@ -68,26 +68,44 @@ def scaled(suite: Mapping[str, Any], scale: Mapping[str, Any], name: str) -> Tab
     shared = {**scale["train"], **suite.get("train", {}), **own.get("train", {})}
     seed = shared.pop("seed", 0)
     arms = distinct([arm for each in suite.get("arm", [{}]) for arm in arms_of(each, shared, scale)])
-    order = [shared["eps"]] if not isinstance(shared.get("eps"), list) else shared["eps"]
+    order = listed(shared.get("eps", []))
     arms.sort(key=lambda arm: order.index(arm["eps"]) if arm.get("eps") in order else 0)
-    common = {key: value for key, value in arms[0].items() if all(arm.get(key) == value for arm in arms)}
+    common = {key: value for key, value in settings(arms[0]).items() if all(arm.get(key) == value for arm in arms)}
+    measured = measurements(suite, scale)
+    measured["evaluate"] = [*measured["evaluate"], *own.get("evaluate", ())]
     return {
         "title": f"{suite['title']} ({name} scale)",
         "train": {**common, "seed": seed},
         "arm": [{key: value for key, value in arm.items() if key not in common} for arm in arms],
-        "evaluate": [evaluation(each, scale) for each in (*listed(suite["evaluate"]), *own.get("evaluate", ()))],
+        **measured,
     }
 
 
 def arms_of(arm: Table, shared: Table, scale: Mapping[str, Any]) -> list[Table]:
     """Return the arms that an arm's lists stand for, each with its name and all its settings but the seed."""
-    settings = {**shared, **{key: value for key, value in arm.items() if key != "name"}}
+    every = {**shared, **settings(arm)}
     found = []
-    for chosen in combinations(settings):
-        name = trial_name(arm.get("name"), settings, chosen)
+    for chosen in combinations(every):
+        name = trial_name(arm.get("name"), every, chosen)
         for setting in BY_VALUE:
             chosen |= scale.get(setting, {}).get(chosen.get(setting), {})
-        found.append({"name": name, **chosen})
+        found.append({"name": name, **chosen, **measurements(arm, scale)})
+    return found
+
+
+def settings(arm: Table) -> Table:
+    """Return the settings of an arm's training."""
+    return {key: value for key, value in arm.items() if key not in ("name", *MEASURED)}
+
+
+def measurements(asked: Mapping[str, Any], scale: Mapping[str, Any]) -> Table:
+    """Return what a suite or an arm of it is measured by, at a scale: its `evaluate` and its `diagnose`."""
+    found = {kind: listed(asked[kind]) for kind in MEASURED if kind in asked}
+    beneath = scale.get("evaluate", {}), scale.get("diagnose", {})
+    if "evaluate" in found:
+        found["evaluate"] = [evaluation(each, beneath[0]) for each in found["evaluate"]]
+    if "diagnose" in found:
+        found["diagnose"] = [beneath[1] | each for each in found["diagnose"]]
     return found
 
 
@@ -95,16 +113,11 @@ def distinct(arms: list[Table]) -> list[Table]:
     """Return the arms without those that another has the settings of, as where one data set stands in for several."""
     kept: dict[str, Table] = {}
     for arm in arms:
-        kept.setdefault(repr(sorted((key, repr(value)) for key, value in arm.items() if key != "name")), arm)
+        kept.setdefault(repr(sorted((key, repr(value)) for key, value in settings(arm).items())), arm)
     return list(kept.values())
 
 
-def evaluation(asked: Table, scale: Mapping[str, Any]) -> Table:
-    """Return the settings of an evaluation at a scale."""
-    by_attack = [scale.get("evaluate", {}).get(attack, {}) for attack in asked["attacks"].split(",")]
+def evaluation(asked: Table, beneath: Mapping[str, Any]) -> Table:
+    """Return the settings of an evaluation, with those of its attacks `beneath` them."""
+    by_attack = [beneath.get(attack, {}) for attack in asked["attacks"].split(",")]
     return {key: value for each in (*by_attack, asked) for key, value in each.items()}
-
-
-def listed(value: Any) -> list[Any]:
-    """Return one table as a list of one."""
-    return value if isinstance(value, list) else [value]
