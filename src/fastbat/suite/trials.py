@@ -117,11 +117,12 @@ def checked_parts(table: Mapping[str, Any], path: Path | str) -> tuple[dict[str,
     ]
     if not whole or not all(isinstance(part, dict) for part, _ in asked):
         raise InputError(f"{str(path)!r} should hold tables: [train], [[arm]], [evaluate] or [[evaluate]], [diagnose]")
-    for settings, kind in [*asked, *((part, "train") for part in (shared, *arms))]:
+    trained = ({name: value for name, value in arm.items() if name not in MEASURED} for arm in arms)
+    for settings, kind in [*asked, *((part, "train") for part in (shared, *trained))]:
         for name, value in settings.items():
             if name in OURS[kind]:
                 raise InputError(f"{name} in {str(path)!r} is no setting of a table: the suite gives it to each trial")
-            if value == [] and not (kind == "train" and name in MEASURED):
+            if value == []:
                 raise InputError(f"{name} in {str(path)!r} is an empty list, which leaves no trial")
     return shared, arms
 
