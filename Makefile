@@ -7,16 +7,24 @@ INSTALLED := .venv/installed
 OLDEST := .venv-oldest
 OLDEST_TORCH := $(shell sed -nE 's/^ *"(torch|torchvision)>=([0-9.]+)",/\1==\2/p' pyproject.toml)
 
-.PHONY: demo test test-oldest check docs install clean
+BROWSER := $(shell for name in chromium chromium-browser google-chrome; do command -v $$name && break; done)
+
+.PHONY: demo test test-browser test-oldest check docs install clean
 
 demo: $(INSTALLED)  ## train and evaluate FAST-BAT beside FAST-AT and an undefended net, on embedded images
 	$(BIN)/python examples/demo.py
 
 test: $(INSTALLED)  ## the whole test suite, one process a core (JOBS=2: in two)
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --ignore tests/test_browser.py
+
+test-browser: $(INSTALLED)  ## reports in a real browser, Chromium; installs it where there is none (Debian's as root)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,browser]"
+	test -n "$(BROWSER)" || { apt-get update -qq && apt-get install -qq --no-install-recommends chromium fonts-liberation; } \
+	  || $(BIN)/playwright install chromium
+	BROWSER_TESTS=required $(BIN)/python -m pytest tests/test_browser.py
 
 test-oldest: $(OLDEST)/installed  ## the same with the oldest torch and torchvision that pyproject.toml allows
-	$(OLDEST)/bin/python -m pytest -n $(JOBS) --dist worksteal
+	$(OLDEST)/bin/python -m pytest -n $(JOBS) --dist worksteal --ignore tests/test_browser.py
 
 check: $(INSTALLED)  ## format, lint, types, import layers, the style of the pages
 	$(BIN)/ruff format --check .

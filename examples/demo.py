@@ -13,20 +13,22 @@ from rich.console import Console
 from rich.table import Table
 
 from fastbat import METHODS, Evaluation, Settings, train
-from fastbat.audit import evaluate_target
+from fastbat.audit import diagnose_target, evaluate_target
 from fastbat.progress import say
+from fastbat.report import write_report
 
 EPS = 51 / 255
 RUNS = Path("runs/demo")
 
 
 def main() -> None:
-    """Train and evaluate the three rows, print the table, leave the run directories behind."""
+    """Train and evaluate the three rows, print the table, leave the run directories and a report behind."""
     torch.set_num_threads(1)  # 8x8 images keep no second core busy, and one thread gives every machine the same weights
     shutil.rmtree(RUNS, ignore_errors=True)
     rows = {name: train_and_evaluate(name) for name in ("standard", "fast-at", "fast-bat")}
     Console().print(table(rows))
     say(f"\nThe runs are in {RUNS}/. Go on with: .venv/bin/fastbat evaluate {RUNS}/fast-bat --eps 64")
+    say(f"The report, to open in a browser: {write_report([RUNS], RUNS / 'report.html')}")
 
 
 def train_and_evaluate(name: str) -> tuple[float, Evaluation]:
@@ -35,7 +37,9 @@ def train_and_evaluate(name: str) -> tuple[float, Evaluation]:
     start = time.perf_counter()
     run = train(METHODS[name](eps=EPS), Settings(dataset="digits", epochs=30), RUNS / name)
     seconds = time.perf_counter() - start
-    return seconds, evaluate_target(run.path, eps=EPS, attacks=("clean", "pgd", "aa"), limit=200)
+    measured = evaluate_target(run.path, eps=EPS, attacks=("clean", "pgd", "aa"), limit=200)
+    diagnose_target(run.path, run.path / "look", eps=EPS, limit=100)  # for the report: loss landscape, examples
+    return seconds, measured
 
 
 def table(rows: dict[str, tuple[float, Evaluation]]) -> Table:

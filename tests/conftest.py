@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from fastbat.cli import main
 from fastbat.data import load
 from fastbat.models import build_model
-from fastbat.suite.runner import ChildError, Children
+from fastbat.suite.processes import ChildError, Children
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

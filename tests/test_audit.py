@@ -33,7 +33,7 @@ from fastbat.evaluation.attacked import AttackedModel
 from fastbat.evaluation.measures import Outcome, attack
 from fastbat.files import load_tensors, read_records
 from fastbat.models import Normalize, save_model
-from fastbat.version import commit
+from fastbat.provenance import commit
 
 EPS = 0.1
 FEW = {"attacks": ["clean", "pgd"], "eps": EPS, "pgd_steps": 3, "pgd_restarts": 2, "limit": 60}
@@ -535,7 +535,7 @@ def test_a_diagnosis_in_numbers_and_pictures(tmp_path, capsys):
     kept = json.loads((tmp_path / "look" / "diagnosis.json").read_text())
     assert kept == json.loads(json.dumps(found))
     assert {path.name for path in (tmp_path / "look").iterdir()} == {
-        "diagnosis.json", "easiest.png", "landscape.npz", "landscape.png", "smallest-eps.npz",
+        "diagnosis.json", "easiest.npz", "easiest.png", "landscape.npz", "landscape.png", "smallest-eps.npz",
     }  # fmt: skip
     assert -1 <= found["ga"] <= 1
     assert found["zero_margin_gradients"] == 0

@@ -13,13 +13,25 @@ import pytest
 import fastbat
 from fastbat.methods import METHODS
 
-PACKAGES = ["", ".attacks", ".audit", ".data", ".evaluation", ".models", ".suite", ".training"]
+PACKAGES = [
+    "",
+    ".attacks",
+    ".audit",
+    ".data",
+    ".evaluation",
+    ".models",
+    ".paper",
+    ".report",
+    ".results",
+    ".suite",
+    ".training",
+]
 HEAVY = ("torch", "numpy", "datasets", "sklearn", "PIL")
 
 SUITE = (
     '[train]\ndataset = "digits"\nmethod = ["fast-at", "trades"]\nepochs = [1, 0]\n[evaluate]\nattacks = "clean,pgd"\n'
 )
-COMMANDS = ("train", "evaluate", "diagnose", "export", "plot", "suite", "suite run", "list")
+COMMANDS = ("train", "evaluate", "diagnose", "export", "plot", "report", "suite", "suite run", "suite export", "list")
 ANSWERED = [
     "",
     "--help",
@@ -73,11 +85,21 @@ REFUSED = [
     "evaluate w.safetensors --dataset digits --model cnn --eps 8/256",
     "evaluate some.code:net --dataset digits --model cnn",
     "diagnose nowhere --out look",
+    "evaluate . --report x.pdf",
+    "report -o x.html",
+    "report nowhere -o x.html",
+    "report . -o x.txt",
+    "report .",
+    "suite export -o x.csv",
+    "suite export . -o x.txt",
+    "suite compare nowhere -o x.csv",
     "export nowhere x.pt2",
     "export . x.onnx",
     "suite run nowhere.toml --out new",
     "suite run suite.toml --out new",
     "suite run suite.toml --out new --jobs 1.5",
+    "suite run suite.toml --out new --engine slurm",
+    "diagnose . --out look --limit 0",
     "suite estimate suite.toml",
     "suite status nowhere",
     "list method",

@@ -1,22 +1,25 @@
 """Suites: a table becomes trials, all are checked before the first, finished ones stay, failures stop nothing."""
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-import torch
 
 from conftest import percent
 from fastbat.cli import main
 from fastbat.errors import InputError
-from fastbat.files import load_tensors, locked, read_records
-from fastbat.suite import read_trials, run_suite
+from fastbat.files import locked, read_records, write_records
+from fastbat.report import write_report
+from fastbat.results.read import read
+from fastbat.suite import local, read_trials, run_suite
 from fastbat.suite.estimate import evaluation_passes
+from fastbat.suite.runner import duration
 from fastbat.suite.trials import flags
 from fastbat.training import Run
 
@@ -86,6 +89,20 @@ def test_lists_are_dimensions_and_arms_are_rows(tmp_path):
     assert flags({"train_limit": 5, "flip": False, "lam": 0.1}) == ["--train-limit=5", "--flip=false", "--lam=0.1"]
 
 
+SURROGATE = """
+[train]
+eps = 8
+[[arm]]
+name = "a"
+evaluate = {{ attacks = "transfer", surrogates = "{0}" }}
+[[arm]]
+name = "b"
+step_ratio = 1
+method = "fast-at"
+evaluate = {{ attacks = "transfer", surrogates = "{1}" }}
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -102,6 +119,12 @@ def test_lists_are_dimensions_and_arms_are_rows(tmp_path):
         ("train = 3", r"should hold tables: \[train\], \[\[arm\]\], \[evaluate\] or \[\[evaluate\]\]"),
         ("evaluate = 3", r"should hold tables: \[train\], \[\[arm\]\], \[evaluate\] or \[\[evaluate\]\]"),
         ("[train", "is not TOML"),
+        (SURROGATE.format("b", "plian"), "unknown surrogate in .* 'plian'; known: a, b"),
+        (SURROGATE.format("b", "a"), "trials name each other as surrogates: a -> b -> a|b -> a -> b"),
+        ("[train]\n[diagnose]\nlimit = 0", "trial 'fast-bat': limit is 0; it must be at least 1"),
+        ("[train]\n[diagnose]\nout = 'x'", "out in .* is no setting of a table"),
+        ("[train]\nmethod = 'standard'\n[diagnose]\nlimit = 4", r"set eps in \[diagnose\]"),
+        ("[train]\ndiagnose = []", "diagnose in .* is an empty list, which leaves no trial"),
     ],
 )
 def test_a_bad_table_is_one_line_and_nothing_is_started(text, message, tmp_path, capsys):
@@ -174,8 +197,56 @@ def test_a_finished_evaluation_is_not_made_again(in_process, tmp_path):
         main(["suite", "run", str(table(tmp_path, text + more)), "--out", str(out)])
     made = read_records(out / "fast-at" / "evaluation.jsonl")
     assert [record["accuracies"][1]["eps_255"] for record in made] == [30, 8, 16]
-    main(["suite", "run", str(table(tmp_path, text + "eps = [16, 30, 8]\n")), "--out", str(out)])
-    assert len(read_records(out / "fast-at" / "evaluation.jsonl")) == 4
+    main(["suite", "run", str(table(tmp_path, text + "eps = [16, 30, 4, 8]\n")), "--out", str(out)])  # 30: its own
+    made = read_records(out / "fast-at" / "evaluation.jsonl")
+    assert [record["accuracies"][1]["eps_255"] for record in made] == [30, 8, 16, 4]
+
+
+NAMED = """
+[train]
+dataset = "digits"
+width = 2
+epochs = 1
+train_limit = 300
+select_limit = 20
+select_steps = 1
+[[arm]]
+method = "fast-at"
+eps = 30
+[[arm]]
+name = "plain"
+method = "standard"
+evaluate = { attacks = "clean", limit = 10 }
+[evaluate]
+attacks = "clean,transfer"
+surrogates = "plain"
+limit = 20
+"""
+
+
+def test_an_evaluation_names_another_trial_which_is_trained_first(in_process, tmp_path):
+    out = tmp_path / "out"
+    main(["suite", "run", str(table(tmp_path, NAMED)), "--out", str(out)])
+    plain, attacked = read_records(out / "results.jsonl")
+    assert (plain["trial"], attacked["trial"]) == ("plain", "fast-at")
+    assert [each["attack"] for result in plain["results"] for each in result["accuracies"]] == ["clean"]
+    assert [each["label"] for each in attacked["results"][0]["accuracies"]] == ["SA", "RA-transfer-plain"]
+    undefended = attacked["results"][0]["settings"]["surrogates"]["plain"]
+    assert undefended == plain["results"][0]["settings"]["weights"]
+    main(["suite", "run", str(out / "suite.toml"), "--out", str(out)])
+    assert len(read_records(out / "results.jsonl")) == 2
+
+
+def test_a_trial_is_looked_at_once(in_process, tmp_path):
+    out, text = tmp_path / "out", NAMED[: NAMED.index("[[arm]]")] + "method = 'fast-at'\neps = 30\n"
+    text += "[diagnose]\nlimit = 4\nexamples = 1\ncheckpoint = ['best', 'last']\n"
+    for _ in range(2):
+        main(["suite", "run", str(table(tmp_path, text)), "--out", str(out)])
+        (out / "results.jsonl").unlink()  # as where another suite with the same store begins
+    log = (out / "fast-at.log").read_text()
+    assert log.count("$ fastbat diagnose") == 2
+    looks = read([out / "fast-at"]).looks
+    assert [look.settings["target"] for look in looks] == ["best.safetensors", "last.safetensors"]
 
 
 def test_weights_that_are_the_same_are_measured_once(in_process, tmp_path):
@@ -216,26 +287,63 @@ def test_an_attack_needs_a_budget_of_the_training_or_of_the_table(tmp_path, caps
     assert not (tmp_path / "out").exists()
 
 
-def test_a_killed_suite_goes_on_where_it_was(request, tmp_path):
-    text, out = TINY.replace("epochs = 2", "epochs = 40").replace("300", "50") + "seed = [0, 1]\n", tmp_path / "out"
-    command = ["suite", "run", str(table(tmp_path, text)), "--out", str(out)]
-    child = subprocess.Popen(
-        [sys.executable, "-m", "fastbat", *command], start_new_session=True, stderr=subprocess.DEVNULL
-    )
-    first = Run(out / "fast-at-seed0")
-    while len(read_records(first.metrics)) < 3:
-        assert child.poll() is None
-        time.sleep(0.02)
-    os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-    assert not read_records(out / "results.jsonl")
-    request.getfixturevalue("in_process")
-    main(command)
-    assert "--resume" in (out / "fast-at-seed0.log").read_text().split("$ fastbat")[-1]
-    assert [record["status"] for record in read_records(out / "results.jsonl")] == ["finished"] * 2
-    main(["train", *flags(read_trials(out / "suite.toml")[0].train), f"--out={tmp_path / 'whole'}"])
-    once, resumed = (load_tensors(run.weights("last"))[0] for run in (Run(tmp_path / "whole"), first))
-    assert all(torch.equal(once[name], resumed[name]) for name in once)
+def without_times(out):
+    """Write every time in the records of a suite as the same, and of the starts of a training the first alone."""
+    same = (
+        ("seconds", "select_seconds", "images_per_second", "peak_memory_mib"), ("started", "ended", "time"),
+    )  # fmt: skip
+
+    def plain(value):
+        if isinstance(value, list):
+            return [plain(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        return {name: 1.0 if name in same[0] else "then" if name in same[1] else plain(v) for name, v in value.items()}
+
+    records = plain(read_records(out / "results.jsonl"))
+    write_records(out / "results.jsonl", [each | {"provenance": each["provenance"][:1]} for each in records])
+
+
+def test_a_killed_suite_goes_on_where_it_was_and_ends_with_the_same_report(tmp_path, monkeypatch):
+    text = TINY.replace("epochs = 2", "epochs = 40").replace("300", "50") + "seed = [0, 1]\n" + EVALUATE
+    file, pages = table(tmp_path, text), []
+    command = ["suite", "run", str(file), "--out", "out"]
+    for name in ("killed", "whole"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        out = Path("out")
+        first = Run(out / "fast-at-seed0")
+        if name == "killed":
+            child = subprocess.Popen([sys.executable, "-m", "fastbat", *command], stderr=subprocess.DEVNULL)
+            while len(read_records(first.metrics)) < 3:
+                assert child.poll() is None
+                time.sleep(0.02)
+            child.kill()  # the suite alone, not the trainings that it has begun
+            child.wait()
+            assert not read_records(out / "results.jsonl")
+            with locked_soon(first.path):  # its training has ended with it
+                pass
+        main(command)
+        records = read_records(out / "results.jsonl")
+        assert [record["status"] for record in records] == ["finished"] * 2
+        assert [epoch["epoch"] for epoch in records[0]["epochs"]] == list(range(1, 41))
+        assert ("--resume" in (out / "fast-at-seed0.log").read_text()) == (name == "killed")
+        without_times(out)
+        pages.append(write_report([out], tmp_path / f"{name}.html").read_bytes())
+    assert pages[0] == pages[1]
+
+
+@contextmanager
+def locked_soon(folder):
+    """Lock a run directory as soon as its training lets go of it."""
+    for _ in range(500):
+        try:
+            with locked(folder, "training"):
+                yield
+            return
+        except InputError:
+            time.sleep(0.02)
+    pytest.fail("the training still runs")
 
 
 def test_ctrl_c_ends_the_trials_too_and_says_how_to_go_on(tmp_path):
@@ -258,13 +366,29 @@ def test_ctrl_c_ends_the_trials_too_and_says_how_to_go_on(tmp_path):
     assert len(read_records(run.metrics)) < 5000
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--jobs 0", "jobs is 0; at least one trial runs at a time"),
+        ("--cpus 2", "address, cpus and gpus are of a cluster; add --engine ray"),
+        ("--engine ray --gpus -1", "gpus is -1.0; a trial takes that many of a cluster, at least 0"),
+        ("--engine ray", "--engine ray needs Ray: pip install 'fastbat[cluster]'"),
+    ],
+)
+def test_an_engine_that_cannot_run_is_refused(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("fastbat.suite.engine.find_spec", lambda name: None if words == "--engine ray" else True)
+    assert fastbat("suite", "run", table(tmp_path, TINY), "--out", tmp_path / "out", *words.split()) == 2
+    assert capsys.readouterr().err == f"fastbat: {message}\n"
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_suites_cannot_run_in_one_folder(tmp_path):
     file = table(tmp_path, TINY)
     with (
         locked(tmp_path / "out", "running trials"),
         pytest.raises(InputError, match="another process is running trials"),
     ):
-        run_suite(file, tmp_path / "out", lambda tokens: None, {})
+        run_suite(read_trials(file), file.read_text(), tmp_path / "out", local(tmp_path / "out", {}, 1), 1)
 
 
 def test_status_of_a_folder_without_a_suite_says_how_to_start_one(tmp_path, capsys):
@@ -284,3 +408,17 @@ def test_the_estimate_counts_the_steps_and_writes_nothing(tmp_path, capsys, monk
     assert evaluation_passes({"attacks": "clean,pgd,aa", "eps": "8,16"}, 100) == 100 * 2 * (1 + 500 + 4_300)
     assert evaluation_passes({"attacks": "fgsm", "limit": 10}, 100) == 10
     assert [path.name for path in tmp_path.iterdir()] == ["table.toml"]
+
+
+def test_an_estimate_kept_in_a_suites_folder_says_how_long_it_will_take(in_process, tmp_path, capsys):
+    file = table(tmp_path, TINY + "seed = [0, 1]\n")
+    main(["suite", "estimate", str(file), "--out", str(tmp_path / "out"), "--json"])
+    hours = json.loads(capsys.readouterr().out)["hours"]
+    assert json.loads((tmp_path / "out" / "estimate.json").read_text())["hours"] == hours
+    assert hours < 1
+    main(["suite", "run", str(file), "--out", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert "2 trials, 0 of them finished before; at most 1 min by estimate.json" in said
+    assert re.search(r"fast-at-seed0: finished; 1 of 2 done, about \d+ min left", said)
+    assert re.search(r"fast-at-seed1: finished; 2 of 2 done$", said, re.MULTILINE)
+    assert [duration(seconds) for seconds in (1, 300, 5399, 9000)] == ["1 min", "5 min", "90 min", "2.5 h"]

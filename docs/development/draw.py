@@ -16,7 +16,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "fastbat"
 LOWEST = 3  # layers at the bottom that all may use: a line each, without arrows
-COLUMNS = {"suite": 0, "audit": 2, "methods": 0, "evaluation": 2, "implicit": 0, "geometry": 0, "models": 2}  # else 1
+COLUMNS = {
+    "suite": 0, "curves": 2, "audit": 0, "paper": 2, "methods": 0, "evaluation": 2, "implicit": 0, "geometry": 0,
+    "models": 2,
+}  # fmt: skip  # 1, the middle, for others
 
 WIDTH, BOX, ROW, PITCH, COLUMN, TEXT = 900, 120, 34, 60, 150, 470  # a row and a column with their gaps; descriptions
 

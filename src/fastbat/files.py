@@ -10,7 +10,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from reprlib import repr as shortened
@@ -154,6 +154,20 @@ def check_writable(folder: Path) -> None:
         )
 
 
+def check_page(file: Path) -> None:
+    """Raise InputError where no report can be written to `file`."""
+    check_new(file, (".html", ".htm"), "a report")
+
+
+def check_new(file: Path, endings: Sequence[str], what: str) -> None:
+    """Raise InputError where `what` cannot be written to `file`, or its name has none of the `endings`."""
+    if file.suffix not in endings:
+        raise InputError(f"{str(file)!r} must end in {' or '.join(endings)}, which is what {what} is")
+    if file.is_dir():
+        raise InputError(f"{str(file)!r} is a folder; name a file in it")
+    check_writable(file.parent)
+
+
 @contextmanager
 def locked(folder: Path, doing: str, name: str = ".lock") -> Iterator[None]:
     """Make `folder` and hold it for this process alone; raises InputError where another process is `doing` in it."""
@@ -187,6 +201,26 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         with suppress(json.JSONDecodeError):
             records.append(json.loads(line))
     return records
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object of a JSON file, an empty one where there is no file; InputError where it holds none."""
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{str(path)!r} holds a {type(value).__name__}; it must be an object")
+    return value
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace `path` by one JSON object, and make its folder where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        file.write(json.dumps(value, indent=1).encode())
 
 
 def write_records(path: Path, records: list[dict[str, Any]]) -> None:

@@ -1,24 +1,26 @@
 """Measuring a model on disk: the model, the test images of its data set, and the record beside it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from fastbat.audit.claims import contradictions
 from fastbat.audit.origin import Origin, name_of
 from fastbat.audit.readings import find_hint
 from fastbat.audit.subject import Subject, opened
+from fastbat.data import unit
 from fastbat.errors import InputError
-from fastbat.evaluation import Evaluation, diagnose, evaluate, loss_landscape
+from fastbat.evaluation import Diagnosis, Evaluation, diagnose, evaluate, loss_landscape
+from fastbat.evaluation.attacked import first_device
 from fastbat.evaluation.request import attacks_of, check_surrogates
-from fastbat.files import append_record, as_path, check_writable, replacing
+from fastbat.files import append_record, as_path, check_writable, write_json
 from fastbat.progress import say
+from fastbat.provenance import now, provenance, versions
 from fastbat.runtime.processes import rank
 from fastbat.training import Run, pick_device
 
@@ -41,9 +43,10 @@ def evaluate_target(
     """Measure `target`: a run directory (its `checkpoint`), a file, timm/NAME or module:function (audit/target.py).
 
     `eps` (on the [0, 1] scale) and `data_dir` are those of the training unless given. `surrogates` are targets by name.
-    The record, with the `command` that asked for it, is added to evaluation.jsonl in `out`, the run directory unless
-    given; there, an interrupted evaluation resumes. `how` are the other keyword arguments of
-    `fastbat.evaluate`. Raises InputError as `evaluate` does, and where target, weights or data are missing.
+    The record, with the `command` that asked for it (this process's own unless given), is added to evaluation.jsonl in
+    `out`, the run directory unless given; there, an interrupted evaluation resumes. `how` are the other keyword
+    arguments of `fastbat.evaluate`. Raises InputError as `evaluate` does, and where target, weights or data are
+    missing.
     """
     if "attacks" in how:
         check_surrogates(attacks_of(how["attacks"]), surrogates or {})
@@ -58,7 +61,7 @@ def evaluate_target(
     clean = "attacks" in how and attacks_of(how["attacks"]) == ("clean",)
     budgets = subject.trained_eps() if eps is None and not clean else eps
     about = subject.source() | {"origin": {name: value for name, value in asdict(origin).items() if value is not None}}
-    about |= {"command": command} if command else {}
+    about |= provenance(place, command)
     model = subject.model.to(place)
 
     def tell() -> None:
@@ -75,8 +78,7 @@ def evaluate_target(
             about["contradictions"] = contradictions(says, result.said_of(**about), subject.reading, subject.test, size)
         if folder and rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
-            when = datetime.now(UTC).isoformat(timespec="seconds")
-            append_record(folder / "evaluation.jsonl", {"time": when, **result.said_of(**about).record()})
+            append_record(folder / "evaluation.jsonl", {"time": now(), **result.said_of(**about).record()})
 
     how |= {"surrogates": networks, "resume_in": folder, "begin": tell, "done": keep}
     return evaluate(model, subject.test, eps=budgets, **how).said_of(**about)
@@ -106,8 +108,9 @@ def diagnose_target(
     """Look closer at `target` on its first `limit` test images; write what is found into the folder `out`, return it.
 
     OUT/diagnosis.json, landscape.npz (steps, losses) and landscape.png around test image `image` (Figure 3: 1456, the
-    first where there are fewer), smallest-eps.npz, easiest.png with the images that broke at the smallest budgets.
-    Raises InputError where target, weights, data or matplotlib are missing, or the model has no gradient.
+    first where there are fewer), smallest-eps.npz; easiest.png and .npz with the images that broke at the smallest
+    budgets and what the model says of them. Raises InputError where target, weights, data or matplotlib are missing,
+    or the model has no gradient.
     """
     from fastbat.audit.figures import draw_examples, draw_landscape  # here, for its library is an extra
 
@@ -132,13 +135,30 @@ def diagnose_target(
     np.savez(out / "smallest-eps.npz", smallest_eps=found.smallest_eps.numpy())
     draw_landscape(out / "landscape.png", steps, losses, f"test image {image}")
     order = [i for i in found.smallest_eps.argsort(stable=True).tolist() if 0 < found.smallest_eps[i] < torch.inf]
+    kept = order[:examples]
+    if kept:
+        np.savez_compressed(out / "easiest.npz", **predictions(model, x[kept], y[kept], found, kept))
     rows = [
         (x[i], found.x_adv[i], f"test image {i}, {subject.test.classes[y[i]]}: {255 * found.smallest_eps[i]:g}/255")
-        for i in order[:examples]
+        for i in kept
     ]
     if rows:
         draw_examples(out / "easiest.png", rows)
-    numbers = {**found.numbers, "easiest": order[:examples], "landscape_image": image, "settings": subject.source()}
-    with replacing(out / "diagnosis.json") as file:
-        file.write(json.dumps(numbers, indent=1).encode())
+    about = subject.source() | provenance(place) | {"versions": versions("torch", "numpy")}
+    about |= {"classes": list(subject.test.classes)}
+    numbers = {**found.numbers, "easiest": kept, "landscape_image": image, "settings": about}
+    write_json(out / "diagnosis.json", numbers)
     return numbers
+
+
+@torch.no_grad()
+def predictions(model: nn.Module, x: Tensor, y: Tensor, found: Diagnosis, index: list[int]) -> dict[str, Any]:
+    """Return images (N, C, H, W), their adversarial examples, and what `model` says of both and how sure it is."""
+    model.eval()
+    before, x_adv = unit(x), found.x_adv[index]
+    said: dict[str, Any] = {}
+    for name, images in (("", before), ("_adv", x_adv)):
+        sure, says = model(images.to(first_device(model, images))).softmax(1).max(1)
+        said |= {f"says{name}": says.cpu().numpy(), f"sure{name}": sure.cpu().numpy()}
+    kept = {"x": before, "x_adv": x_adv, "label": y, "smallest_eps": found.smallest_eps[index]}
+    return {"index": np.array(index), **{name: each.cpu().numpy() for name, each in kept.items()}, **said}

@@ -1,13 +1,19 @@
 """The commands that take a model or a run: their parser, and what it makes of a command line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cyclopts import App, CycloptsError, UnknownOptionError, UnusedCliTokensError
 from cyclopts.config import Dict
 
 from fastbat.cli.config import adapted, left_out, read_config
-from fastbat.cli.evaluate import check_evaluation, diagnose_command, evaluate_command, export_command
+from fastbat.cli.evaluate import (
+    check_diagnosis,
+    check_evaluation,
+    diagnose_command,
+    evaluate_command,
+    export_command,
+)
 from fastbat.cli.first import First, read_first
 from fastbat.cli.train import configure, train_command
 from fastbat.cli.words import VALUE
@@ -43,12 +49,13 @@ def model_commands(words: Sequence[str]) -> App:
 
 
 def check_command(words: Sequence[str]) -> None:
-    """Raise InputError where `words`, a training or an evaluation, would be refused; start nothing."""
-    arguments = parse(words)
-    if words[0] == "train":
-        configure(**arguments)
-    else:
-        check_evaluation(**arguments)
+    """Raise InputError where `words` (train, evaluate or diagnose) would be refused; start nothing."""
+    checks: dict[str, Callable[..., Any]] = {
+        "train": configure,
+        "evaluate": check_evaluation,
+        "diagnose": check_diagnosis,
+    }
+    checks[words[0]](**parse(words))
 
 
 def configure_command(words: Sequence[str]) -> tuple[Method, Settings]:

@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +26,7 @@ from fastbat.evaluation.request import (
     check_surrogates,
     whole,
 )
-from fastbat.files import check_writable
+from fastbat.files import check_page, check_writable
 from fastbat.progress import say
 from fastbat.training import Checkpoint, export_model
 
@@ -79,6 +80,7 @@ def evaluate_command(
     checkpoint: Checkpoint = "best",
     request: Annotated[Request, Parameter(name="*")] = Request(),
     json: bool = False,
+    report: Path | None = None,
     origin: Annotated[Origin, Parameter(name="*", group="A model that was not trained here")] = Origin(),  # noqa: B008
 ) -> None:
     """Measure how robust a model is, whoever trained it. Under torchrun the images are shared out.
@@ -91,8 +93,10 @@ def evaluate_command(
         Which weights of a run directory: of the best epoch by robust validation accuracy or the last, raw or averaged.
     json
         Print one JSON object instead of a table.
+    report
+        Write the page of this evaluation to this .html file (`fastbat report` writes that of many).
     """
-    check_evaluation(request=request)
+    check_evaluation(request=request, report=report)
     check_target(target, checkpoint, origin, request.data_dir)
     out = folder(target, request)
     from fastbat.audit import evaluate_target
@@ -105,6 +109,11 @@ def evaluate_command(
         print_json(result.record()) if json else show(result)
         nowhere = "no record is kept: the working folder cannot be written; name another: --out DIR"
         say(f"kept in {out / 'evaluation.jsonl'}" if out else nowhere)
+        if report is not None:
+            from fastbat.report import report_evaluation
+
+            run = run_of(Path(target))
+            say(f"wrote {report_evaluation(result.record(), None if run is None else run.path, report)}")
 
 
 def folder(target: str, request: Request) -> Path | None:
@@ -129,7 +138,7 @@ def command(target: str, checkpoint: str, request: Request, origin: Origin) -> s
     return shlex.join(["fastbat", "evaluate", target, *words])
 
 
-def check_evaluation(*, request: Request = Request(), **others: Any) -> None:
+def check_evaluation(*, request: Request = Request(), report: Path | None = None, **others: Any) -> None:
     """Raise InputError where `fastbat evaluate` with these arguments would be refused before it opens its target."""
     how = request.arguments()
     for name in ("pgd_steps", "pgd_restarts", "eot", "batch_size", "limit"):
@@ -141,6 +150,8 @@ def check_evaluation(*, request: Request = Request(), **others: Any) -> None:
     check_surrogates(how["attacks"], how["surrogates"])
     if request.save_adversarial is not None:
         check_new_file(request.save_adversarial)
+    if report is not None:
+        check_page(report)
 
 
 def named(targets: str | None) -> dict[str, str]:
@@ -211,6 +222,7 @@ def diagnose_command(
     device
         cpu, cuda, or auto: cuda where there is one.
     """
+    check_diagnosis(eps=eps, limit=limit, image=image, examples=examples, seed=seed)
     check_target(target, checkpoint, origin, data_dir)
     from fastbat.audit import diagnose_target
 
@@ -220,6 +232,26 @@ def diagnose_command(
     )  # fmt: skip
     Console().print(diagnosis_table(found))
     say(f"wrote {out}")
+
+
+def check_diagnosis(
+    *,
+    eps: float | None = None,
+    limit: int = 500,
+    image: int | None = None,
+    examples: int = 8,
+    seed: int = 0,
+    **others: Any,
+) -> None:
+    """Raise InputError where `fastbat diagnose` with these arguments would be refused before it opens its target."""
+    if eps is not None:
+        budgets_of(eps / 255)
+    for name, count, least in (("limit", limit, 1), ("examples", examples, 0), ("image", image, 0)):
+        if count is not None and count < least:
+            raise InputError(f"{name} is {count}; it must be at least {least}")
+    check_seed(seed)
+    if find_spec("matplotlib") is None:
+        raise InputError("pictures need matplotlib: pip install matplotlib")
 
 
 def diagnosis_table(found: Mapping[str, Any]) -> Table:

@@ -10,6 +10,7 @@ from fastbat.cli.commands import model_commands, one_line
 from fastbat.cli.first import read_first
 from fastbat.cli.listing import list_command
 from fastbat.cli.plot import plot_command
+from fastbat.cli.report import report_command
 from fastbat.cli.suite import suite
 from fastbat.errors import DivergedError, InputError, no_memory
 from fastbat.progress import say
@@ -38,6 +39,7 @@ def build_app(words: Sequence[str]) -> App:
     """Return the parser of the command line `words`, with all commands; it raises what `model_commands` raises."""
     app = model_commands(words)
     app.command(suite)
+    app.command(report_command, name="report")
     app.command(plot_command, name="plot")
     app.command(list_command, name="list")
     app.register_install_completion_command(help="Install completion for this shell: bash, zsh, fish or PowerShell.")

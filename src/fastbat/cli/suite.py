@@ -1,33 +1,67 @@
-"""fastbat suite: tables of trials, run, looked at, and estimated before they are run."""
+"""fastbat suite: tables of trials, estimated, run, looked at, and their results as tables."""
 
 import signal
 import sys
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App
+import tomli_w
+from cyclopts import App, Parameter
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from fastbat.cli.commands import check_command, configure_command
 from fastbat.cli.listing import print_json
-from fastbat.suite import Row, check_all, flags, read_trials, run_suite, status
+from fastbat.errors import InputError
+from fastbat.files import check_new, check_writable, read_toml, write_json
+from fastbat.progress import say
+from fastbat.results import ENDINGS, claims, differences, table, write_table
+from fastbat.suite import (
+    ESTIMATE,
+    Row,
+    check_all,
+    check_ray,
+    flags,
+    local,
+    named,
+    on_ray,
+    run_suite,
+    status,
+    trials_of,
+)
 
 if TYPE_CHECKING:
     from fastbat.suite import Cost
 
-suite = App(name="suite", help="Tables of trials: run, looked at, estimated.")
+
+@dataclass(frozen=True)
+class Cluster:
+    """How trials run on a Ray cluster."""
+
+    address: str | None = None
+    """Of a cluster that is there, such as auto or ray://HOST:10001; one of this machine's own unless given."""
+    cpus: float = 1
+    """CPUs that a trial takes."""
+    gpus: float = 0
+    """GPUs that a trial takes, or a fraction of one."""
+
+
+suite = App(name="suite", help="Tables of trials: estimated, run, looked at, and their results as tables.")
 
 
 @suite.command(name="run")
 def run_command(
-    file: Path,
+    what: str,
     /,
     *,
     out: Path,
-    jobs: int = 1,
+    scale: str | None = None,
+    jobs: int | None = None,
+    engine: Literal["local", "ray"] = "local",
+    cluster: Annotated[Cluster, Parameter(name="*", group="With --engine ray")] = Cluster(),
     data_dir: Path | None = None,
     device: str | None = None,
     json: bool = False,
@@ -36,12 +70,18 @@ def run_command(
 
     Parameters
     ----------
-    file
+    what
         TOML table: [train] and [evaluate] hold settings of those commands, a list is a dimension; [[arm]] is a row.
+        Or a suite of the paper by name, such as table2 (`fastbat suite list`).
     out
-        Folder of the suite: a run directory a trial, results.jsonl, logs. The same command resumes after any stop.
+        Folder of the suite: a run directory a trial, results.jsonl, logs. The same command resumes after any stop. The
+        paper's suites have a folder each in it, and share their trainings.
+    scale
+        Of a suite of the paper: paper, cpu or smoke.
     jobs
-        Trials that run at a time; they share the threads.
+        Trials that run at a time: 1 unless given, and they share the threads; of a cluster all that it has room for.
+    engine
+        local: processes of this machine; ray: tasks of a Ray cluster, whose machines see the same folders.
     data_dir
         Folder with the data set on this machine, for all trials.
     device
@@ -51,11 +91,80 @@ def run_command(
     """
     machine = {"data_dir": data_dir and data_dir.resolve(), "device": device}
     extra = {name: value for name, value in machine.items() if value is not None}
+    table, out = table_of(what, scale), folder_of(what, scale, out)
+    trials = trials_of(table, what)
+    if scale is not None:
+        named.check_free(out, table)
+    if jobs is not None and jobs < 1:
+        raise InputError(f"jobs is {jobs}; at least one trial runs at a time")
+    check_all(trials, out, check_command, extra)
+    if engine == "ray":
+        check_ray(cluster.cpus, cluster.gpus)
+        jobs = jobs or len(trials)
+        where = on_ray(out, extra, cluster.address, cluster.cpus, cluster.gpus)
+    else:
+        if cluster != Cluster():
+            raise InputError("address, cpus and gpus are of a cluster; add --engine ray")
+        jobs = jobs or 1
+        where = local(out, extra, jobs)
+    text = Path(what).read_text("utf-8-sig") if scale is None else tomli_w.dumps(table)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end ends the trials, too
-    records = run_suite(file, out, check_command, extra, jobs)
+    records = run_suite(trials, text, out, where, jobs)
     show(status(out), json)
     if any(record["status"] == "failed" for record in records):
         sys.exit(1)
+
+
+@suite.command(name="list")
+def list_suites_command(*, json: bool = False) -> None:
+    """List the suites of the paper, with the number of their trainings at each scale.
+
+    Parameters
+    ----------
+    json
+        Print one JSON object instead of a table.
+    """
+    scales = named.scales()
+    found = [
+        {
+            "suite": name,
+            "about": named.title(name),
+            **{scale: len(trials_of(named.at_scale(name, scale), name)) for scale in scales},
+        }
+        for name in named.names()
+    ]
+    if json:
+        print_json({"suites": found, "scales": scales})
+        return
+    table = Table("suite", "about", *scales, box=SIMPLE_HEAD)
+    for each in found:
+        table.add_row(*(str(value) for value in each.values()))
+    Console().print(table)
+    for scale, says in scales.items():
+        print(f"{scale}: {says}")
+
+
+@suite.command(name="show")
+def show_command(name: str, /, *, scale: str) -> None:
+    """Print a suite of the paper at a scale as a TOML table, to be run as it is or changed.
+
+    Parameters
+    ----------
+    name
+        Such as table2 (`fastbat suite list`).
+    scale
+        paper, cpu or smoke.
+    """
+    print(tomli_w.dumps(named.at_scale(name, scale)), end="")
+
+
+def table_of(what: str, scale: str | None) -> Mapping[str, Any]:
+    """Return a table of trials from a TOML file, or that of a suite of the paper at a scale."""
+    if scale is not None:
+        return named.at_scale(what, scale)
+    if what in named.names():
+        raise InputError(f"{what} is a suite of the paper; choose its --scale: {', '.join(named.scales())}")
+    return read_toml(Path(what))
 
 
 @suite.command(name="status")
@@ -65,7 +174,7 @@ def status_command(out: Path, /, *, json: bool = False) -> None:
     Parameters
     ----------
     out
-        Folder of the suite.
+        Folder of the suite, or with those of several.
     json
         Print one JSON object instead of a table.
     """
@@ -73,29 +182,114 @@ def status_command(out: Path, /, *, json: bool = False) -> None:
 
 
 @suite.command(name="estimate")
-def estimate_command(file: Path, /, *, data_dir: Path | None = None, json: bool = False) -> None:
-    """Estimate what the trials of a table take here: a few steps of each kind, timed; nothing is kept.
+def estimate_command(
+    what: str,
+    /,
+    *,
+    scale: str | None = None,
+    out: Path | None = None,
+    data_dir: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Estimate what the trials of a table take here: a few steps of each kind, timed; no training is kept.
 
     Parameters
     ----------
-    file
-        TOML table of trials.
+    what
+        TOML table of trials, or a suite of the paper by name.
+    scale
+        Of a suite of the paper: paper, cpu or smoke.
+    out
+        Folder for the suite: keep the estimate in it, for the time left and for the costs in a report.
     data_dir
         Folder with the data set on this machine.
     json
         Print one JSON object instead of a table.
     """
     extra = {} if data_dir is None else {"data_dir": data_dir}
-    trials = read_trials(file)
+    trials = trials_of(table_of(what, scale), what)
     check_all(trials, Path(), check_command, extra)
+    if out is not None:
+        check_writable(out)
     from fastbat.suite import estimate
 
     costs = estimate(trials, lambda given: configure_command(["train", *given, *flags(extra)]))
     hours = sum(cost.hours for cost in costs)
+    found = {"trials": [asdict(cost) | {"hours": cost.hours} for cost in costs], "hours": hours}
+    if out is not None:
+        write_json(folder_of(what, scale, out) / ESTIMATE, found)
     if json:
-        print_json({"trials": [asdict(cost) | {"hours": cost.hours} for cost in costs], "hours": hours})
+        print_json(found)
     else:
         Console().print(cost_table(costs, f"{hours:.0f} hours at most: what is broken leaves"))
+
+
+@suite.command(name="export")
+def export_results_command(*folders: Path, out: Annotated[Path, Parameter(alias="-o")]) -> None:
+    """Write every accuracy as a row of a table: of one model, attack and budget, over all seeds.
+
+    Parameters
+    ----------
+    folders
+        Folders of suites, run directories, folders with an audit's records, or folders that hold these.
+    out
+        The .csv or .parquet file; one that exists is replaced.
+    """
+    write(table, folders, out)
+
+
+@suite.command(name="compare")
+def compare_command(*folders: Path, out: Annotated[Path, Parameter(alias="-o")]) -> None:
+    """Write the difference of every two arms as a row of a table: paired over images and seeds, with its interval.
+
+    Parameters
+    ----------
+    folders
+        As of `fastbat suite export`.
+    out
+        The .csv or .parquet file; one that exists is replaced.
+    """
+    write(differences, folders, out)
+
+
+@suite.command(name="claims")
+def claims_command(*folders: Path, json: bool = False) -> None:
+    """Give each empirical claim of the paper a verdict by what was measured: held, did not hold, cannot be decided.
+
+    Parameters
+    ----------
+    folders
+        As of `fastbat suite export`.
+    json
+        Print one JSON object, with the comparisons, instead of a table.
+    """
+    if not folders:
+        raise InputError("no folder is named; name those of suites or runs: fastbat suite claims DIR")
+    judged = claims(*folders)
+    if json:
+        print_json({"claims": judged})
+        return
+    table = Table("verdict", "claim", "held", "made", "of", "in the paper", box=SIMPLE_HEAD)
+    for each in sorted(judged, key=lambda claim: -int(claim["made"])):
+        if each["made"]:
+            numbers = (str(each[name]) for name in ("held", "made", "of", "supported"))
+            table.add_row(each["verdict"], each["claim"], *numbers)
+    Console().print(table)
+    print(f"{sum(not each['made'] for each in judged)} of {len(judged)} claims have no comparison here")
+
+
+def write(rows_of: Callable[..., list[dict[str, Any]]], folders: tuple[Path, ...], out: Path) -> None:
+    """Write the rows of a table of `folders` to `out`."""
+    if not folders:
+        raise InputError("no folder is named; name those of suites, runs or audits, and a file: DIR -o results.csv")
+    check_new(out, ENDINGS, "a table")
+    rows = rows_of(*folders)
+    say(f"wrote {len(rows)} rows to {write_table(rows, out)}")
+
+
+def folder_of(what: str, scale: str | None, out: Path) -> Path:
+    """Return the folder of a suite: `out`, or of a suite of the paper the one of its name in it."""
+    return out if scale is None else out / what
 
 
 def cost_table(costs: list["Cost"], caption: str) -> Table:

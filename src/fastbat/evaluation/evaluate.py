@@ -34,10 +34,10 @@ from fastbat.evaluation.search import attacked_model
 from fastbat.files import as_path, check_writable, checksum, save_tensors
 from fastbat.geometry import tiny
 from fastbat.progress import say
+from fastbat.provenance import versions as package_versions
 from fastbat.randomness import seed_torch
 from fastbat.runtime.modes import frozen
 from fastbat.runtime.processes import rank
-from fastbat.version import versions as package_versions
 
 
 def evaluate(

@@ -1,122 +1,105 @@
-"""Running a table of trials: each in its own process, finished ones never again, a failure stopping no other.
+"""Running a table of trials: finished ones never again, a failure stopping no other, each where an engine takes it.
 
 DIR/
   suite.toml        the table as it was run last
   results.jsonl     one record a finished or failed trial
-  TRIAL/            its run directory
-  TRIAL.begun.jsonl the settings it was begun with, and a record a finished evaluation
-  TRIAL.log         what it printed, with its commands
+  estimate.json     what `fastbat suite estimate` found, if it was told the folder
+  RUN, RUN.log      of a trial: suite/execute.py
 """
 
-import json
-import os
-import shlex
-import shutil
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from datetime import UTC, datetime
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, ExitStack
+from graphlib import TopologicalSorter
 from pathlib import Path
-from subprocess import PIPE, Popen
 from typing import Any
 
 from fastbat.errors import InputError
-from fastbat.files import append_record, locked, read_records, read_safetensors, write_records
-from fastbat.lazy import torch
+from fastbat.files import append_record, locked, read_json, read_records, replacing
 from fastbat.progress import say
-from fastbat.suite.trials import Trial, flags, read_trials
+from fastbat.suite.engine import Execute
+from fastbat.suite.execute import Record, commands, description, log_of, outcome
+from fastbat.suite.trials import TABLE, Trial, needs
 from fastbat.training import Run
-from fastbat.training.run import different
 
 Check = Callable[[Sequence[str]], None]
-Record = dict[str, Any]
 
-TABLE, RESULTS = "suite.toml", "results.jsonl"
-
-
-class ChildError(RuntimeError):
-    """A trial's process ended with an error; its text is the last line that it printed."""
+RESULTS, ESTIMATE = "results.jsonl", "estimate.json"
 
 
-class Children:
-    """The processes of trials that run now, each with its share of the threads, lest they wait for each other."""
+def run_suite(
+    trials: Sequence[Trial], table: str, out: Path, engine: AbstractContextManager[Execute], jobs: int
+) -> list[Record]:
+    """Run the trials that `out` has not finished, `jobs` at a time; return the last record of each.
 
-    def __init__(self, jobs: int) -> None:
-        self.running: set[Popen[str]] = set()
-        self.ended = False
-        share = {} if jobs == 1 else {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))}
-        self.environment = os.environ | share
-
-    def execute(self, arguments: Sequence[str], log: Path) -> str:
-        """Run `fastbat` with `arguments`, its stderr added to `log`; return its stdout, or raise ChildError."""
-        with log.open("a+") as file:
-            file.write(f"$ fastbat {shlex.join(arguments)}\n")
-            file.flush()
-            begin = file.tell()
-            command = [sys.executable, "-m", "fastbat.cli", *arguments]
-            with Popen(command, stdout=PIPE, stderr=file, text=True, env=self.environment) as child:
-                self.running.add(child)
-                if self.ended:
-                    child.terminate()
-                printed = child.communicate()[0]
-                self.running.remove(child)
-            file.seek(begin)
-            said = file.read().strip().splitlines()
-        if child.returncode:
-            *_, last = ["it said nothing", *said[-1:], *(line for line in said if line.startswith("fastbat: "))]
-            raise ChildError(f"{last.removeprefix('fastbat: ')} (exit status {child.returncode}; {log.name})")
-        return printed
-
-    def end(self) -> None:
-        """End them, and what is started from now on; they go on from their last finished epoch."""
-        self.ended = True
-        for child in list(self.running):
-            child.terminate()
-
-
-def run_suite(file: Path, out: Path, check: Check, extra: Mapping[str, Any], jobs: int = 1) -> list[Record]:
-    """Run the trials of `file` that `out` has not finished, `jobs` at a time; return the last record of each.
-
-    `check` raises InputError where a command of `fastbat` would be refused: all are checked before the first trial is
-    started. `extra` are settings of this machine, such as the data folder, for all trials; they belong to no table.
+    `table` is the TOML that they are from, which is kept.
     """
-    trials = read_trials(file)
-    check_all(trials, out, check, extra)
-    if jobs < 1:
-        raise InputError(f"jobs is {jobs}; at least one trial runs at a time")
-    with locked(out, "running trials"):
-        if file.resolve() != (out / TABLE).resolve():
-            shutil.copyfile(file, out / TABLE)
+    with ExitStack() as scope:
+        for folder in {out.resolve(), *(trial.place(out).parent.resolve() for trial in trials)}:  # and their store
+            scope.enter_context(locked(folder, "running trials"))
         records = {trial.name: record for trial in trials if (record := finished(trial, out))}
         left = [trial for trial in trials if trial.name not in records]
-        say(f"{len(trials)} trials, {len(records)} of them finished before")
-        children = Children(jobs)
-        with ThreadPoolExecutor(jobs) as pool:
-            try:
-                for future in as_completed([pool.submit(run_trial, trial, out, extra, children) for trial in left]):
-                    record = future.result()
-                    append_record(out / RESULTS, record)
-                    records[record["trial"]] = record
-                    say(f"{record['trial']}: {outcome(record)}; {len(records)} of {len(trials)} done")
-            except BaseException:  # Ctrl-C, as a rule
-                pool.shutdown(wait=False, cancel_futures=True)
-                children.end()
-                raise
+        say(beginning(trials, left, out, jobs))
+        start = time.monotonic()
+        pool = scope.enter_context(ThreadPoolExecutor(jobs))
+        execute = scope.enter_context(engine)
+        with replacing(out / TABLE) as file:
+            file.write(table.encode())
+        for record in executed(left, out, pool, execute, jobs):
+            append_record(out / RESULTS, record)
+            records[record["trial"]] = record
+            waiting = len(trials) - len(records)
+            more = (time.monotonic() - start) / (len(left) - waiting) * waiting
+            rest = f", about {duration(more)} left" if waiting else ""
+            say(f"{record['trial']}: {outcome(record)}; {len(records)} of {len(trials)} done{rest}")
     return [records[trial.name] for trial in trials]
 
 
+def executed(
+    trials: Sequence[Trial], out: Path, pool: ThreadPoolExecutor, execute: Execute, jobs: int
+) -> Iterator[Record]:
+    """Yield the record of each trial as it ends; one that others name ends before these begin."""
+    by_name = {trial.name: trial for trial in trials}
+    order = TopologicalSorter({name: before & by_name.keys() for name, before in needs(trials).items()})
+    order.prepare()
+    ready, running = list[str](), dict[Future[Record], str]()
+    while order.is_active():
+        ready = sorted([*ready, *order.get_ready()], key=list(by_name).index)
+        while ready and len(running) < jobs:
+            trial = by_name[ready.pop(0)]
+            say(f"{trial.name}: running, with its output in {log_of(Run(trial.place(out))).name}")
+            running[pool.submit(execute, trial)] = trial.name
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            order.done(running.pop(future))
+            yield future.result()
+
+
+def beginning(trials: Sequence[Trial], left: Sequence[Trial], out: Path, jobs: int) -> str:
+    """Return what is there and what is to come, in one line; for how long, where the suite was estimated."""
+    begun = sum(Run(trial.place(out)).metrics.exists() for trial in left)
+    said = f"{len(trials)} trials, {len(trials) - len(left)} of them finished before"
+    said += f", {begun} begun or trained for another suite" if begun else ""
+    hours = {each["trial"]: each["hours"] for each in read_json(out / ESTIMATE).get("trials", ())}
+    if not left or any(trial.name not in hours for trial in left):
+        return said
+    return f"{said}; at most {duration(3600 * sum(hours[trial.name] for trial in left) / jobs)} by {ESTIMATE}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in hours from 90 minutes on, in minutes below."""
+    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{max(1, round(seconds / 60))} min"
+
+
 def check_all(trials: Sequence[Trial], out: Path, check: Check, extra: Mapping[str, Any]) -> None:
-    """Raise InputError, naming the trial, where one of its commands would be refused."""
+    """Raise InputError, naming the trial, where one of its commands would be refused; of those alike one is checked."""
+    seen = set[str]()
     for trial in trials:
         try:
-            check(["train", *flags({**trial.train, **extra}), f"--out={out / trial.name}"])
-            for evaluation in trial.evaluations:
-                if "ema" in evaluation.get("checkpoint", "") and "ema" not in trial.train:
-                    raise InputError(f"checkpoint is {evaluation['checkpoint']}, but no average is trained; set ema")
-                budget = trial.train.get("method") != "standard" or "eps" in {**trial.train, **evaluation}
-                if not budget and evaluation.get("attacks") != "clean":
-                    raise InputError("it is attacked, but trained against no budget; set eps in [evaluate]")
-                check(evaluate_command(trial, out, evaluation, extra))
+            for about, command in commands(trial, out, extra):
+                if about not in seen:
+                    check(command)
+                    seen.add(about)
         except InputError as error:
             raise InputError(f"trial {trial.name!r}: {error}") from error
 
@@ -126,77 +109,3 @@ def finished(trial: Trial, out: Path) -> Record | None:
     now = description(trial).items()
     same = [each for each in read_records(out / RESULTS) if each["status"] == "finished" and now <= each.items()]
     return same[-1] if same else None
-
-
-def description(trial: Trial) -> Record:
-    """Return what identifies a trial in its records."""
-    return {"trial": trial.name, "train": trial.train, "evaluate": trial.evaluations}
-
-
-def evaluate_command(trial: Trial, out: Path, evaluation: Record, extra: Mapping[str, Any]) -> list[str]:
-    """Return the arguments of `fastbat` that measure `trial`, at its training's budget unless another is set."""
-    budget = {"eps": trial.train["eps"]} if "eps" in trial.train else {}
-    return ["evaluate", str(out / trial.name), *flags({**budget, **evaluation, **extra}), "--json"]
-
-
-def run_trial(trial: Trial, out: Path, extra: Mapping[str, Any], children: Children) -> Record:
-    """Train, going on where it was begun, and evaluate, in processes of their own; return whatever became of it."""
-    record: Record = {**description(trial), "status": "finished", "started": now()}
-    run, log, kept = Run(out / trial.name), out / f"{trial.name}.log", out / f"{trial.name}.begun.jsonl"
-    resume = ["--resume"] if run.config.exists() else []
-    say(f"{trial.name}: running, with its output in {log.name}")
-    try:
-        restore_or_start(trial, kept, run)
-        children.execute(["train", *flags({**trial.train, **extra}), f"--out={run.path}", *resume], log)
-        for evaluation in trial.evaluations:
-            if result(kept, evaluation) is None:
-                found = made_before(run, kept, evaluation)
-                if found is None:
-                    found = json.loads(children.execute(evaluate_command(trial, out, evaluation, extra), log))
-                append_record(kept, {"evaluate": evaluation, "result": found})
-        record["results"] = [result(kept, evaluation) for evaluation in trial.evaluations]
-        record["epochs"] = read_records(run.metrics)
-    except (ChildError, OSError, ValueError) as error:
-        record |= {"status": "failed", "error": str(error)}
-    return {**record, "ended": now()}
-
-
-def restore_or_start(trial: Trial, kept: Path, run: Run) -> None:
-    """Keep on disk what a trial is begun with; InputError where it was begun with other settings."""
-    if not (kept.exists() and run.config.exists()):
-        write_records(kept, [{"train": trial.train}])
-    train = read_records(kept)[0]["train"]
-    if names := different(train, trial.train):
-        was = ", ".join(f"{name} = {train.get(name, 'left out')}" for name in names)
-        raise InputError(f"{str(run.path)!r} was begun with {was}; remove it, or name another --out")
-
-
-def result(kept: Path, evaluation: Record) -> Record | None:
-    """Return the record of an evaluation of a trial, None where it is not finished."""
-    return next((each["result"] for each in read_records(kept)[1:] if each["evaluate"] == evaluation), None)
-
-
-def made_before(run: Run, kept: Path, evaluation: Record) -> Record | None:
-    """Return the record of the same evaluation of the same weights, as where the last epoch is the best; else None."""
-    name = evaluation.get("checkpoint", "best")
-    for each in read_records(kept)[1:]:
-        other = each["evaluate"].get("checkpoint", "best")
-        if {**evaluation, "checkpoint": other} == {**each["evaluate"], "checkpoint": other} and (
-            read_safetensors(run.weights(name))[1] == read_safetensors(run.weights(other))[1]
-        ):
-            target = f"{name}.safetensors"
-            return {**each["result"], "settings": {**each["result"]["settings"], "target": target}}
-    return None
-
-
-def outcome(record: Record) -> str:
-    """Return in one line what became of a trial."""
-    if record["status"] == "failed":
-        return f"failed: {record['error']}"
-    found = [f"{each['label']} {each['percent']:.1f}" for result in record["results"] for each in result["accuracies"]]
-    return ", ".join(["finished", *found])
-
-
-def now() -> str:
-    """Return the time in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

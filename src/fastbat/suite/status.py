@@ -1,7 +1,7 @@
 """How far a suite is: a row for each trial and evaluation, from what lies on disk."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -9,8 +9,8 @@ from typing import Any
 
 from fastbat.errors import InputError
 from fastbat.files import read_records
-from fastbat.suite.runner import RESULTS, TABLE, finished
-from fastbat.suite.trials import Trial, read_trials
+from fastbat.suite.runner import RESULTS, finished
+from fastbat.suite.trials import TABLE, Trial, read_trials
 from fastbat.training import Run
 
 
@@ -31,10 +31,13 @@ class Row:
 
 
 def status(out: Path) -> list[Row]:
-    """Return the rows of the suite in folder `out`; InputError where no suite was run in it."""
-    if not (out / TABLE).exists():
+    """Return the rows of the suite in folder `out`, or of those in its folders; InputError where there is none."""
+    if (out / TABLE).exists():
+        return [row for trial in read_trials(out / TABLE) for row in rows(trial, out)]
+    within = [each for each in sorted(out.iterdir()) if (each / TABLE).exists()] if out.is_dir() else []
+    if not within:
         raise InputError(f"no suite in {str(out)!r}; start one with: fastbat suite run FILE.toml --out {out}")
-    return [row for trial in read_trials(out / TABLE) for row in rows(trial, out)]
+    return [replace(row, trial=f"{folder.name}/{row.trial}") for folder in within for row in status(folder)]
 
 
 def rows(trial: Trial, out: Path) -> list[Row]:
@@ -63,5 +66,5 @@ def unfinished(trial: Trial, out: Path) -> Row:
     attempts = [record for record in read_records(out / RESULTS) if record["trial"] == trial.name]
     if attempts and attempts[-1]["status"] == "failed" and attempts[-1]["train"] == trial.train:
         return Row(trial.name, "failed", error=attempts[-1]["error"])
-    epochs = len(read_records(Run(out / trial.name).metrics))
+    epochs = len(read_records(Run(trial.place(out)).metrics))
     return Row(trial.name, f"{epochs} epochs" if epochs else "waiting")

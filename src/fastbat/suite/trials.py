@@ -1,5 +1,8 @@
 """A table of trials as data.
 
+    title = "Does the term pay?"        # of the comparison, for its report; may be left out
+    store = "../runs"                   # of trainings that several tables share; else the suite's folder
+
     [train]                             # settings of `fastbat train`; a list is a dimension of the table
     dataset = "cifar10"
     method = ["fast-at", "fast-bat"]
@@ -15,23 +18,40 @@
     attacks = "clean,pgd"
     checkpoint = ["best", "last"]
 
-Several kinds of evaluation are several tables, [[evaluate]]. A trial is one training run and its evaluations; its name
-is its arm or method with the values of the dimensions. They run with the first seed of every arm before the second, so
-that an unfinished suite is a comparison.
+    [diagnose]                          # settings of `fastbat diagnose`, for landscapes and examples in the report
+
+Several kinds of evaluation are several tables, [[evaluate]]. An arm may have its own `evaluate` and `diagnose` in place
+of the table's. The `surrogates` of an evaluation may be names of trials, which are then trained first.
+
+A trial is one training run and its evaluations; its name is its arm or method with the values of the dimensions. They
+run with the first seed of every arm before the second, so that an unfinished suite is a comparison.
 """
 
+import hashlib
+import json
+import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from fastbat.errors import InputError, choose
 from fastbat.files import read_toml
+from fastbat.training.run import MAY_DIFFER_ON_RESUME, completed
+from fastbat.training.settings import METHOD
 
-PARTS = ("train", "arm", "evaluate")
-OURS = {"train": ("out", "resume", "config", "data_dir"), "evaluate": ("out", "json", "data_dir")}  # the runner's own
+TABLE = "suite.toml"  # in a suite's folder: as it was run last
+MEASURED = ("evaluate", "diagnose")  # commands that a trial's training is followed by
+PARTS = ("title", "store", "train", "arm", *MEASURED)
+OURS = {
+    "train": ("out", "resume", "config", "data_dir"),
+    "evaluate": ("out", "json", "report", "data_dir"),
+    "diagnose": ("out", "data_dir"),
+}  # the runner's own
 NAME = re.compile(r"(?!\.+$)[\w.,=+-]+")
 
 
@@ -42,40 +62,121 @@ class Trial:
     name: str
     train: dict[str, Any]
     evaluations: list[dict[str, Any]]
+    run: str  # its run directory, relative to the suite's folder
+    looks: list[dict[str, Any]] = field(default_factory=list)  # each the settings of `fastbat diagnose`
+    surrogates: dict[str, str] = field(default_factory=dict)  # trials that its evaluations name: the run of each
+
+    def place(self, out: Path) -> Path:
+        """Return its run directory, of a suite in the folder `out`."""
+        return Path(os.path.normpath(out / self.run))
 
 
 def read_trials(path: Path) -> list[Trial]:
-    """Return the trials of the TOML file `path`, in the order in which they are run.
+    """Return the trials of the TOML file `path`, in the order in which they are run; InputError where it is no TOML."""
+    return trials_of(read_toml(path), path)
 
-    Raises InputError where it is no TOML, has other parts than `train`, `arm` and `evaluate`, or names a trial twice.
+
+def trials_of(table: Mapping[str, Any], path: Path | str) -> list[Trial]:
+    """Return the trials of a table, read from `path`, in the order in which they are run.
+
+    Raises InputError where it has other parts than PARTS, or names a trial twice.
     """
-    table = read_toml(path)
-    for part in table:
-        choose(f"part of {str(path)!r}", part, PARTS)
-    shared, arms, asked = table.get("train", {}), table.get("arm", [{}]), table.get("evaluate", [])
-    asked = [asked] if isinstance(asked, dict) else asked
-    lists = isinstance(arms, list) and isinstance(asked, list)
-    if not (lists and all(isinstance(part, dict) for part in (shared, *arms, *asked))):
-        raise InputError(f"{str(path)!r} should hold tables: [train], [[arm]], [evaluate] or [[evaluate]]")
-    for settings, kind in [*((part, "evaluate") for part in asked), *((part, "train") for part in (shared, *arms))]:
-        for name, value in settings.items():
-            if name in OURS[kind]:
-                raise InputError(f"{name} in {str(path)!r} is no setting of a table: the suite gives it to each trial")
-            if value == []:
-                raise InputError(f"{name} in {str(path)!r} is an empty list, which leaves no trial")
-    evaluations = [chosen for part in asked for chosen in combinations(part)]
+    shared, arms = checked_parts(table, path)
     trials: dict[str, Trial] = {}
     for arm in arms:
-        settings = shared | {name: value for name, value in arm.items() if name != "name"}
+        own = {name: value for name, value in arm.items() if name in MEASURED}
+        evaluations, looks = (
+            [chosen for part in listed({**table, **own}.get(kind, [])) for chosen in combinations(part)]
+            for kind in MEASURED
+        )
+        settings = shared | {key: value for key, value in arm.items() if key not in ("name", *MEASURED)}
         for chosen in combinations(settings):
             name = trial_name(arm.get("name"), settings, chosen)
             if not NAME.fullmatch(name) or (Path(name).suffix in (".toml", ".jsonl", ".json", ".log")):
                 raise InputError(f"{str(path)!r} has a trial {name!r}; name it with letters, digits, and _ . , = + -")
             if name in trials:
                 raise InputError(f"{str(path)!r} has two trials {name!r}; give each arm a name of its own")
-            trials[name] = Trial(name, chosen, evaluations)
-    seeds = list(dict.fromkeys(repr(trial.train.get("seed")) for trial in trials.values()))
-    return sorted(trials.values(), key=lambda trial: seeds.index(repr(trial.train.get("seed"))))
+            run = f"{table['store']}/{key(chosen)}" if table.get("store") else name
+            if twin := next((each.name for each in trials.values() if each.run == run), None):
+                raise InputError(f"{str(path)!r} has the same training as {twin!r} and as {name!r}; leave one out")
+            trials[name] = Trial(name, chosen, evaluations, run, looks)
+    return in_order([replace(trial, surrogates=named_by(trial, trials, path)) for trial in trials.values()], path)
+
+
+def checked_parts(table: Mapping[str, Any], path: Path | str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the settings that all trials share, and the arms; InputError where a part has another form."""
+    for part in table:
+        choose(f"part of {str(path)!r}", part, PARTS)
+    for part in ("title", "store"):
+        if not isinstance(table.get(part, ""), str):
+            raise InputError(f"{part} in {str(path)!r} is {table[part]!r}; it must be text")
+    shared, arms = table.get("train", {}), table.get("arm", [{}])
+    whole = isinstance(arms, list) and all(isinstance(part, dict) for part in (shared, *arms))
+    asked = [
+        (part, kind) for kind in MEASURED for each in (table, *arms) * whole for part in listed(each.get(kind, []))
+    ]
+    if not whole or not all(isinstance(part, dict) for part, _ in asked):
+        raise InputError(f"{str(path)!r} should hold tables: [train], [[arm]], [evaluate] or [[evaluate]], [diagnose]")
+    trained = ({name: value for name, value in arm.items() if name not in MEASURED} for arm in arms)
+    for settings, kind in [*asked, *((part, "train") for part in (shared, *trained))]:
+        for name, value in settings.items():
+            if name in OURS[kind]:
+                raise InputError(f"{name} in {str(path)!r} is no setting of a table: the suite gives it to each trial")
+            if value == []:
+                raise InputError(f"{name} in {str(path)!r} is an empty list, which leaves no trial")
+    return shared, arms
+
+
+def listed(value: Any) -> list[Any]:
+    """Return one table as a list of one."""
+    return value if isinstance(value, list) else [value]
+
+
+def named_by(trial: Trial, trials: Mapping[str, Trial], path: Path | str) -> dict[str, str]:
+    """Return the trials that the evaluations of `trial` name as surrogates, with the run of each.
+
+    Raises InputError where a name is neither a trial's nor that of a model.
+    """
+    asked = [target for evaluation in trial.evaluations for _, target in surrogates_of(evaluation)]
+    for target in asked:
+        if NAME.fullmatch(target) and target not in trials and not Path(target).exists():
+            choose(f"surrogate in {str(path)!r}", target, trials)
+    return {target: trials[target].run for target in asked if target in trials}
+
+
+def surrogates_of(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the surrogates of an evaluation: the name of each, empty where none is given, and its target."""
+    words = [word.strip() for word in str(evaluation.get("surrogates", "")).split(",") if word.strip()]
+    return [(name, target) for name, _, target in (word.rpartition("=") for word in words)]
+
+
+def in_order(trials: list[Trial], path: Path | str) -> list[Trial]:
+    """Return the trials with the first seed of every arm before the second, and those that others name before these."""
+    seeds = list(dict.fromkeys(repr(trial.train.get("seed")) for trial in trials))
+    trials = sorted(trials, key=lambda trial: seeds.index(repr(trial.train.get("seed"))))
+    place = {trial.name: i for i, trial in enumerate(trials)}
+    try:
+        TopologicalSorter(needs(trials)).prepare()
+    except CycleError as error:
+        raise InputError(
+            f"in {str(path)!r} trials name each other as surrogates: {' -> '.join(error.args[1])}"
+        ) from error
+    first = {name for each in needs(trials).values() for name in each}
+    return sorted(trials, key=lambda trial: (trial.name not in first, place[trial.name]))
+
+
+def needs(trials: Iterable[Trial]) -> dict[str, set[str]]:
+    """Return by the name of each trial those that must be finished before it."""
+    return {trial.name: set(trial.surrogates) - {trial.name} for trial in trials}
+
+
+def key(train: Mapping[str, Any]) -> str:
+    """Return the name of a training in a store: its method, and a hash over all its settings and the version."""
+    about = {"method": METHOD, **train}
+    resolved = {name: value for name, value in completed(about).items() if name not in MAY_DIFFER_ON_RESUME}
+    numbers = {name: float(value) for name, value in resolved.items() if type(value) is int}  # 16 is 16.0
+    text = json.dumps([version("fastbat"), resolved | numbers], sort_keys=True)
+    return f"{about['method']}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def combinations(settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

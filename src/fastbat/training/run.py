@@ -8,6 +8,7 @@ RUN/
   best-ema.safetensors, last-ema.safetensors   with `ema`: the averaged weights of its own best epoch, and of the last
   last.ckpt          what training needs to go on after that epoch (safetensors)
   evaluation.jsonl   one record an evaluation
+  provenance.jsonl   one record a start: command, commit, machine
 """
 
 from dataclasses import fields
@@ -35,6 +36,7 @@ class Run:
         self.path = as_path("the run directory", path)
         self.config, self.metrics = self.path / "config.toml", self.path / "metrics.jsonl"
         self.state, self.evaluations = self.path / "last.ckpt", self.path / "evaluation.jsonl"
+        self.provenance = self.path / "provenance.jsonl"
 
     def weights(self, which: str) -> Path:
         """Return the file of the weights `which`, one of CHECKPOINTS."""

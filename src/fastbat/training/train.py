@@ -13,6 +13,7 @@ from fastbat.files import append_record, locked, read_records, write_records
 from fastbat.methods import Method, PgdAT, beyond_published
 from fastbat.models import save_model
 from fastbat.progress import say
+from fastbat.provenance import provenance, versions
 from fastbat.runtime.device import peak_memory_mib
 from fastbat.runtime.precision import ieee_float32
 from fastbat.training.epoch import train_epoch
@@ -56,6 +57,7 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
         scope.enter_context(locked(run.path, "training"))
         check(task.config)  # again: another process may have been here while the data were read
         run.write_config(task.config)
+        append_record(run.provenance, {**provenance(task.device), "versions": versions("torch", "numpy")})
         say(line)
         for name, heavy in beyond_published(task.method).items():
             say(f"{heavy}; set it with --{name.replace('_', '-')}")

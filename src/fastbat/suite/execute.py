@@ -1,0 +1,149 @@
+"""One trial: its training, evaluations and closer looks, each a command of `fastbat`; what was made is not made again.
+
+RUN/              the run directory, of the trial's name, or in a store that tables share
+  look-.../       a closer look (`fastbat diagnose`)
+RUN.begun.jsonl   the settings it was begun with, and a record a finished evaluation or look
+RUN.log           what it printed, with its commands
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fastbat.errors import InputError
+from fastbat.files import append_record, read_records, read_safetensors, write_records
+from fastbat.provenance import now
+from fastbat.suite.processes import ChildError, Children
+from fastbat.suite.trials import Trial, flags, surrogates_of
+from fastbat.training import Run
+from fastbat.training.run import completed, different
+from fastbat.training.settings import METHOD, effective
+
+Record = dict[str, Any]
+
+
+def run_trial(trial: Trial, out: Path, extra: Mapping[str, Any], children: Children) -> Record:
+    """Train, going on where it was begun, and measure, in processes of their own; return whatever became of it."""
+    record: Record = {**description(trial), "run": trial.run, "status": "finished", "started": now()}
+    run = Run(trial.place(out))
+    log, kept = log_of(run), run.path.with_name(f"{run.path.name}.begun.jsonl")
+    resume = ["--resume"] if run.config.exists() else []
+    try:
+        restore_or_start(trial, kept, run)
+        children.execute([*train_command(trial, out, extra), *resume], log)
+        record["results"] = []
+        for evaluation in trial.evaluations:
+            found = made_before(trial, run, kept, evaluation)
+            if found is None:
+                found = json.loads(children.execute(evaluate_command(trial, out, evaluation, extra), log))
+                append_record(kept, {"evaluate": written(trial, evaluation), "result": found})
+            record["results"].append(found)
+        for look in trial.looks:
+            if {"diagnose": look} not in read_records(kept):
+                children.execute(diagnose_command(trial, out, look, extra), log)
+                append_record(kept, {"diagnose": look})
+        record["epochs"], record["provenance"] = read_records(run.metrics), read_records(run.provenance)
+        record["resolved"] = effective(run.read_config())
+    except (ChildError, OSError, ValueError) as error:
+        record |= {"status": "failed", "error": str(error)}
+    return {**record, "ended": now()}
+
+
+def log_of(run: Run) -> Path:
+    """Return the file with what a trial printed."""
+    return run.path.with_name(f"{run.path.name}.log")
+
+
+def description(trial: Trial) -> Record:
+    """Return what identifies a trial in its records."""
+    looks = {"diagnose": trial.looks} if trial.looks else {}
+    return {"trial": trial.name, "train": trial.train, "evaluate": trial.evaluations, **looks}
+
+
+def commands(trial: Trial, out: Path, extra: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the commands of a trial, each behind what decides whether it is accepted."""
+    seed = trial.train.get("seed", 0)
+    alike = {**trial.train, "seed": "any" if type(seed) is int and seed >= 0 else seed}
+    yield repr(alike), train_command(trial, out, extra)
+    for measured in (*trial.evaluations, *trial.looks):
+        if "ema" in measured.get("checkpoint", "") and "ema" not in trial.train:
+            raise InputError(f"checkpoint is {measured['checkpoint']}, but no average is trained; set ema")
+        budget = trial.train.get("method") != "standard" or "eps" in {**trial.train, **measured}
+        if not budget and measured.get("attacks") != "clean":
+            part = "diagnose" if measured in trial.looks else "evaluate"
+            raise InputError(f"it is attacked, but trained against no budget; set eps in [{part}]")
+    for evaluation in trial.evaluations:
+        yield repr(asked(trial, evaluation)), evaluate_command(trial, out, evaluation, extra)
+    for look in trial.looks:
+        yield repr(look), diagnose_command(trial, out, look, extra)
+
+
+def train_command(trial: Trial, out: Path, extra: Mapping[str, Any]) -> list[str]:
+    """Return the arguments of `fastbat` that train `trial`."""
+    return ["train", *flags({**trial.train, **extra}), f"--out={trial.place(out)}"]
+
+
+def evaluate_command(trial: Trial, out: Path, evaluation: Record, extra: Mapping[str, Any]) -> list[str]:
+    """Return the arguments of `fastbat` that measure `trial`, at its training's budget unless another is set."""
+    return ["evaluate", str(trial.place(out)), *flags({**asked(trial, evaluation, out), **extra}), "--json"]
+
+
+def diagnose_command(trial: Trial, out: Path, look: Record, extra: Mapping[str, Any]) -> list[str]:
+    """Return the arguments of `fastbat` that look closer at `trial`."""
+    others = [f"{name}{value}" for name, value in look.items() if name != "checkpoint"]
+    folder = "-".join(["look", look.get("checkpoint", "best"), *others])
+    return ["diagnose", str(trial.place(out)), *flags({**look, **extra}), f"--out={trial.place(out) / folder}"]
+
+
+def asked(trial: Trial, evaluation: Record, out: Path = Path()) -> Record:
+    """Return the settings of an evaluation of `trial`, with those that follow from it; trials of the suite in `out`."""
+    budget = {"eps": trial.train["eps"]} if "eps" in trial.train else {}
+    return {**budget, "checkpoint": "best", **written(trial, evaluation, out)}
+
+
+def written(trial: Trial, evaluation: Record, out: Path = Path()) -> Record:
+    """Return the settings of an evaluation with the trials that it names as run directories, of a suite in `out`."""
+    if not trial.surrogates:
+        return evaluation
+    runs = {name: str(out / run) for name, run in trial.surrogates.items()}
+    named = [f"{name or target}={runs[target]}" if target in runs else f"{name}={target}".lstrip("=")
+             for name, target in surrogates_of(evaluation)]  # fmt: skip
+    return {**evaluation, **({"surrogates": ",".join(named)} if named else {})}
+
+
+def restore_or_start(trial: Trial, kept: Path, run: Run) -> None:
+    """Keep on disk what a trial is begun with; InputError where it was begun with other settings."""
+    if not (kept.exists() and run.config.exists()):
+        write_records(kept, [{"train": trial.train}])
+    train = read_records(kept)[0]["train"]
+    if names := different(*(completed({"method": METHOD, **settings}) for settings in (train, trial.train))):
+        was = ", ".join(f"{name} = {train.get(name, 'left out')}" for name in names)
+        raise InputError(f"{str(run.path)!r} was begun with {was}; remove it, or name another --out")
+
+
+def made_before(trial: Trial, run: Run, kept: Path, evaluation: Record) -> Record | None:
+    """Return the record of the same evaluation of the same weights, as where the last epoch is the best; else None."""
+    wanted = asked(trial, evaluation)
+    done = [(asked(trial, each["evaluate"]), each["result"]) for each in read_records(kept) if "evaluate" in each]
+    for before, found in done:
+        if before == wanted:
+            return dict(found)
+    for before, found in done:
+        names = [settings["checkpoint"] for settings in (wanted, before)]
+        if {**wanted, "checkpoint": names[1]} == before and same_weights(*map(run.weights, names)):
+            return {**found, "settings": {**found["settings"], "target": f"{names[0]}.safetensors"}}
+    return None
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Say whether two files of weights have the same checksum and metadata."""
+    return read_safetensors(one)[1] == read_safetensors(other)[1]
+
+
+def outcome(record: Record) -> str:
+    """Return in one line what became of a trial."""
+    if record["status"] == "failed":
+        return f"failed: {record['error']}"
+    found = [f"{each['label']} {each['percent']:.1f}" for result in record["results"] for each in result["accuracies"]]
+    return ", ".join(["finished", *found])

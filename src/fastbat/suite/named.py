@@ -1,0 +1,123 @@
+"""The paper's tables and figures as suites by name, each at a scale: paper, cpu or smoke (suite/paper/).
+
+A named suite is a table of trials like a user's, with its differences of scale in [scale.NAME]. At a scale it becomes a
+plain table: an arm for each training but for its seed, with a name of its own.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fastbat.errors import InputError, choose
+from fastbat.files import read_toml
+from fastbat.suite.trials import MEASURED, TABLE, combinations, listed, trial_name
+
+Table = dict[str, Any]
+FOLDER = files("fastbat.suite") / "paper"
+BY_VALUE = ("method", "model", "dataset")  # settings whose value brings others with it at a scale
+
+
+def names() -> list[str]:
+    """Return the names of the suites: table1, table2, ..., figure1, ..."""
+    found = [each.name.removesuffix(".toml") for each in FOLDER.iterdir() if each.name.endswith(".toml")]
+    return sorted((name for name in found if name != "scales"), key=lambda name: (name[0] != "t", number(name)))
+
+
+def number(name: str) -> int:
+    """Return the number in a name, 0 if there is none."""
+    return int(re.sub(r"\D", "", name) or 0)
+
+
+def title(name: str) -> str:
+    """Return what the suite `name` is about."""
+    return str(read(name)["title"])
+
+
+def scales() -> dict[str, str]:
+    """Return what each scale is, by name."""
+    return {name: scale["says"] for name, scale in read("scales").items()}
+
+
+def at_scale(name: str, scale: str) -> Table:
+    """Return the suite `name` at a scale as a plain table of trials; InputError where either is unknown.
+
+    Its trainings lie in the folder `runs` beside its own, which other suites share.
+    """
+    suite = read(choose("suite", name, names()))
+    return {"store": "../runs", **scaled(suite, read("scales")[choose("scale", scale, scales())], scale)}
+
+
+def check_free(folder: Path, table: Mapping[str, Any]) -> None:
+    """Raise InputError where `folder` has another table, as of another scale."""
+    before = read_toml(folder / TABLE).get("title") if (folder / TABLE).exists() else table["title"]
+    if before != table["title"]:
+        raise InputError(f"{str(folder)!r} holds {before!r}; name another --out for {table['title']!r}")
+
+
+def read(name: str) -> Table:
+    """Return a TOML file of the folder."""
+    return tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def scaled(suite: Mapping[str, Any], scale: Mapping[str, Any], name: str) -> Table:
+    """Return the plain table of a suite at the scale `name`: title, train, arm, evaluate."""
+    own = suite.get("scale", {}).get(name, {})
+    shared = {**scale["train"], **suite.get("train", {}), **own.get("train", {})}
+    seed = shared.pop("seed", 0)
+    arms = distinct([arm for each in suite.get("arm", [{}]) for arm in arms_of(each, shared, scale)])
+    order = listed(shared.get("eps", []))
+    arms.sort(key=lambda arm: order.index(arm["eps"]) if arm.get("eps") in order else 0)
+    common = {key: value for key, value in settings(arms[0]).items() if all(arm.get(key) == value for arm in arms)}
+    measured = measurements(suite, scale)
+    measured["evaluate"] = [*measured["evaluate"], *own.get("evaluate", ())]
+    return {
+        "title": f"{suite['title']} ({name} scale)",
+        "train": {**common, "seed": seed},
+        "arm": [{key: value for key, value in arm.items() if key not in common} for arm in arms],
+        **measured,
+    }
+
+
+def arms_of(arm: Table, shared: Table, scale: Mapping[str, Any]) -> list[Table]:
+    """Return the arms that an arm's lists stand for, each with its name and all its settings but the seed."""
+    every = {**shared, **settings(arm)}
+    found = []
+    for chosen in combinations(every):
+        name = trial_name(arm.get("name"), every, chosen)
+        for setting in BY_VALUE:
+            chosen |= scale.get(setting, {}).get(chosen.get(setting), {})
+        found.append({"name": name, **chosen, **measurements(arm, scale)})
+    return found
+
+
+def settings(arm: Table) -> Table:
+    """Return the settings of an arm's training."""
+    return {key: value for key, value in arm.items() if key not in ("name", *MEASURED)}
+
+
+def measurements(asked: Mapping[str, Any], scale: Mapping[str, Any]) -> Table:
+    """Return what a suite or an arm of it is measured by, at a scale: its `evaluate` and its `diagnose`."""
+    found = {kind: listed(asked[kind]) for kind in MEASURED if kind in asked}
+    beneath = scale.get("evaluate", {}), scale.get("diagnose", {})
+    if "evaluate" in found:
+        found["evaluate"] = [evaluation(each, beneath[0]) for each in found["evaluate"]]
+    if "diagnose" in found:
+        found["diagnose"] = [beneath[1] | each for each in found["diagnose"]]
+    return found
+
+
+def distinct(arms: list[Table]) -> list[Table]:
+    """Return the arms without those that another has the settings of, as where one data set stands in for several."""
+    kept: dict[str, Table] = {}
+    for arm in arms:
+        kept.setdefault(repr(sorted((key, repr(value)) for key, value in settings(arm).items())), arm)
+    return list(kept.values())
+
+
+def evaluation(asked: Table, beneath: Mapping[str, Any]) -> Table:
+    """Return the settings of an evaluation, with those of its attacks `beneath` them."""
+    by_attack = [beneath.get(attack, {}) for attack in asked["attacks"].split(",")]
+    return {key: value for each in (*by_attack, asked) for key, value in each.items()}

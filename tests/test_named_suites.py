@@ -1,0 +1,156 @@
+"""The paper's suites: every table and figure at every scale is a table of trials; trainings are shared."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from fastbat.cli import main
+from fastbat.cli.commands import check_command
+from fastbat.paper import cells, printed
+from fastbat.results import table
+from fastbat.suite import check_all, named, read_trials, trials_of
+from fastbat.suite.trials import key
+from fastbat.training.run import completed
+
+SCALES = list(named.scales())
+ARMS = {  # at the paper's scale: trainings but for their seed, and seeds; ours are those that the paper has not
+    "table1": (18, 10), "table2": (8 + 2, 10), "table3": (16, 10), "table4": (4, 10), "table5": (4 + 2, 10),
+    "table6": (2, 2),
+    "table7": (5 + 2, 10), "table8": (8 + 1, 10), "table9": (4, 10), "table10": (16 + 2, 10), "table11": (18, 3),
+    "figure1": (32, 10), "figure2": (8, 10), "figure3": (3, 1),
+}  # fmt: skip
+SURROGATES = ["preactresnet18", "preactresnet50", "wideresnet-16-8"]  # of Table 4: one of each, undefended
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_command_of_the_suites_would_be_accepted(scale, tmp_path):
+    tables = {name: named.at_scale(name, scale) for name in named.names()}
+    trials = {each.run: each for name, table in tables.items() for each in trials_of(table, name)}
+    first = [each for each in trials.values() if not each.train["seed"]]
+    check_all(first, tmp_path, check_command, {} if scale == "smoke" else {"data_dir": tmp_path})
+    assert all(table["title"].endswith(f" ({scale} scale)") for table in tables.values())
+
+
+@pytest.mark.parametrize("name", named.names())
+def test_the_first_seed_of_every_arm_comes_before_the_second(name):
+    seeds = [each.train["seed"] for each in trials_of(named.at_scale(name, "paper"), name) if "eps" in each.train]
+    assert seeds == sorted(seeds)
+    assert len(set(Counter(seeds).values())) == 1
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_at_the_papers_scale_a_suite_has_the_papers_arms(name):
+    every = trials_of(named.at_scale(name, "paper"), name)
+    trials = [each for each in every if "eps" in each.train]
+    seeds = len({each.train["seed"] for each in trials})
+    assert (len(trials) // seeds, seeds) == ARMS[name]
+    assert trials[0].train["eps"] == {"table4": 8, "table6": 2}.get(name, 16)  # first
+    assert [each.name for each in every[: len(every) - len(trials)]] == (SURROGATES if name == "table4" else [])
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 6, 7, 8, 9, 10])
+def test_every_accuracy_that_the_paper_prints_of_a_table_has_its_trainings(number):
+    arms = [
+        completed(each.train)
+        for each in trials_of(named.at_scale(f"table{number}", "paper"), "")
+        if not each.train["seed"]
+    ]
+    attacks = ("clean", "pgd", "aa", *(f"transfer-{name}" for name in SURROGATES))
+    found = {cell for arm in arms for attack in attacks for eps in (2, 8, 16)
+             for cell in map(id, printed(arm, attack, eps))}  # fmt: skip
+    wanted = [cell for cell in cells() if cell.table == number and cell.metric != "time"]
+    assert [cell for cell in wanted if id(cell) not in found] == []
+
+
+def test_the_small_table_2_is_the_one_whose_trainings_are_kept():
+    trials = {each.name: each for each in trials_of(named.at_scale("table2", "cpu"), "table2")}
+    assert list(trials)[:6] == [
+        "fast-bat-eps16-seed0", "fast-at-eps16-seed0", "pgd-2-eps16-seed0", "fast-at-ga-eps16-seed0",
+        "none-eps16-seed0", "fast-bat-eps8-seed0",
+    ]  # fmt: skip
+    mine = {
+        "dataset": "cifar10", "protocol": "released", "train_limit": 25000, "model": "preactresnet18",
+        "shortcut": "raw", "width": 16, "eps": 16, "seed": 0, "epochs": 10, "precision": "bf16", "compile": True,
+        "ema": 0.99,
+        "ga_images": 1000, "select_steps": 10, "select_restarts": 1, "select_limit": 1000, "method": "pgd-2",
+    }  # fmt: skip
+    assert key(trials["pgd-2-eps16-seed0"].train) == key(mine)
+    assert key(mine) != key(mine | {"seed": 1})
+    assert key(mine) == key(mine | {"data_dir": "elsewhere", "eps": 16.0})
+
+
+def test_suites_share_their_trainings():
+    keys = {name: {key(each.train) for each in trials_of(named.at_scale(name, "cpu"), name)} for name in named.names()}
+    assert keys["table2"] > keys["figure2"] | keys["figure3"]
+    assert len(keys["table2"] & keys["table4"]) == 3 * 4
+    assert len(keys["table2"] & keys["table1"]) == 3 * 6
+    assert len(keys["table2"] & keys["figure1"]) == 3 * 8
+    assert len(keys["table2"] & keys["table5"]) == 3 * 2 + 3 * 2  # Hessian-free, and without the term
+
+
+ONE = """
+title = "One"
+store = "../runs"
+[train]
+dataset = "digits"
+width = 2
+epochs = 1
+train_limit = 300
+select_limit = 20
+select_steps = 1
+method = "fast-at"
+eps = 30
+[evaluate]
+attacks = "clean"
+limit = 20
+"""
+
+
+def test_a_shared_training_is_trained_and_measured_once(in_process, tmp_path, capsys):
+    other = ONE.replace("eps = 30", "eps = [30, 40]\nseed = 0").replace(
+        'attacks = "clean"', 'attacks = "clean"\neps = 30'
+    )
+    for name, text in {"one": ONE, "other": other}.items():
+        (tmp_path / f"{name}.toml").write_text(text)
+        main(["suite", "run", str(tmp_path / f"{name}.toml"), "--out", str(tmp_path / "out" / name)])
+    runs = sorted(each for each in (tmp_path / "out" / "runs").iterdir() if each.is_dir())
+    assert len(runs) == 2
+    logs = {each.name: each.with_name(f"{each.name}.log").read_text() for each in runs}
+    assert sum(text.count("$ fastbat train") for text in logs.values()) == 3  # the second finds the first one's weights
+    assert sum(text.count("$ fastbat evaluate") for text in logs.values()) == 2
+    assert {row["suite"] for row in table(tmp_path / "out")} == {"one", "other"}
+    capsys.readouterr()
+    main(["suite", "status", str(tmp_path / "out")])
+    said = capsys.readouterr().out
+    assert [name in said for name in ("one/fast-at", "other/fast-at-eps30", "other/fast-at-eps40")] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("run table2 --out {0}", "table2 is a suite of the paper; choose its --scale: paper, cpu, smoke"),
+        ("run table22 --out {0} --scale cpu", "unknown suite 'table22'; did you mean 'table2'?"),
+        ("run table2 --out {0} --scale gpu", "unknown scale 'gpu'"),
+        ("run table2 --out {0} --scale cpu", "holds 'Table 2 (smoke scale)'; name another --out for 'Table 2"),
+        ("show figure9 --scale cpu", "unknown suite 'figure9'"),
+    ],
+)
+def test_what_cannot_be_run_is_one_line_and_nothing_is_written(words, message, tmp_path, capsys):
+    (tmp_path / "table2").mkdir()
+    (tmp_path / "table2" / "suite.toml").write_text('title = "Table 2 (smoke scale)"\n')
+    with pytest.raises(SystemExit) as stop:
+        main(["suite", *words.format(tmp_path).split()])
+    said = capsys.readouterr().err
+    assert (stop.value.code, said.count("\n")) == (2, 1)
+    assert message in said
+    assert [str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")] == ["table2", "table2/suite.toml"]
+
+
+def test_a_suite_is_listed_and_shown_as_a_table_that_can_be_run(tmp_path, capsys):
+    main(["suite", "list", "--json"])
+    listed = {each["suite"]: each for each in json.loads(capsys.readouterr().out)["suites"]}
+    assert (listed["table2"]["paper"], listed["table2"]["cpu"]) == (100, 30)
+    main(["suite", "show", "table9", "--scale", "cpu"])
+    (tmp_path / "mine.toml").write_text(capsys.readouterr().out)
+    assert read_trials(tmp_path / "mine.toml") == trials_of(named.at_scale("table9", "cpu"), "table9")
