@@ -557,7 +557,7 @@ def test_a_training_and_an_evaluation_keep_command_commit_and_machine(tmp_path, 
     data = json.loads(Page(text).scripts[0])
     lines = dict(data["origins"][data["cards"][0][2]])
     assert lines["evaluation"] == record["settings"]["command"]
-    assert lines["training"] == second["command"]
+    assert lines["training"] == first["command"]
     assert lines["machine"].startswith(first["machine"]["cpu"])
     assert f"wrote {page}" in capsys.readouterr().err
 

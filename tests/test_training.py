@@ -232,7 +232,7 @@ def test_the_run_directory_says_all_that_was_set(tmp_path):
     assert needed <= records[0].keys()
     assert 0 <= records[0]["active"] <= 1
     assert sorted(f.name for f in run.path.iterdir() if not f.name.startswith(".")) == [
-        "best.safetensors", "config.toml", "last.ckpt", "last.safetensors", "metrics.jsonl",
+        "best.safetensors", "config.toml", "last.ckpt", "last.safetensors", "metrics.jsonl", "provenance.jsonl",
     ]  # fmt: skip
 
 
