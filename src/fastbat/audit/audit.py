@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fastbat.audit.claims import contradictions
+from fastbat.audit.counters import batches_counted
 from fastbat.audit.origin import Origin, name_of
 from fastbat.audit.readings import find_hint
 from fastbat.audit.subject import Subject, opened
@@ -62,6 +63,8 @@ def evaluate_target(
     budgets = subject.trained_eps() if eps is None and not clean else eps
     about = subject.source() | {"origin": {name: value for name, value in asdict(origin).items() if value is not None}}
     about |= provenance(place, command)
+    if not subject.run and (counts := batches_counted(subject.model)):
+        about["batches_counted"] = counts
     model = subject.model.to(place)
 
     def tell() -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fastbat.audit.check import check_target
+from fastbat.audit.counters import in_words
 from fastbat.audit.origin import Origin, numbers, run_of
 from fastbat.cli.listing import print_json
 from fastbat.cli.words import BUDGET
@@ -178,6 +179,8 @@ def show(result: "Evaluation") -> None:
             f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}" for name, value in says.items()
         )
         lines.append(f"{about['target']} says of itself: {figures}")
+    if counts := about.get("batches_counted"):
+        lines.append(f"{about['target']} was {in_words(counts)}")
     for line in (*lines, f"To quote: {result.sentence()}", f"Command: {about['command']}"):
         console.print(line, soft_wrap=True, markup=False)
 
