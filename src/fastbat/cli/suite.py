@@ -1,8 +1,8 @@
-"""fastbat suite: tables of trials, estimated, run, looked at, and their results as tables."""
+"""fastbat suite: tables of trials, estimated, run and looked at; their results are in cli/results.py."""
 
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,10 +15,9 @@ from rich.table import Table
 
 from fastbat.cli.commands import check_command, configure_command
 from fastbat.cli.listing import print_json
+from fastbat.cli.results import claims_command, compare_command, export_results_command
 from fastbat.errors import InputError
-from fastbat.files import check_new, check_writable, read_toml, write_json
-from fastbat.progress import say
-from fastbat.results import ENDINGS, claims, differences, table, write_table
+from fastbat.files import check_writable, read_toml, write_json
 from fastbat.suite import (
     ESTIMATE,
     Row,
@@ -50,6 +49,9 @@ class Cluster:
 
 
 suite = App(name="suite", help="Tables of trials: estimated, run, looked at, and their results as tables.")
+suite.command(export_results_command, name="export")
+suite.command(compare_command, name="compare")
+suite.command(claims_command, name="claims")
 
 
 @suite.command(name="run")
@@ -222,69 +224,6 @@ def estimate_command(
         print_json(found)
     else:
         Console().print(cost_table(costs, f"{hours:.0f} hours at most: what is broken leaves"))
-
-
-@suite.command(name="export")
-def export_results_command(*folders: Path, out: Annotated[Path, Parameter(alias="-o")]) -> None:
-    """Write every accuracy as a row of a table: of one model, attack and budget, over all seeds.
-
-    Parameters
-    ----------
-    folders
-        Folders of suites, run directories, folders with an audit's records, or folders that hold these.
-    out
-        The .csv or .parquet file; one that exists is replaced.
-    """
-    write(table, folders, out)
-
-
-@suite.command(name="compare")
-def compare_command(*folders: Path, out: Annotated[Path, Parameter(alias="-o")]) -> None:
-    """Write the difference of every two arms as a row of a table: paired over images and seeds, with its interval.
-
-    Parameters
-    ----------
-    folders
-        As of `fastbat suite export`.
-    out
-        The .csv or .parquet file; one that exists is replaced.
-    """
-    write(differences, folders, out)
-
-
-@suite.command(name="claims")
-def claims_command(*folders: Path, json: bool = False) -> None:
-    """Give each empirical claim of the paper a verdict by what was measured: held, did not hold, cannot be decided.
-
-    Parameters
-    ----------
-    folders
-        As of `fastbat suite export`.
-    json
-        Print one JSON object, with the comparisons, instead of a table.
-    """
-    if not folders:
-        raise InputError("no folder is named; name those of suites or runs: fastbat suite claims DIR")
-    judged = claims(*folders)
-    if json:
-        print_json({"claims": judged})
-        return
-    table = Table("verdict", "claim", "held", "made", "of", "in the paper", box=SIMPLE_HEAD)
-    for each in sorted(judged, key=lambda claim: -int(claim["made"])):
-        if each["made"]:
-            numbers = (str(each[name]) for name in ("held", "made", "of", "supported"))
-            table.add_row(each["verdict"], each["claim"], *numbers)
-    Console().print(table)
-    print(f"{sum(not each['made'] for each in judged)} of {len(judged)} claims have no comparison here")
-
-
-def write(rows_of: Callable[..., list[dict[str, Any]]], folders: tuple[Path, ...], out: Path) -> None:
-    """Write the rows of a table of `folders` to `out`."""
-    if not folders:
-        raise InputError("no folder is named; name those of suites, runs or audits, and a file: DIR -o results.csv")
-    check_new(out, ENDINGS, "a table")
-    rows = rows_of(*folders)
-    say(f"wrote {len(rows)} rows to {write_table(rows, out)}")
 
 
 def folder_of(what: str, scale: str | None, out: Path) -> Path:

@@ -1,0 +1,76 @@
+"""fastbat suite export, compare, claims: the results of suites, runs and audits as tables."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from fastbat.cli.listing import print_json
+from fastbat.errors import InputError
+from fastbat.files import check_new
+from fastbat.progress import say
+from fastbat.results import ENDINGS, claims, differences, table, write_table
+
+
+def export_results_command(*folders: Path, out: Annotated[Path, Parameter(alias="-o")]) -> None:
+    """Write every accuracy as a row of a table: of one model, attack and budget, over all seeds.
+
+    Parameters
+    ----------
+    folders
+        Folders of suites, run directories, folders with an audit's records, or folders that hold these.
+    out
+        The .csv or .parquet file; one that exists is replaced.
+    """
+    write(table, folders, out)
+
+
+def compare_command(*folders: Path, out: Annotated[Path, Parameter(alias="-o")]) -> None:
+    """Write the difference of every two arms as a row of a table: paired over images and seeds, with its interval.
+
+    Parameters
+    ----------
+    folders
+        As of `fastbat suite export`.
+    out
+        The .csv or .parquet file; one that exists is replaced.
+    """
+    write(differences, folders, out)
+
+
+def claims_command(*folders: Path, json: bool = False) -> None:
+    """Give each empirical claim of the paper a verdict by what was measured: held, did not hold, cannot be decided.
+
+    Parameters
+    ----------
+    folders
+        As of `fastbat suite export`.
+    json
+        Print one JSON object, with the comparisons, instead of a table.
+    """
+    if not folders:
+        raise InputError("no folder is named; name those of suites or runs: fastbat suite claims DIR")
+    judged = claims(*folders)
+    if json:
+        print_json({"claims": judged})
+        return
+    table = Table("verdict", "claim", "held", "made", "of", "in the paper", box=SIMPLE_HEAD)
+    for each in sorted(judged, key=lambda claim: -int(claim["made"])):
+        if each["made"]:
+            numbers = (str(each[name]) for name in ("held", "made", "of", "supported"))
+            table.add_row(each["verdict"], each["claim"], *numbers)
+    Console().print(table)
+    print(f"{sum(not each['made'] for each in judged)} of {len(judged)} claims have no comparison here")
+
+
+def write(rows_of: Callable[..., list[dict[str, Any]]], folders: tuple[Path, ...], out: Path) -> None:
+    """Write the rows of a table of `folders` to `out`."""
+    if not folders:
+        raise InputError("no folder is named; name those of suites, runs or audits, and a file: DIR -o results.csv")
+    check_new(out, ENDINGS, "a table")
+    rows = rows_of(*folders)
+    say(f"wrote {len(rows)} rows to {write_table(rows, out)}")
