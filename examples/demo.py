@@ -1,4 +1,4 @@
-"""Train a robust model and prove it, in under two minutes: FAST-BAT beside FAST-AT and an undefended network.
+"""Train a robust model and prove it, in two to five minutes: FAST-BAT beside FAST-AT and an undefended network.
 
 Data: scikit-learn's digits (1,797 real 8x8 images, inside the installed package). Budget: 51/255, a fifth of the grey
 scale. Every row is trained on the same images and measured on the same 200 held-out ones.

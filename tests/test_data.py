@@ -5,10 +5,12 @@ from itertools import islice
 
 import numpy as np
 import pytest
+import sklearn.datasets
 import torch
 from torch.nn import functional as F
 
 from fastbat.data import Images, Loader, View, cache, load
+from fastbat.data.digits import load_digits
 from fastbat.data.encoded import Encoded
 from fastbat.errors import InputError
 
@@ -73,6 +75,22 @@ def test_digits_are_split_in_order():
     assert splits.train.pixels.shape[1:] == (1, 8, 8)
     assert splits.train.pixels.max() == 255
     assert splits.train.fingerprint == load("digits").test.fingerprint
+
+
+def test_digits_are_those_of_scikit_learn():
+    train, test = load_digits()
+    pixels, labels = (torch.cat([getattr(each, name) for each in (train, test)]) for name in ("pixels", "labels"))
+    theirs = sklearn.datasets.load_digits()
+    assert torch.equal(pixels[:, 0], torch.from_numpy(np.round(theirs.images * 255 / 16)).byte())
+    assert labels.tolist() == theirs.target.tolist()
+    assert train.classes == tuple(map(str, theirs.target_names))
+
+
+@pytest.mark.parametrize(("name", "value"), [("find_spec", lambda _: None), ("FILE", "datasets/data/moved.csv.gz")])
+def test_digits_that_are_not_there_are_one_line(name, value, monkeypatch):
+    monkeypatch.setattr(f"fastbat.data.digits.{name}", value)
+    with pytest.raises(InputError, match=r"scikit-learn with its datasets/.* is not installed; pip install -U"):
+        load("digits")
 
 
 @pytest.mark.parametrize("flip", [False, True])

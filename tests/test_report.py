@@ -23,6 +23,7 @@ from fastbat.report import write_report
 from fastbat.report.cards import Cards
 from fastbat.report.colour import ramp
 from fastbat.report.findings import findings
+from fastbat.report.landscape import surfaces
 from fastbat.report.plane import front, measured
 from fastbat.report.svg import coordinate, ticks, top_with
 from fastbat.results.cost import UNTIMED
@@ -206,6 +207,17 @@ def test_what_is_no_number_is_left_out_of_the_drawings(tmp_path):
     page = write_report([folder], tmp_path / "page.html").read_text()
     assert not re.search(r"nan|NaN|Infinity", "".join(re.findall('(?:points|data-rows)="([^"]*)"', page)))
     assert "Loss around an image" not in page
+
+
+def test_a_landscape_names_its_weights_unless_they_are_the_best_epochs(tmp_path):
+    folder = run_with_everything(tmp_path / "run")
+    shutil.copytree(folder / "look", folder / "look-last")
+    for name, target in (("look", "best.safetensors"), ("look-last", "last.safetensors")):
+        file = folder / name / "diagnosis.json"
+        about = json.loads(file.read_text())
+        file.write_text(json.dumps({**about, "settings": {**about["settings"], "target": target, "epoch": 3}}))
+    names = [each["name"] for each in surfaces(read([folder]).looks)]
+    assert names == ["FAST-BAT", "FAST-BAT, last epoch"]
 
 
 def test_lines_cut_short_by_a_crash_are_left_out(tmp_path):

@@ -9,8 +9,9 @@ from fastbat.lazy import np
 from fastbat.report.budget import stack_names
 from fastbat.report.colour import png, ramp
 from fastbat.report.svg import Margins, Plot, ticks
-from fastbat.results.names import title
+from fastbat.results.names import shown, title
 from fastbat.results.read import Look
+from fastbat.results.records import checkpoint_of
 
 MOST = 6  # surfaces of a page
 LEAST_LOSS = 1e-4  # of the logarithmic scale
@@ -50,11 +51,14 @@ def surface(look: Look) -> dict[str, Any]:
 
 
 def name_of(look: Look) -> str:
-    """Return whose landscape it is."""
+    """Return whose landscape it is: of a run its method, the weights unless they are the best epoch's, and the seed."""
+    target = str(look.settings.get("target", "the model"))
     if look.trial is None:
-        return str(look.settings.get("target", "the model"))
+        return target
+    weights = checkpoint_of(target, look.settings)
+    where = f", {shown(weights)}" if weights not in ("", "best") else ""
     seed = f", seed {look.trial.seed}" if look.trial.seed else ""
-    return f"{title(look.trial)}{seed}"
+    return f"{title(look.trial)}{where}{seed}"
 
 
 def profile(looks: Sequence[Look]) -> Markup | None:
