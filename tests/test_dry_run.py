@@ -125,8 +125,9 @@ def unwritten(layer: nn.Conv2d, x: Tensor) -> bool:
     outputs = layer(x)
     outputs.sum().backward()
     exact, call = layer.weight.grad, (x.bfloat16(), layer.weight.detach().bfloat16(), None)
-    for _ in range(40):
-        junk = [torch.full((n,), torch.nan, dtype=torch.bfloat16) for n in (exact.numel(), 64, 1000) for _ in range(9)]
+    sizes = exact.numel(), 2 * exact.numel(), 64, 1000  # in bf16, and in float32 as a kernel may keep it meanwhile
+    for _ in range(300):
+        junk = [torch.full((n,), torch.nan, dtype=torch.bfloat16) for n in sizes for _ in range(9)]
         del junk
         how = (layer.stride, layer.padding, layer.dilation, False, (0, 0), 1, (False, True, False))
         found = BACKWARD(torch.ones_like(outputs).bfloat16(), *call, *how)[1]
