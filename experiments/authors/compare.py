@@ -67,7 +67,7 @@ from machine import machine
 SIZE, EPS, EPS_TRADES = 6, 8 / 255, 0.031  # images; eps of most, and of TRADES, ATTA and BACKSMOOTH
 LIMIT = 1e-12  # a figure above it is a difference, below it rounding
 STAGES = [1, 1, 1, 1]  # blocks a stage of the networks that are trained
-ATTA_RATE, FREE_RATE = 0.01, 0.1
+ATTA_RATE, FREE_RATE, CS_RATE = 0.01, 0.1, 0.01
 SGD = "--momentum 0 --weight-decay 0 --lr-schedule multistep --epochs 1 --lr-max 1 --batch-size 6 "
 module = importlib.import_module  # of a checkout, within `authors`
 
@@ -238,6 +238,30 @@ def n_fgsm(images: Images) -> Networks:
     return sides
 
 
+def fgsm_rs_cs(images: Images) -> Networks:
+    """FGSM-RS-CS: 4 epochs of two batches. Three of the script's flags are read and not declared: here they are set."""
+    utils, models, net = module("utils"), module("models"), module("models.resnet")
+    sides = copies(net.ResNet(net.BasicBlock, STAGES))
+    cuts = [slice(0, 4), slice(4, SIZE)]
+    parsed, made = argparse.ArgumentParser.parse_args, iter([sides.theirs, *(deepcopy(sides.theirs) for _ in range(4))])
+    unused = {"evaluate_pgd": lambda *_: (0, 0), "evaluate_standard": lambda *_: (0, 0)}
+    with (
+        patch.multiple(
+            utils, get_all_loaders=lambda *_: ([(images.x[cut], images.y[cut]) for cut in cuts], []), **unused
+        ),
+        patch.object(models, "ResNet18", lambda *_: next(made)),
+        patch.object(
+            argparse.ArgumentParser,
+            "parse_args",
+            lambda parser: argparse.Namespace(**vars(parsed(parser)), lr=CS_RATE, epochs=4, stride=1),
+        ),
+    ):
+        run_script("FGSM_RS_CS.py", "--epsilon 8 --alpha 8 --momentum 0 --weight-decay 0")
+    batches = [Batch(images.x[cut], images.y[cut], torch.arange(SIZE)[cut]) for _ in range(4) for cut in cuts]
+    update(METHODS["fgsm-rs-cs"](EPS), sides.ours, batches, CS_RATE)
+    return sides
+
+
 def todays_ties(run: Callable[[Images], Networks], images: Images) -> Networks:
     """Run with clamp, max and min of the torch that is installed."""
     with patch.multiple(torch, **TODAY):
@@ -354,6 +378,15 @@ def run_main(script: ModuleType, flags: str, **stand_ins: Any) -> None:
         script.main()
 
 
+def run_script(file: str, flags: str = "", stop: str = "") -> None:
+    """Run a script that has no main(), on a command line, up to the first statement that begins with `stop`."""
+    path = Path(sys.path[0]) / file
+    goes_on = (lambda node: not ast.unparse(node).startswith(stop)) if stop else lambda _: True
+    body = list(takewhile(goes_on, ast.parse(path.read_text()).body))
+    with patch.object(sys, "argv", ["", *flags.split()]):
+        exec(compile(ast.Module(body, []), str(path), "exec"), {"__name__": "__main__"})
+
+
 def nothing(*_: Any, **__: Any) -> None:
     """Do nothing."""
 
@@ -407,6 +440,7 @@ STAND_INS: list[tuple[Any, str, Any]] = [
     (logging, "basicConfig", nothing),
     (torch.Tensor, "cuda", itself),
     (nn.Module, "cuda", itself),
+    (torch.Tensor, "float", torch.Tensor.double),
     (torch.Tensor, "uniform_", fill_uniform),
     (torch, "rand", lambda *shape, **_: uniform(*torch.empty(*shape).shape)),
     (torch, "randn", lambda *shape, **_: normal(*torch.empty(*shape).shape)),
@@ -421,6 +455,9 @@ MISSING = {  # modules that an update does not need, or not on a CPU
     "apex": SimpleNamespace(amp=AMP),
     "apex.amp": AMP,
     "easydict": MagicMock(),
+    "tensorboardX": MagicMock(),
+    "models.mobilenetv2": SimpleNamespace(),  # missing in ConvergeSmooth's repository, too
+    "models.shufflenetv2": SimpleNamespace(),
     "attack.torchattacks": MagicMock(),  # of Fast-BAT, for evaluation; wants an old scipy
 }
 
@@ -449,6 +486,7 @@ CHECKOUTS = {  # by option: the repository, and the folders that its modules are
     "backsmooth": ("jinghuichen/BackwardSmoothing", [""]),
     "n-fgsm": ("pdejorge/N-FGSM", [""]),
     "trades": ("yaodongyu/TRADES", [""]),
+    "converge-smooth": ("FAT-CS/ConvergeSmooth", [""]),
 }
 NET, WRN, NO_LAST = "preactresnet18", "wideresnet-16-8-released", "ours without its last BatchNorm and ReLU"
 WONG, TIES = "fast-adversarial", ", today's ties"
@@ -491,6 +529,7 @@ CASES = (
     Case("backsmooth", "backsmooth", "trades_backward.py", backsmooth),
     Case("n-fgsm", "n-fgsm", "train.py", n_fgsm),
     Case("trades", "trades", "trades.py", trades),
+    Case("fgsm-rs-cs", "converge-smooth", "FGSM_RS_CS.py", fgsm_rs_cs),
     Case(NET, "fast-bat", "model_zoo.py", partial(logits, "model_zoo")),
     Case(NET, WONG, "CIFAR10/preact_resnet.py", partial(logits, "preact_resnet")),
     Case(NET, "understanding", "models.py", partial(logits, "models", last=False, n_cls=10, cuda=False), NO_LAST),

@@ -25,3 +25,21 @@ def input_gradient(
     with twice_differentiable() if create_graph else frozen_weights(model):
         value = objective(model(x + delta), y)
     return torch.autograd.grad(value, delta, create_graph=create_graph)[0]
+
+
+def logits_and_gradient(
+    model: nn.Module,
+    x: Tensor,  # (B, C, H, W) in [0, 1]
+    y: Tensor,  # (B,) labels
+    delta: Tensor,  # (B, C, H, W)
+    *,
+    objective: Objective = cross_entropy,
+) -> tuple[Tensor, Tensor]:
+    """Return f(x + delta) with its graph, and g(delta).
+
+    For a loss that trains the weights on both points of a step: its backward pass goes through these logits, too, and
+    no forward pass is made twice.
+    """
+    delta = delta.detach().requires_grad_()
+    logits = model(x + delta)
+    return logits, torch.autograd.grad(objective(logits, y), delta, retain_graph=True)[0]

@@ -21,6 +21,7 @@ from fastbat.errors import InputError, check_choices, check_count, check_weight
 from fastbat.geometry import check_eps, check_step
 from fastbat.lazy import Tensor, nn, torch
 from fastbat.methods.method import Batch, Method, Traits, load_memory, memory_state, training_loss
+from fastbat.methods.per_image import grown
 from fastbat.methods.trades import trades_loss
 from fastbat.runtime.modes import eval_mode
 
@@ -96,13 +97,9 @@ class Atta(Method):
         return torch.where(fresh[:, None, None, None], 0.001 * torch.randn_like(canvas), canvas)
 
     def make_room(self, count: int, x: Tensor, pad: int) -> None:
-        """Let the memory hold at least `count` images; it grows by an eighth at least."""
-        have = len(self.memory["visits"]) if self.memory else 0
-        if count <= have:
-            return
-        _, channels, height, width = x.shape
-        shape = (max(count, have + have // 8), channels, height + 2 * pad, width + 2 * pad)
-        canvas, visits = x.new_zeros(shape), torch.zeros(shape[0], dtype=torch.int64, device=x.device)
-        if have:
-            canvas[:have], visits[:have] = self.memory["canvas"], self.memory["visits"]
-        self.memory.update(canvas=canvas, visits=visits)
+        """Let the memory hold at least `count` images."""
+        if not self.memory:
+            sides = [side + 2 * pad for side in x.shape[2:]]
+            visits = torch.zeros(0, dtype=torch.int64, device=x.device)
+            self.memory.update(canvas=x.new_zeros(0, x.shape[1], *sides), visits=visits)
+        self.memory.update({name: grown(rows, count) for name, rows in self.memory.items()})

@@ -2,6 +2,9 @@
 
 n = U(-2 eps, 2 eps), clipped to the images' box;  d = n + eps sign g(n), clipped to the images' box
 theta <- theta - alpha grad mean CE(x + d)
+
+One family of one-step methods: the size of the noise and of the step, whether d is clipped to the eps ball too, and the
+share m of each target that stays on the true class; each other class has (1 - m) / (K - 1).
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from fastbat.errors import check_weight
 from fastbat.geometry import Box, check_eps
 from fastbat.lazy import Tensor, nn
 from fastbat.methods.method import Batch, Method, training_loss
+from fastbat.methods.targets import check_share, relaxed, target_loss
 from fastbat.randomness import uniform_like
 
 
@@ -29,16 +33,37 @@ class NFGSM(Method):
     """Size of the noise, in units of eps."""
     step_ratio: float = 1.0
     """Size of the signed step, in units of eps."""
+    clip: bool = False
+    """Cut n and d to the eps ball, too."""
+    target_mass: float = 1.0
+    """Share of each target on the true class, when the weights are trained; the other classes share the rest."""
 
     def __post_init__(self) -> None:
         check_eps(self.eps)
         for name in ("noise_ratio", "step_ratio"):
             check_weight(name, getattr(self, name))
+        check_share("target_mass", self.target_mass)
 
     def losses(self, model: nn.Module, batch: Batch) -> Iterator[Tensor]:
         """Yield mean CE(x + d)."""
-        x, y = batch.x, batch.y
-        image = Box(x, 1.0)  # 0 <= x + d <= 1 alone
-        noise = image.project(uniform_like(x) * self.noise_ratio * self.eps)
-        delta = image.project(noise + self.step_ratio * self.eps * input_gradient(model, x, y, noise).sign())
-        yield training_loss(model(x + delta), batch)
+        noise = self.noise(batch.x)
+        delta = self.stepped(batch.x, noise, input_gradient(model, batch.x, batch.y, noise))
+        yield self.loss(model(batch.x + delta), batch)
+
+    def box(self, x: Tensor) -> Box:
+        """Return where n and d lie: in the images' box, with `clip` in the eps ball, too."""
+        return Box(x, self.eps if self.clip else 1.0)
+
+    def noise(self, x: Tensor) -> Tensor:
+        """Draw n."""
+        return self.box(x).project(uniform_like(x) * self.noise_ratio * self.eps)
+
+    def stepped(self, x: Tensor, noise: Tensor, g: Tensor) -> Tensor:
+        """Return d."""
+        return self.box(x).project(noise + self.step_ratio * self.eps * g.sign())
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the mean CE to the targets."""
+        if self.target_mass == 1:
+            return training_loss(logits, batch)
+        return target_loss(logits, batch, relaxed(self.target_mass))

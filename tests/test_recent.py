@@ -1,0 +1,145 @@
+"""The recent fast methods against their formulas, written out plainly, in float64 and on a network with BatchNorm.
+
+For each method one update, or several where it remembers something: the loss, the gradient, what BatchNorm has seen,
+and what is remembered. Also: N-FGSM's family has FAST-AT among its members.
+"""
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fastbat.data.batch import Batch
+from fastbat.errors import InputError
+from fastbat.methods import NFGSM, FastAT, FgsmRsCs, Method
+from fastbat.runtime.modes import statistics_kept
+from test_baselines import (
+    CLASSES,
+    NOISE_SEED,
+    assert_agree,
+    batch_norm_net,
+    budgets,
+    ce,
+    check,
+    clip,
+    images,
+    slope,
+    uniform,
+    update,
+)
+
+# The definitions, written a second time and plainly.
+
+
+def relaxed(y: Tensor, mass: float) -> Tensor:
+    """Return targets (B, K): `mass` on the true class, the others share the rest."""
+    rows = [[mass if k == label else (1 - mass) / (CLASSES - 1) for k in range(CLASSES)] for label in y.tolist()]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def ce_to(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the CE of every image to its target."""
+    return -(targets * (logits - logits.exp().sum(1, keepdim=True).log())).sum(1)
+
+
+def in_image(x: Tensor, delta: Tensor) -> Tensor:
+    return (x + delta).clamp(0, 1) - x
+
+
+def check_updates(
+    method: Method, batches: Iterable[Batch], plainly: Callable[[nn.Module, Batch], Tensor], seed: int = 0
+) -> nn.Module:
+    """Several updates by `method` are each one backward pass of the loss that `plainly` returns; return the network."""
+    model = batch_norm_net(seed)
+    plain = deepcopy(model)
+    for number, batch in enumerate(batches):
+        torch.manual_seed(NOISE_SEED + number)
+        loss = plainly(plain, batch)
+        plain.zero_grad()
+        loss.backward()
+        model.zero_grad()
+        assert update(method, model, batch, NOISE_SEED + number) == pytest.approx(loss.item(), rel=1e-12)
+        assert_agree(model, plain)
+        with torch.no_grad():
+            for mine, true in zip(model.parameters(), plain.parameters(), strict=True):
+                mine.copy_(true.sub_(0.02 * true.grad))
+    return model
+
+
+# N-FGSM's family, FGSM-RS-CS.
+
+
+@budgets
+@pytest.mark.parametrize(
+    "settings", [{"target_mass": 0.6}, {"noise_ratio": 1.0, "clip": True}, {"target_mass": 0.3, "clip": True}]
+)
+def test_n_fgsm_clipped_and_with_other_targets(eps: float, settings: dict[str, float]) -> None:
+    method = NFGSM(eps, **settings)
+
+    def plainly(model: nn.Module, batch: Batch) -> Tensor:
+        x, y = batch.x, batch.y
+        into = (lambda d: clip(x, d, eps)) if method.clip else (lambda d: in_image(x, d))
+        noise = into(uniform(x, method.noise_ratio * eps))
+        delta = into(noise + eps * slope(lambda d: ce(model(x + d), y), noise).sign())
+        return ce_to(model(x + delta), relaxed(y, method.target_mass)).mean()
+
+    check(method, plainly)
+
+
+def test_n_fgsm_with_fast_ats_settings_is_fast_at() -> None:
+    model, batch = batch_norm_net(0), images(0)
+    other = deepcopy(model)
+    update(NFGSM(8 / 255, noise_ratio=1.0, step_ratio=1.25, clip=True), model, batch)
+    update(FastAT(8 / 255), other, batch)
+    assert_agree(model, other)
+
+
+@pytest.mark.parametrize("settings", [{}, {"constraint": 0.5, "tolerance": 0.0, "target_mass": 0.5}])
+def test_fgsm_rs_cs_over_epochs(settings: dict[str, float]) -> None:
+    eps = 16 / 255
+    method = FgsmRsCs(eps, **settings)
+    w, tolerance, mass = (
+        settings.get(*each) for each in (("constraint", 1.0), ("tolerance", 0.03), ("target_mass", 0.6))
+    )
+    stored, epoch, seen, means, turns = images(0, size=10), 0, [], [], []
+    order = torch.tensor([3, 0, 8, 5, 1, 9, 2, 7, 4, 6])
+
+    def plainly(model: nn.Module, batch: Batch) -> Tensor:
+        x, y, targets = batch.x, batch.y, relaxed(batch.y, mass)
+        noise = in_image(x, uniform(x, eps))
+        delta = in_image(x, noise + eps * slope(lambda d: ce(model(x + d), y), noise).sign())
+        with statistics_kept(model):  # theirs is a pass more
+            c = ce_to(model(x + noise), targets).mean()
+        seen.append((c.item(), len(y)))
+        loss = ce_to(model(x + delta), targets).mean()
+        if epoch >= 2 and abs(c.item() - means[-1]) > tolerance:
+            turns.append(c.item() > means[-1])
+            loss = loss + w * c if c.item() > means[-1] else loss - w * c
+        return loss
+
+    def epochs() -> Iterable[Batch]:
+        nonlocal epoch
+        for epoch in range(4):
+            for part in order.roll(3 * epoch).split([6, 4]):
+                yield Batch(stored.x[part], stored.y[part], part)
+            means.append(sum(c * n for c, n in seen) / 10)
+            seen.clear()
+
+    check_updates(method, epochs(), plainly)
+    assert len(turns) >= 2
+    assert method.state_dict()["before"].item() == pytest.approx(means[2], rel=1e-12)
+
+
+def test_fgsm_rs_cs_without_its_constraint_is_of_n_fgsms_family() -> None:
+    model, batch = batch_norm_net(0), images(0)
+    other = deepcopy(model)
+    update(FgsmRsCs(8 / 255, constraint=0.0), model, batch)
+    update(NFGSM(8 / 255, noise_ratio=1.0, target_mass=0.6), other, batch)
+    assert_agree(model, other)
+
+
+def test_fgsm_rs_cs_says_what_a_batch_lacks() -> None:
+    with pytest.raises(InputError, match="its batches need each image's index, or constraint 0"):
+        next(FgsmRsCs(8 / 255).losses(batch_norm_net(0), images(0)))
