@@ -390,6 +390,7 @@ def test_the_settings_that_follow_from_eps_are_these():
     none = ("fast-at", "free-at", "backsmooth", "n-fgsm", "fgsm-rs-cs", "standard")
     expected = {"fast-bat": {"lam"}, "fast-at-ga": {"mu"}} | {name: {"step"} for name in step}
     expected |= {name: set() for name in none}
+    expected["liet"] = {"smoothing", "consistency", "erase_low", "erase_high", "noise_ratio", "refresh", "clip"}
     assert {name: METHODS[name](eps=8 / 255).resolved.keys() for name in expected} == expected
 
 

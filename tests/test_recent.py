@@ -6,6 +6,7 @@ and what is remembered. Also: N-FGSM's family has FAST-AT among its members.
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from fastbat.data.batch import Batch
 from fastbat.errors import InputError
-from fastbat.methods import NFGSM, FastAT, FgsmRsCs, Method
+from fastbat.methods import NFGSM, FastAT, FgsmRsCs, Liet, Method
 from fastbat.runtime.modes import statistics_kept
 from test_baselines import (
     CLASSES,
@@ -143,3 +144,67 @@ def test_fgsm_rs_cs_without_its_constraint_is_of_n_fgsms_family() -> None:
 def test_fgsm_rs_cs_says_what_a_batch_lacks() -> None:
     with pytest.raises(InputError, match="its batches need each image's index, or constraint 0"):
         next(FgsmRsCs(8 / 255).losses(batch_norm_net(0), images(0)))
+
+
+# LIET.
+
+
+def random_targets(y: Tensor, share: float) -> Tensor:
+    """Return targets (B, K): 1 - share on the true class, the rest shared out by new weights U(0, 1)."""
+    weights = (uniform(torch.zeros(len(y), CLASSES, dtype=torch.float64), 1.0) + 1) / 2
+    rows = []
+    for label, row in zip(y.tolist(), weights, strict=True):
+        others = sum(row[k] for k in range(CLASSES) if k != label)
+        rows.append([1 - share if k == label else share * row[k] / others for k in range(CLASSES)])
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def jsd(a: Tensor, b: Tensor) -> Tensor:
+    """Return the Jensen-Shannon divergence of every image."""
+    p, q = a.softmax(1), b.softmax(1)
+    m = (p + q) / 2
+    return ((p * (p / m).log() + q * (q / m).log()) / 2).sum(1)
+
+
+@pytest.mark.parametrize(
+    ("eps", "settings"),
+    [
+        (8 / 255, (0.6, 100, 0.1, 0.5, 1, 20, True)),
+        (12 / 255, (0.4, 20, 0.0, 1.0, 2, 10, False)),
+        (16 / 255, (0.4, 20, 0.0, 1.0, 2, 10, False)),
+    ],
+)
+def test_liet_over_updates(eps: float, settings: tuple[float, ...]) -> None:
+    share, lam, low, high, c, refresh, clipped = settings
+    method, known, grey = Liet(eps), [], torch.full((CLASSES, 3, 8, 8), 0.5, dtype=torch.float64)
+
+    def plainly(model: nn.Module, batch: Batch) -> Tensor:
+        x, y = batch.x, batch.y
+        if batch.step % refresh == 0 or not known:
+            model.eval()
+            targets = random_targets(torch.arange(CLASSES), share)
+            known.append(eps * slope(lambda d: ce_to(model(grey + d), targets), torch.zeros_like(grey)).sign())
+            model.train()
+        rho = low + (high - low) * torch.rand(1).item()
+        erased = (uniform(x, 1.0) + 1) / 2 < rho
+        delta = torch.where(erased, uniform(x, c * eps), known[-1][y])
+        start = in_image(x, -delta if torch.rand(1) < 0.5 else delta)
+        targets = random_targets(y, share)
+        g = slope(lambda d: ce_to(model(x + d), targets), start)
+        with statistics_kept(model):
+            first = model(x + start)
+        delta = clip(x, start + eps * g.sign(), eps) if clipped else in_image(x, start + eps * g.sign())
+        logits = model(x + delta)
+        return ce_to(logits, random_targets(y, share)).mean() + lam * batch.progress * jsd(first, logits).mean()
+
+    steps = [3, refresh, refresh + 1]  # LI is found in the first update, whatever its number, and in the second
+    batches = [replace(images(step), step=step, progress=0.1 * (k + 1)) for k, step in enumerate(steps)]
+    check_updates(method, batches, plainly)
+    assert len(known) == 2
+    assert (known[0] != known[1]).any()
+    assert torch.equal(method.state_dict()["delta"], known[1])
+
+
+def test_liet_says_what_a_batch_lacks() -> None:
+    with pytest.raises(InputError, match="the method needs to know each batch's progress"):
+        next(Liet(8 / 255).losses(batch_norm_net(0), images(0)))

@@ -49,6 +49,7 @@ from unittest.mock import MagicMock, patch
 
 import numpy as np
 import torch
+import yaml
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -67,7 +68,7 @@ from machine import machine
 SIZE, EPS, EPS_TRADES = 6, 8 / 255, 0.031  # images; eps of most, and of TRADES, ATTA and BACKSMOOTH
 LIMIT = 1e-12  # a figure above it is a difference, below it rounding
 STAGES = [1, 1, 1, 1]  # blocks a stage of the networks that are trained
-ATTA_RATE, FREE_RATE, CS_RATE = 0.01, 0.1, 0.01
+ATTA_RATE, FREE_RATE, CS_RATE, LIET_RATE = 0.01, 0.1, 0.01, 0.001
 SGD = "--momentum 0 --weight-decay 0 --lr-schedule multistep --epochs 1 --lr-max 1 --batch-size 6 "
 module = importlib.import_module  # of a checkout, within `authors`
 
@@ -260,6 +261,31 @@ def fgsm_rs_cs(images: Images) -> Networks:
     batches = [Batch(images.x[cut], images.y[cut], torch.arange(SIZE)[cut]) for _ in range(4) for cut in cuts]
     update(METHODS["fgsm-rs-cs"](EPS), sides.ours, batches, CS_RATE)
     return sides
+
+
+def liet(config: str, images: Images) -> Networks:
+    """LIET: the script, two epochs of two batches. Their settings for 16/255 are tried under their name of 8/255's."""
+    utils, models, net = module("utils"), module("models"), module("models.resnet")
+    configs = yaml.safe_load((Path(sys.path[0]) / "configs" / "configs.yaml").read_text())
+    Path("configs").mkdir()
+    Path("configs/configs.yaml").write_text(yaml.safe_dump({"cifar10": configs[config] | {"epochs": 2}}))
+    sides, pair = copies(net.ResNet(net.BasicBlock, STAGES)), [images[:2], [part.flip(0) for part in images[:2]]]
+    with (
+        patch.object(utils, "get_loader", lambda *_: (pair, [images[:2]])),
+        patch.object(models, "ResNet18", lambda **_: sides.theirs),
+        patch.object(torch.optim, "SGD", plain_sgd(LIET_RATE)),
+        patch.object(torch.optim.lr_scheduler, "OneCycleLR", MagicMock()),
+    ):
+        run_script("main.py", "--dataset cifar10", stop="logger.new_line()")
+    batches = [Batch(*part, step=k, progress=(epoch + 1) / 2) for epoch in range(2) for k, part in enumerate(pair)]
+    update(METHODS["liet"](configs[config]["eps"] / 255), sides.ours, batches, LIET_RATE)
+    return sides
+
+
+def plain_sgd(rate: float) -> Callable[..., torch.optim.SGD]:
+    """Return a stand-in for SGD: without momentum and decay, at this rate."""
+    sgd = torch.optim.SGD
+    return lambda weights, *_, **__: sgd(weights, rate)
 
 
 def todays_ties(run: Callable[[Images], Networks], images: Images) -> Networks:
@@ -456,6 +482,8 @@ MISSING = {  # modules that an update does not need, or not on a CPU
     "apex.amp": AMP,
     "easydict": MagicMock(),
     "tensorboardX": MagicMock(),
+    "autoattack": MagicMock(),
+    "torchattacks": SimpleNamespace(PGD=lambda *_, **__: itself, FGSM=lambda *_, **__: itself),
     "models.mobilenetv2": SimpleNamespace(),  # missing in ConvergeSmooth's repository, too
     "models.shufflenetv2": SimpleNamespace(),
     "attack.torchattacks": MagicMock(),  # of Fast-BAT, for evaluation; wants an old scipy
@@ -487,6 +515,7 @@ CHECKOUTS = {  # by option: the repository, and the folders that its modules are
     "n-fgsm": ("pdejorge/N-FGSM", [""]),
     "trades": ("yaodongyu/TRADES", [""]),
     "converge-smooth": ("FAT-CS/ConvergeSmooth", [""]),
+    "liet": ("fzjcdt/LIET", [""]),
 }
 NET, WRN, NO_LAST = "preactresnet18", "wideresnet-16-8-released", "ours without its last BatchNorm and ReLU"
 WONG, TIES = "fast-adversarial", ", today's ties"
@@ -530,6 +559,8 @@ CASES = (
     Case("n-fgsm", "n-fgsm", "train.py", n_fgsm),
     Case("trades", "trades", "trades.py", trades),
     Case("fgsm-rs-cs", "converge-smooth", "FGSM_RS_CS.py", fgsm_rs_cs),
+    Case("liet, eps 8", "liet", "main.py configs/configs.yaml", partial(liet, "cifar10")),
+    Case("liet, eps 16", "liet", "main.py configs/configs.yaml", partial(liet, "cifar10-eps16")),
     Case(NET, "fast-bat", "model_zoo.py", partial(logits, "model_zoo")),
     Case(NET, WONG, "CIFAR10/preact_resnet.py", partial(logits, "preact_resnet")),
     Case(NET, "understanding", "models.py", partial(logits, "models", last=False, n_cls=10, cuda=False), NO_LAST),

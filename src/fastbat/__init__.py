@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         FastBAT,
         FgsmRsCs,
         FreeAT,
+        Liet,
         Method,
         Pgd2AT,
         Pgd7AT,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METHODS", "NFGSM", "Atta", "BackSmooth", "Batch", "Evaluation", "FastAT", "FastATGA", "FastBAT", "FgsmRsCs",
-    "FreeAT", "InputError", "Method", "Origin", "Pgd2AT", "Pgd7AT", "PgdAT", "Run", "Settings", "Standard",
+    "FreeAT", "InputError", "Liet", "Method", "Origin", "Pgd2AT", "Pgd7AT", "PgdAT", "Run", "Settings", "Standard",
     "Trades", "Traits", "Yopo", "build_model", "diagnose", "evaluate", "export_model", "load_model", "train",
 ]  # fmt: skip
 

@@ -13,6 +13,7 @@ from fastbat.methods.fast_at_ga import FastATGA
 from fastbat.methods.fast_bat import FastBAT
 from fastbat.methods.fgsm_rs_cs import FgsmRsCs
 from fastbat.methods.free_at import FreeAT
+from fastbat.methods.liet import Liet
 from fastbat.methods.method import Method, Traits, beyond_published
 from fastbat.methods.n_fgsm import NFGSM
 from fastbat.methods.pgd_at import Pgd2AT, Pgd7AT, PgdAT
@@ -33,11 +34,12 @@ METHODS: dict[str, type[Method]] = {
     "backsmooth": BackSmooth,
     "n-fgsm": NFGSM,
     "fgsm-rs-cs": FgsmRsCs,
+    "liet": Liet,
     "trades": Trades,
     "standard": Standard,
 }
 
 __all__ = [
-    "METHODS", "NFGSM", "Atta", "BackSmooth", "FastAT", "FastATGA", "FastBAT", "FgsmRsCs", "FreeAT", "Method",
-    "Pgd2AT", "Pgd7AT", "PgdAT", "Standard", "Trades", "Traits", "Yopo", "beyond_published",
+    "METHODS", "NFGSM", "Atta", "BackSmooth", "FastAT", "FastATGA", "FastBAT", "FgsmRsCs", "FreeAT", "Liet",
+    "Method", "Pgd2AT", "Pgd7AT", "PgdAT", "Standard", "Trades", "Traits", "Yopo", "beyond_published",
 ]  # fmt: skip
