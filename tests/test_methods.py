@@ -72,6 +72,7 @@ CASES = {
     "fgsm-rs-cs, free": Case("fgsm-rs-cs", 2, {"constraint": 0.0}, reach=2.0),
     "liet": Case("liet", 2, remembers=True),
     "liet, above 8": Case("liet", 2, {"clip": False, "noise_ratio": 2.0, "erase_high": 1.0}, reach=3.0, remembers=True),
+    "fgsm-mep": Case("fgsm-mep", 2, remembers=True),
     "trades": Case("trades", 2, in_image=False),
     "standard": Case("standard", 1, reach=0.0),
 }
@@ -142,7 +143,7 @@ def seen_by(model: nn.Module, run: Callable[[], Any]) -> Tensor:
 
 def test_every_method_of_the_comparison_is_there_and_under_contract() -> None:
     published = "fast-bat fast-at fast-at-ga pgd-at pgd-2 pgd-7 free-at yopo atta backsmooth n-fgsm trades standard"
-    recent = "fgsm-rs-cs liet"
+    recent = "fgsm-rs-cs liet fgsm-mep"
     assert set(METHODS) >= {*published.split(), *recent.split()}
     assert {case.method for case in CASES.values()} == set(METHODS)
 
@@ -434,6 +435,9 @@ def test_standard_training_has_no_budget(eps: float) -> None:
         ("liet", {"erase_low": 0.7}, "erase_low is 0.7, above erase_high, 0.5"),
         ("liet", {"refresh": 0}, "refresh is 0; it must be at least 1"),
         ("liet", {"consistency": -1}, "consistency is -1; it must be 0 or above"),
+        ("fgsm-mep", {"reset": 0}, "reset is 0; it must be at least 1"),
+        ("fgsm-mep", {"decay": math.inf}, "decay is inf; it must be 0 or above"),
+        ("fgsm-mep", {"target_mass": -0.1}, "target_mass is -0.1; it is a share of each target"),
         ("trades", {"steps": 0}, "steps is 0; it must be at least 1"),
         *[(name, {"step": 2}, "step is 2; it must lie in .0, 1., the scale of") for name in ("trades", "atta", "yopo")],
         *[(name, {"step": 0}, "step is 0; it must lie in") for name in ("trades", "atta", "yopo", "pgd-at")],

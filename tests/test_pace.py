@@ -53,7 +53,7 @@ def test_no_step_waits_for_its_device(name: str) -> None:
     with Reads() as reads:
         for loss in method.losses(model, batch):
             loss.backward()
-    asks = name.startswith("atta") or name == "fgsm-rs-cs"
+    asks = name.startswith("atta") or name in ("fgsm-rs-cs", "fgsm-mep")
     assert [int(each) for each in reads.found] == ([int(batch.index.max())] if asks else [])
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fastbat.data.batch import Batch
 from fastbat.errors import InputError
-from fastbat.methods import NFGSM, FastAT, FgsmRsCs, Liet, Method
+from fastbat.methods import NFGSM, FastAT, FgsmMep, FgsmRsCs, Liet, Method
 from fastbat.runtime.modes import statistics_kept
 from test_baselines import (
     CLASSES,
@@ -26,6 +26,7 @@ from test_baselines import (
     check,
     clip,
     images,
+    off,
     slope,
     uniform,
     update,
@@ -208,3 +209,44 @@ def test_liet_over_updates(eps: float, settings: tuple[float, ...]) -> None:
 def test_liet_says_what_a_batch_lacks() -> None:
     with pytest.raises(InputError, match="the method needs to know each batch's progress"):
         next(Liet(8 / 255).losses(batch_norm_net(0), images(0)))
+
+
+# FGSM-MEP.
+
+
+@pytest.mark.parametrize("settings", [{}, {"target_mass": 0.8, "consistency": 3.0, "decay": 0.9, "reset": 2}])
+def test_fgsm_mep_over_epochs(settings: dict[str, float]) -> None:
+    eps, stored = 8 / 255, images(0, size=10)
+    defaults = {"target_mass": 0.6, "consistency": 10, "decay": 0.3, "reset": 40}
+    mass, lam, decay, reset = (defaults | settings).values()
+    method, epoch = FgsmMep(eps, **settings), 0
+    kept, momentum = torch.zeros_like(stored.x), torch.zeros_like(stored.x)
+
+    def plainly(model: nn.Module, batch: Batch) -> Tensor:
+        x, targets, index = batch.x, relaxed(batch.y, mass), batch.index
+        corner = eps * uniform(x, 1.0).sign()
+        if epoch % reset == 0:
+            kept[index], momentum[index] = corner, torch.zeros_like(x)
+        g = slope(lambda d: ce_to(model(x + d), targets).mean(), kept[index])
+        with statistics_kept(model):
+            first = model(x + kept[index])
+        delta = clip(x, kept[index] + eps * g.sign(), eps)
+        momentum[index] = g / g.abs().sum() + decay * momentum[index]
+        kept[index] = clip(x, kept[index] + eps * momentum[index].sign(), eps)
+        logits = model(x + delta)
+        return ce_to(logits, targets).mean() + lam * ((logits - first) ** 2).mean()
+
+    def epochs() -> Iterable[Batch]:
+        nonlocal epoch
+        for epoch in range(4):
+            for part in torch.arange(10).roll(3 * epoch).split([6, 4]):
+                yield Batch(stored.x[part].flip(3) if epoch % 2 else stored.x[part], stored.y[part], part)
+
+    check_updates(method, epochs(), plainly)
+    assert off(method.state_dict()["delta"], kept) < 1e-12
+    assert off(method.state_dict()["momentum"], momentum) < 1e-9
+
+
+def test_fgsm_mep_says_what_a_batch_lacks() -> None:
+    with pytest.raises(InputError, match="its batches need each image's index"):
+        next(FgsmMep(8 / 255).losses(batch_norm_net(0), images(0)))

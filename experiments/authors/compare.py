@@ -68,7 +68,7 @@ from machine import machine
 SIZE, EPS, EPS_TRADES = 6, 8 / 255, 0.031  # images; eps of most, and of TRADES, ATTA and BACKSMOOTH
 LIMIT = 1e-12  # a figure above it is a difference, below it rounding
 STAGES = [1, 1, 1, 1]  # blocks a stage of the networks that are trained
-ATTA_RATE, FREE_RATE, CS_RATE, LIET_RATE = 0.01, 0.1, 0.01, 0.001
+ATTA_RATE, FREE_RATE, CS_RATE, LIET_RATE, MEP_RATE = 0.01, 0.1, 0.01, 0.001, 0.001
 SGD = "--momentum 0 --weight-decay 0 --lr-schedule multistep --epochs 1 --lr-max 1 --batch-size 6 "
 module = importlib.import_module  # of a checkout, within `authors`
 
@@ -280,6 +280,38 @@ def liet(config: str, images: Images) -> Networks:
     batches = [Batch(*part, step=k, progress=(epoch + 1) / 2) for epoch in range(2) for k, part in enumerate(pair)]
     update(METHODS["liet"](configs[config]["eps"] / 255), sides.ours, batches, LIET_RATE)
     return sides
+
+
+def fgsm_mep(images: Images) -> Networks:
+    """FGSM-MEP: main() of FGSM_MEP.py, 3 epochs of one batch. It holds 50,000 images, which are cut to ours."""
+    theirs, net = module("FGSM_MEP"), module("models.resnet")
+    sides = copies(net.ResNet(net.BasicBlock, STAGES))
+    made = iter([sides.theirs, *(deepcopy(sides.theirs) for _ in range(3))])
+    random.seed(0)
+    with (
+        patch.object(np.random, "permutation", lambda _: np.arange(SIZE)),
+        patch.object(torch, "randperm", torch.arange),
+        patch.object(torch, "rand", lambda _, *shape: uniform(SIZE, *shape)),
+    ):
+        run_main(
+            theirs,
+            f"--epochs 3 --batch-size 50000 --lr-max {MEP_RATE} --momentum 0 --weight-decay 0",
+            get_all_loaders=lambda *_: ([(F.pad(images.whole, (4,) * 4), images.y)], []),
+            ResNet18=lambda: next(made),
+            evaluate_pgd=lambda *_: (0, 0),
+            evaluate_standard=lambda *_: (0, 0),
+        )
+    random.seed(0)
+    batches = [Batch(drawn_view().apply(images.whole), images.y, torch.arange(SIZE)) for _ in range(3)]
+    update(METHODS["fgsm-mep"](EPS), sides.ours, batches, MEP_RATE)
+    return sides
+
+
+def drawn_view() -> View:
+    """Return crops and flips, drawn as FGSM-MEP's authors draw them."""
+    drawn = [(random.getrandbits(1), random.randint(0, 8), random.randint(0, 8)) for _ in range(SIZE)]
+    flip, top, left = map(torch.tensor, zip(*drawn, strict=True))
+    return View(top, left, flip.bool(), 4)
 
 
 def plain_sgd(rate: float) -> Callable[..., torch.optim.SGD]:
@@ -516,6 +548,7 @@ CHECKOUTS = {  # by option: the repository, and the folders that its modules are
     "trades": ("yaodongyu/TRADES", [""]),
     "converge-smooth": ("FAT-CS/ConvergeSmooth", [""]),
     "liet": ("fzjcdt/LIET", [""]),
+    "fgsm-pgi": ("jiaxiaojunQAQ/FGSM-PGI", [""]),
 }
 NET, WRN, NO_LAST = "preactresnet18", "wideresnet-16-8-released", "ours without its last BatchNorm and ReLU"
 WONG, TIES = "fast-adversarial", ", today's ties"
@@ -561,6 +594,7 @@ CASES = (
     Case("fgsm-rs-cs", "converge-smooth", "FGSM_RS_CS.py", fgsm_rs_cs),
     Case("liet, eps 8", "liet", "main.py configs/configs.yaml", partial(liet, "cifar10")),
     Case("liet, eps 16", "liet", "main.py configs/configs.yaml", partial(liet, "cifar10-eps16")),
+    Case("fgsm-mep", "fgsm-pgi", "FGSM_MEP.py", fgsm_mep),
     Case(NET, "fast-bat", "model_zoo.py", partial(logits, "model_zoo")),
     Case(NET, WONG, "CIFAR10/preact_resnet.py", partial(logits, "preact_resnet")),
     Case(NET, "understanding", "models.py", partial(logits, "models", last=False, n_cls=10, cuda=False), NO_LAST),

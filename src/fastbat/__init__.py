@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         FastAT,
         FastATGA,
         FastBAT,
+        FgsmMep,
         FgsmRsCs,
         FreeAT,
         Liet,
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
     from fastbat.training import Run, Settings, export_model, train
 
 __all__ = [
-    "METHODS", "NFGSM", "Atta", "BackSmooth", "Batch", "Evaluation", "FastAT", "FastATGA", "FastBAT", "FgsmRsCs",
-    "FreeAT", "InputError", "Liet", "Method", "Origin", "Pgd2AT", "Pgd7AT", "PgdAT", "Run", "Settings", "Standard",
-    "Trades", "Traits", "Yopo", "build_model", "diagnose", "evaluate", "export_model", "load_model", "train",
+    "METHODS", "NFGSM", "Atta", "BackSmooth", "Batch", "Evaluation", "FastAT", "FastATGA", "FastBAT", "FgsmMep",
+    "FgsmRsCs", "FreeAT", "InputError", "Liet", "Method", "Origin", "Pgd2AT", "Pgd7AT", "PgdAT", "Run", "Settings",
+    "Standard", "Trades", "Traits", "Yopo", "build_model", "diagnose", "evaluate", "export_model", "load_model",
+    "train",
 ]  # fmt: skip
 
 export_lazily(__name__)

@@ -11,6 +11,7 @@ from fastbat.methods.backsmooth import BackSmooth
 from fastbat.methods.fast_at import FastAT
 from fastbat.methods.fast_at_ga import FastATGA
 from fastbat.methods.fast_bat import FastBAT
+from fastbat.methods.fgsm_mep import FgsmMep
 from fastbat.methods.fgsm_rs_cs import FgsmRsCs
 from fastbat.methods.free_at import FreeAT
 from fastbat.methods.liet import Liet
@@ -35,11 +36,12 @@ METHODS: dict[str, type[Method]] = {
     "n-fgsm": NFGSM,
     "fgsm-rs-cs": FgsmRsCs,
     "liet": Liet,
+    "fgsm-mep": FgsmMep,
     "trades": Trades,
     "standard": Standard,
 }
 
 __all__ = [
-    "METHODS", "NFGSM", "Atta", "BackSmooth", "FastAT", "FastATGA", "FastBAT", "FgsmRsCs", "FreeAT", "Liet",
-    "Method", "Pgd2AT", "Pgd7AT", "PgdAT", "Standard", "Trades", "Traits", "Yopo", "beyond_published",
+    "METHODS", "NFGSM", "Atta", "BackSmooth", "FastAT", "FastATGA", "FastBAT", "FgsmMep", "FgsmRsCs", "FreeAT",
+    "Liet", "Method", "Pgd2AT", "Pgd7AT", "PgdAT", "Standard", "Trades", "Traits", "Yopo", "beyond_published",
 ]  # fmt: skip
