@@ -4,6 +4,7 @@ For each method one update, or several where it remembers something: the loss, t
 and what is remembered. Also: N-FGSM's family has FAST-AT among its members.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import replace
@@ -11,10 +12,11 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fastbat.data.batch import Batch
 from fastbat.errors import InputError
-from fastbat.methods import NFGSM, FastAT, FgsmMep, FgsmRsCs, Liet, Method
+from fastbat.methods import NFGSM, FastAT, FgsmMep, FgsmRsCs, Liet, Method, Tdat
 from fastbat.runtime.modes import statistics_kept
 from test_baselines import (
     CLASSES,
@@ -250,3 +252,34 @@ def test_fgsm_mep_over_epochs(settings: dict[str, float]) -> None:
 def test_fgsm_mep_says_what_a_batch_lacks() -> None:
     with pytest.raises(InputError, match="its batches need each image's index"):
         next(FgsmMep(8 / 255).losses(batch_norm_net(0), images(0)))
+
+
+# TDAT.
+
+
+@pytest.mark.parametrize("settings", [{}, {"beta": 0.3, "gamma_min": 0.05, "consistency": 2.0}])
+def test_tdat_over_updates(settings: dict[str, float]) -> None:
+    eps, kept = 8 / 255, torch.zeros(0, 3, 8, 8, dtype=torch.float64)
+    beta, least, lam = ({"beta": 0.6, "gamma_min": 0.15, "consistency": 0.6} | settings).values()
+    method, gammas = Tdat(eps, **settings), []
+
+    def plainly(model: nn.Module, batch: Batch) -> Tensor:
+        nonlocal kept
+        x, y, size = batch.x, batch.y, len(batch.y)
+        gammas.append(max(beta * math.tan(1 - batch.progress), least))
+        kept = torch.cat([kept, eps * uniform(x[len(kept) :], 1.0).sign()])
+        g = slope(lambda d: ce_to(model(x + d), relaxed(y, gammas[-1])), kept[:size])
+        with statistics_kept(model):
+            first = model(x + kept[:size])
+        delta = clip(x, kept[:size] + eps * g.sign(), eps)
+        kept = torch.cat([delta, kept[size:]])
+        logits, p = model(x + delta), first.softmax(1)[range(size), y]
+        targets = gammas[-1] * F.one_hot(y, CLASSES).double() + (1 - gammas[-1]) / CLASSES
+        moved = torch.tanh(1.0000001 - p) * ((first - logits) ** 2).sum(1)
+        return ce_to(logits, targets).mean() + lam * moved.mean()
+
+    sizes = [(6, 0.0), (4, 0.2), (8, 0.6), (6, 0.9)]
+    check_updates(method, [replace(images(k, size), progress=t) for k, (size, t) in enumerate(sizes)], plainly)
+    assert gammas[0] == pytest.approx(1.557 * beta, abs=1e-3)
+    assert gammas[-1] == least < gammas[-2]
+    assert off(method.state_dict()["delta"], kept) < 1e-12

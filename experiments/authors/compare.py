@@ -68,7 +68,7 @@ from machine import machine
 SIZE, EPS, EPS_TRADES = 6, 8 / 255, 0.031  # images; eps of most, and of TRADES, ATTA and BACKSMOOTH
 LIMIT = 1e-12  # a figure above it is a difference, below it rounding
 STAGES = [1, 1, 1, 1]  # blocks a stage of the networks that are trained
-ATTA_RATE, FREE_RATE, CS_RATE, LIET_RATE, MEP_RATE = 0.01, 0.1, 0.01, 0.001, 0.001
+ATTA_RATE, FREE_RATE, CS_RATE, LIET_RATE, MEP_RATE, TDAT_RATE = 0.01, 0.1, 0.01, 0.001, 0.001, 0.001
 SGD = "--momentum 0 --weight-decay 0 --lr-schedule multistep --epochs 1 --lr-max 1 --batch-size 6 "
 module = importlib.import_module  # of a checkout, within `authors`
 
@@ -304,6 +304,24 @@ def fgsm_mep(images: Images) -> Networks:
     random.seed(0)
     batches = [Batch(drawn_view().apply(images.whole), images.y, torch.arange(SIZE)) for _ in range(3)]
     update(METHODS["fgsm-mep"](EPS), sides.ours, batches, MEP_RATE)
+    return sides
+
+
+def tdat(images: Images) -> Networks:
+    """TDAT: main() of TDAT.py with the lambda of their README, 4 epochs of two batches."""
+    theirs, net = module("TDAT"), module("models.resnet")
+    sides, pair = copies(net.ResNet(net.BasicBlock, STAGES)), [images[:2], [part.flip(0) for part in images[:2]]]
+    made = iter([sides.theirs, *(deepcopy(sides.theirs) for _ in range(4))])
+    run_main(
+        theirs,
+        f"--lamda 0.6 --epochs 4 --batch-size {SIZE} --lr-max {TDAT_RATE} --momentum 0 --weight-decay 0 --milestone1 9",
+        cifar10_get_loaders=lambda *_: (pair, []),
+        ResNet18=lambda: next(made),
+        evaluate_pgd=lambda *_: (0, 0),
+        evaluate_standard=lambda *_: (0, 0),
+    )
+    batches = [Batch(*part, progress=epoch / 4) for epoch in range(4) for part in pair]
+    update(METHODS["tdat"](EPS), sides.ours, batches, TDAT_RATE)
     return sides
 
 
@@ -549,6 +567,7 @@ CHECKOUTS = {  # by option: the repository, and the folders that its modules are
     "converge-smooth": ("FAT-CS/ConvergeSmooth", [""]),
     "liet": ("fzjcdt/LIET", [""]),
     "fgsm-pgi": ("jiaxiaojunQAQ/FGSM-PGI", [""]),
+    "tdat": ("bookman233/TDAT", [""]),
 }
 NET, WRN, NO_LAST = "preactresnet18", "wideresnet-16-8-released", "ours without its last BatchNorm and ReLU"
 WONG, TIES = "fast-adversarial", ", today's ties"
@@ -595,6 +614,7 @@ CASES = (
     Case("liet, eps 8", "liet", "main.py configs/configs.yaml", partial(liet, "cifar10")),
     Case("liet, eps 16", "liet", "main.py configs/configs.yaml", partial(liet, "cifar10-eps16")),
     Case("fgsm-mep", "fgsm-pgi", "FGSM_MEP.py", fgsm_mep),
+    Case("tdat", "tdat", "TDAT.py", tdat),
     Case(NET, "fast-bat", "model_zoo.py", partial(logits, "model_zoo")),
     Case(NET, WONG, "CIFAR10/preact_resnet.py", partial(logits, "preact_resnet")),
     Case(NET, "understanding", "models.py", partial(logits, "models", last=False, n_cls=10, cuda=False), NO_LAST),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Pgd7AT,
         PgdAT,
         Standard,
+        Tdat,
         Trades,
         Traits,
         Yopo,
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 __all__ = [
     "METHODS", "NFGSM", "Atta", "BackSmooth", "Batch", "Evaluation", "FastAT", "FastATGA", "FastBAT", "FgsmMep",
     "FgsmRsCs", "FreeAT", "InputError", "Liet", "Method", "Origin", "Pgd2AT", "Pgd7AT", "PgdAT", "Run", "Settings",
-    "Standard", "Trades", "Traits", "Yopo", "build_model", "diagnose", "evaluate", "export_model", "load_model",
-    "train",
+    "Standard", "Tdat", "Trades", "Traits", "Yopo", "build_model", "diagnose", "evaluate", "export_model",
+    "load_model", "train",
 ]  # fmt: skip
 
 export_lazily(__name__)

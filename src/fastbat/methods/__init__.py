@@ -19,6 +19,7 @@ from fastbat.methods.method import Method, Traits, beyond_published
 from fastbat.methods.n_fgsm import NFGSM
 from fastbat.methods.pgd_at import Pgd2AT, Pgd7AT, PgdAT
 from fastbat.methods.standard import Standard
+from fastbat.methods.tdat import Tdat
 from fastbat.methods.trades import Trades
 from fastbat.methods.yopo import Yopo
 
@@ -37,11 +38,13 @@ METHODS: dict[str, type[Method]] = {
     "fgsm-rs-cs": FgsmRsCs,
     "liet": Liet,
     "fgsm-mep": FgsmMep,
+    "tdat": Tdat,
     "trades": Trades,
     "standard": Standard,
 }
 
 __all__ = [
     "METHODS", "NFGSM", "Atta", "BackSmooth", "FastAT", "FastATGA", "FastBAT", "FgsmMep", "FgsmRsCs", "FreeAT",
-    "Liet", "Method", "Pgd2AT", "Pgd7AT", "PgdAT", "Standard", "Trades", "Traits", "Yopo", "beyond_published",
+    "Liet", "Method", "Pgd2AT", "Pgd7AT", "PgdAT", "Standard", "Tdat", "Trades", "Traits", "Yopo",
+    "beyond_published",
 ]  # fmt: skip
