@@ -74,6 +74,7 @@ CASES = {
     "liet, above 8": Case("liet", 2, {"clip": False, "noise_ratio": 2.0, "erase_high": 1.0}, reach=3.0, remembers=True),
     "fgsm-mep": Case("fgsm-mep", 2, remembers=True),
     "tdat": Case("tdat", 2, remembers=True),
+    "nuat": Case("nuat", 2),
     "trades": Case("trades", 2, in_image=False),
     "standard": Case("standard", 1, reach=0.0),
 }
@@ -144,7 +145,7 @@ def seen_by(model: nn.Module, run: Callable[[], Any]) -> Tensor:
 
 def test_every_method_of_the_comparison_is_there_and_under_contract() -> None:
     published = "fast-bat fast-at fast-at-ga pgd-at pgd-2 pgd-7 free-at yopo atta backsmooth n-fgsm trades standard"
-    recent = "fgsm-rs-cs liet fgsm-mep tdat"
+    recent = "fgsm-rs-cs liet fgsm-mep tdat nuat"
     assert set(METHODS) >= {*published.split(), *recent.split()}
     assert {case.method for case in CASES.values()} == set(METHODS)
 
@@ -441,6 +442,7 @@ def test_standard_training_has_no_budget(eps: float) -> None:
         ("fgsm-mep", {"target_mass": -0.1}, "target_mass is -0.1; it is a share of each target"),
         ("tdat", {"beta": 0.65}, "beta is 0.65; it must lie in .0, 0.642.: beta tan"),
         ("tdat", {"gamma_min": -1}, "gamma_min is -1; it is a share of each target, from 0 to 1"),
+        ("nuat", {"nuclear": -1}, "nuclear is -1; it must be 0 or above"),
         ("trades", {"steps": 0}, "steps is 0; it must be at least 1"),
         *[(name, {"step": 2}, "step is 2; it must lie in .0, 1., the scale of") for name in ("trades", "atta", "yopo")],
         *[(name, {"step": 0}, "step is 0; it must lie in") for name in ("trades", "atta", "yopo", "pgd-at")],

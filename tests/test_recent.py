@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from fastbat.data.batch import Batch
 from fastbat.errors import InputError
-from fastbat.methods import NFGSM, FastAT, FgsmMep, FgsmRsCs, Liet, Method, Tdat
+from fastbat.methods import NFGSM, FastAT, FgsmMep, FgsmRsCs, Liet, Method, NuAT, Tdat
+from fastbat.methods.nuat import nuclear_norm
 from fastbat.runtime.modes import statistics_kept
 from test_baselines import (
     CLASSES,
@@ -283,3 +284,48 @@ def test_tdat_over_updates(settings: dict[str, float]) -> None:
     assert gammas[0] == pytest.approx(1.557 * beta, abs=1e-3)
     assert gammas[-1] == least < gammas[-2]
     assert off(method.state_dict()["delta"], kept) < 1e-12
+
+
+# NuAT.
+
+
+@budgets
+@pytest.mark.parametrize("settings", [{}, {"nuclear": 1.5}])
+def test_nuat_in_two_updates(eps: float, settings: dict[str, float]) -> None:
+    largest = settings.get("nuclear", 4.0)
+
+    def plainly(model: nn.Module, batch: Batch) -> Tensor:
+        x, y, mu = batch.x, batch.y, largest * batch.progress
+        clean = model(x)
+        start = in_image(x, -eps / 2 * uniform(x, 1.0).sign())
+        model.eval()
+
+        def climbed(d: Tensor) -> Tensor:
+            logits = model(x + d)
+            term = mu * torch.linalg.svdvals(clean.detach() - logits).sum() if batch.step % 2 else 0.0
+            return ce(logits, y).sum() + term
+
+        g = slope(climbed, start)
+        model.train()
+        delta = clip(x, start + eps * g.sign(), eps)
+        return ce(clean, y).mean() + mu * torch.linalg.svdvals(clean - model(x + delta)).sum() / len(y)
+
+    batches = [replace(images(step), step=step, progress=0.2 + 0.3 * step) for step in range(2)]
+    check_updates(NuAT(eps, **settings), batches, plainly)
+
+
+def test_the_term_of_nuats_attack_is_in_every_other_batch() -> None:
+    model, batch = batch_norm_net(0), images(0)
+    starts = []
+    model.register_forward_pre_hook(lambda _, inputs: starts.append(inputs[0].detach()))
+    for step in (0, 1, 2):
+        update(NuAT(8 / 255, nuclear=100.0), model.eval(), replace(batch, step=step, progress=0.5))
+    first, second, third = starts[2::3]  # x, x + d0, x + d in each update
+    assert torch.equal(first, third)
+    assert (first != second).any()
+
+
+def test_the_nuclear_norm_is_the_sum_of_the_singular_values() -> None:
+    rows = torch.tensor([[3.0, 0.0, 0.0], [0.0, -4.0, 0.0]], dtype=torch.float64)
+    assert nuclear_norm(rows).item() == pytest.approx(7, rel=1e-15)
+    assert nuclear_norm(rows[:1].repeat(4, 1)).item() == pytest.approx(6, rel=1e-15)  # of rank 1: |.|_F

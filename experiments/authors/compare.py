@@ -68,7 +68,7 @@ from machine import machine
 SIZE, EPS, EPS_TRADES = 6, 8 / 255, 0.031  # images; eps of most, and of TRADES, ATTA and BACKSMOOTH
 LIMIT = 1e-12  # a figure above it is a difference, below it rounding
 STAGES = [1, 1, 1, 1]  # blocks a stage of the networks that are trained
-ATTA_RATE, FREE_RATE, CS_RATE, LIET_RATE, MEP_RATE, TDAT_RATE = 0.01, 0.1, 0.01, 0.001, 0.001, 0.001
+ATTA_RATE, FREE_RATE, CS_RATE, RATE = 0.01, 0.1, 0.01, 0.001  # RATE: of the recent methods
 SGD = "--momentum 0 --weight-decay 0 --lr-schedule multistep --epochs 1 --lr-max 1 --batch-size 6 "
 module = importlib.import_module  # of a checkout, within `authors`
 
@@ -273,12 +273,12 @@ def liet(config: str, images: Images) -> Networks:
     with (
         patch.object(utils, "get_loader", lambda *_: (pair, [images[:2]])),
         patch.object(models, "ResNet18", lambda **_: sides.theirs),
-        patch.object(torch.optim, "SGD", plain_sgd(LIET_RATE)),
+        patch.object(torch.optim, "SGD", plain_sgd(RATE)),
         patch.object(torch.optim.lr_scheduler, "OneCycleLR", MagicMock()),
     ):
         run_script("main.py", "--dataset cifar10", stop="logger.new_line()")
     batches = [Batch(*part, step=k, progress=(epoch + 1) / 2) for epoch in range(2) for k, part in enumerate(pair)]
-    update(METHODS["liet"](configs[config]["eps"] / 255), sides.ours, batches, LIET_RATE)
+    update(METHODS["liet"](configs[config]["eps"] / 255), sides.ours, batches, RATE)
     return sides
 
 
@@ -295,7 +295,7 @@ def fgsm_mep(images: Images) -> Networks:
     ):
         run_main(
             theirs,
-            f"--epochs 3 --batch-size 50000 --lr-max {MEP_RATE} --momentum 0 --weight-decay 0",
+            f"--epochs 3 --batch-size 50000 --lr-max {RATE} --momentum 0 --weight-decay 0",
             get_all_loaders=lambda *_: ([(F.pad(images.whole, (4,) * 4), images.y)], []),
             ResNet18=lambda: next(made),
             evaluate_pgd=lambda *_: (0, 0),
@@ -303,7 +303,7 @@ def fgsm_mep(images: Images) -> Networks:
         )
     random.seed(0)
     batches = [Batch(drawn_view().apply(images.whole), images.y, torch.arange(SIZE)) for _ in range(3)]
-    update(METHODS["fgsm-mep"](EPS), sides.ours, batches, MEP_RATE)
+    update(METHODS["fgsm-mep"](EPS), sides.ours, batches, RATE)
     return sides
 
 
@@ -314,14 +314,44 @@ def tdat(images: Images) -> Networks:
     made = iter([sides.theirs, *(deepcopy(sides.theirs) for _ in range(4))])
     run_main(
         theirs,
-        f"--lamda 0.6 --epochs 4 --batch-size {SIZE} --lr-max {TDAT_RATE} --momentum 0 --weight-decay 0 --milestone1 9",
+        f"--lamda 0.6 --epochs 4 --batch-size {SIZE} --lr-max {RATE} --momentum 0 --weight-decay 0 --milestone1 9",
         cifar10_get_loaders=lambda *_: (pair, []),
         ResNet18=lambda: next(made),
         evaluate_pgd=lambda *_: (0, 0),
         evaluate_standard=lambda *_: (0, 0),
     )
     batches = [Batch(*part, progress=epoch / 4) for epoch in range(4) for part in pair]
-    update(METHODS["tdat"](EPS), sides.ours, batches, TDAT_RATE)
+    update(METHODS["tdat"](EPS), sides.ours, batches, RATE)
+    return sides
+
+
+def nuat(images: Images) -> Networks:
+    """NuAT-WA: the script up to its evaluation, 2 epochs of two batches, with BatchNorm's statistics held.
+
+    They would differ: the authors' BatchNorm sees the clean images twice, and their attack reads its statistics.
+    """
+    net, gradcheck, datasets = map(module, ("WideResNet", "torch.autograd.gradcheck", "torchvision.datasets"))
+    Path("ResNet.py").write_text("ResNet18 = network")  # which the script runs, within its own names
+    network = net.Wide_ResNet(
+        10, 1, dropout_rate=0.0, num_classes=10
+    )  # their ResNet adds in place to what ReLU keeps today
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.momentum = 0.0
+    sides, pair = copies(network), [images[:2], [part.flip(0) for part in images[:2]]]
+    loaders = iter([pair, [], []])
+    with (
+        patch.object(gradcheck, "zero_gradients", nothing, create=True),  # of the torch of 2021
+        patch.object(torch, "set_default_tensor_type", nothing),
+        patch.object(datasets, "CIFAR10", lambda *_, **__: []),
+        patch.object(torch.utils.data, "DataLoader", lambda *_, **__: next(loaders)),
+        patch.object(torch.optim, "SGD", plain_sgd(RATE)),
+        patch.object(torch.optim.lr_scheduler, "CyclicLR", MagicMock()),
+    ):
+        flags = f"-EXP_NAME nuat -MAX_EPOCHS 2 -b_size {SIZE}"
+        run_script("NuAT_WA_cifar10.py", flags, stop="model.eval()", network=lambda: sides.theirs)
+    batches = [Batch(*part, step=k, progress=epoch / 2) for epoch in range(2) for k, part in enumerate(pair)]
+    update(METHODS["nuat"](EPS), sides.ours, batches, RATE)
     return sides
 
 
@@ -454,13 +484,16 @@ def run_main(script: ModuleType, flags: str, **stand_ins: Any) -> None:
         script.main()
 
 
-def run_script(file: str, flags: str = "", stop: str = "") -> None:
-    """Run a script that has no main(), on a command line, up to the first statement that begins with `stop`."""
+def run_script(file: str, flags: str = "", stop: str = "", **names: Any) -> None:
+    """Run a script that has no main(), on a command line, up to the first statement that begins with `stop`.
+
+    It finds `names` among its own.
+    """
     path = Path(sys.path[0]) / file
     goes_on = (lambda node: not ast.unparse(node).startswith(stop)) if stop else lambda _: True
     body = list(takewhile(goes_on, ast.parse(path.read_text()).body))
     with patch.object(sys, "argv", ["", *flags.split()]):
-        exec(compile(ast.Module(body, []), str(path), "exec"), {"__name__": "__main__"})
+        exec(compile(ast.Module(body, []), str(path), "exec"), {"__name__": "__main__", **names})
 
 
 def nothing(*_: Any, **__: Any) -> None:
@@ -568,6 +601,7 @@ CHECKOUTS = {  # by option: the repository, and the folders that its modules are
     "liet": ("fzjcdt/LIET", [""]),
     "fgsm-pgi": ("jiaxiaojunQAQ/FGSM-PGI", [""]),
     "tdat": ("bookman233/TDAT", [""]),
+    "nuat": ("val-iisc/NuAT", ["CIFAR10"]),
 }
 NET, WRN, NO_LAST = "preactresnet18", "wideresnet-16-8-released", "ours without its last BatchNorm and ReLU"
 WONG, TIES = "fast-adversarial", ", today's ties"
@@ -615,6 +649,7 @@ CASES = (
     Case("liet, eps 16", "liet", "main.py configs/configs.yaml", partial(liet, "cifar10-eps16")),
     Case("fgsm-mep", "fgsm-pgi", "FGSM_MEP.py", fgsm_mep),
     Case("tdat", "tdat", "TDAT.py", tdat),
+    Case("nuat", "nuat", "CIFAR10/NuAT_WA_cifar10.py", nuat, "BatchNorm's statistics held"),
     Case(NET, "fast-bat", "model_zoo.py", partial(logits, "model_zoo")),
     Case(NET, WONG, "CIFAR10/preact_resnet.py", partial(logits, "preact_resnet")),
     Case(NET, "understanding", "models.py", partial(logits, "models", last=False, n_cls=10, cuda=False), NO_LAST),

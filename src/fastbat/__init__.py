@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         FreeAT,
         Liet,
         Method,
+        NuAT,
         Pgd2AT,
         Pgd7AT,
         PgdAT,
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METHODS", "NFGSM", "Atta", "BackSmooth", "Batch", "Evaluation", "FastAT", "FastATGA", "FastBAT", "FgsmMep",
-    "FgsmRsCs", "FreeAT", "InputError", "Liet", "Method", "Origin", "Pgd2AT", "Pgd7AT", "PgdAT", "Run", "Settings",
-    "Standard", "Tdat", "Trades", "Traits", "Yopo", "build_model", "diagnose", "evaluate", "export_model",
-    "load_model", "train",
+    "FgsmRsCs", "FreeAT", "InputError", "Liet", "Method", "NuAT", "Origin", "Pgd2AT", "Pgd7AT", "PgdAT", "Run",
+    "Settings", "Standard", "Tdat", "Trades", "Traits", "Yopo", "build_model", "diagnose", "evaluate",
+    "export_model", "load_model", "train",
 ]  # fmt: skip
 
 export_lazily(__name__)

@@ -17,6 +17,7 @@ from fastbat.methods.free_at import FreeAT
 from fastbat.methods.liet import Liet
 from fastbat.methods.method import Method, Traits, beyond_published
 from fastbat.methods.n_fgsm import NFGSM
+from fastbat.methods.nuat import NuAT
 from fastbat.methods.pgd_at import Pgd2AT, Pgd7AT, PgdAT
 from fastbat.methods.standard import Standard
 from fastbat.methods.tdat import Tdat
@@ -39,12 +40,13 @@ METHODS: dict[str, type[Method]] = {
     "liet": Liet,
     "fgsm-mep": FgsmMep,
     "tdat": Tdat,
+    "nuat": NuAT,
     "trades": Trades,
     "standard": Standard,
 }
 
 __all__ = [
     "METHODS", "NFGSM", "Atta", "BackSmooth", "FastAT", "FastATGA", "FastBAT", "FgsmMep", "FgsmRsCs", "FreeAT",
-    "Liet", "Method", "Pgd2AT", "Pgd7AT", "PgdAT", "Standard", "Tdat", "Trades", "Traits", "Yopo",
+    "Liet", "Method", "NuAT", "Pgd2AT", "Pgd7AT", "PgdAT", "Standard", "Tdat", "Trades", "Traits", "Yopo",
     "beyond_published",
 ]  # fmt: skip
