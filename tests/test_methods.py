@@ -75,6 +75,8 @@ CASES = {
     "fgsm-mep": Case("fgsm-mep", 2, remembers=True),
     "tdat": Case("tdat", 2, remembers=True),
     "nuat": Case("nuat", 2),
+    "elle-a": Case("elle-a", 3, in_image=False, remembers=True, keeps=""),
+    "elle-a, noise": Case("elle-a", 3, {"noise_ratio": 2.0}, reach=3.0, in_image=False, remembers=True, keeps=""),
     "trades": Case("trades", 2, in_image=False),
     "standard": Case("standard", 1, reach=0.0),
 }
@@ -140,12 +142,13 @@ def seen_by(model: nn.Module, run: Callable[[], Any]) -> Tensor:
         lambda _, inputs: seen.append(getattr(inputs[0], "a", inputs[0]).detach().clone())
     ):
         run()
-    return torch.stack([images for images in seen if (images != 0.5).any()])
+    shown = [images for images in seen if (images != 0.5).any()]
+    return torch.stack([part for images in shown for part in images.split(len(shown[0]))])  # ELLE-A's are three batches
 
 
 def test_every_method_of_the_comparison_is_there_and_under_contract() -> None:
     published = "fast-bat fast-at fast-at-ga pgd-at pgd-2 pgd-7 free-at yopo atta backsmooth n-fgsm trades standard"
-    recent = "fgsm-rs-cs liet fgsm-mep tdat nuat"
+    recent = "fgsm-rs-cs liet fgsm-mep tdat nuat elle-a"
     assert set(METHODS) >= {*published.split(), *recent.split()}
     assert {case.method for case in CASES.values()} == set(METHODS)
 
@@ -443,6 +446,8 @@ def test_standard_training_has_no_budget(eps: float) -> None:
         ("tdat", {"beta": 0.65}, "beta is 0.65; it must lie in .0, 0.642.: beta tan"),
         ("tdat", {"gamma_min": -1}, "gamma_min is -1; it is a share of each target, from 0 to 1"),
         ("nuat", {"nuclear": -1}, "nuclear is -1; it must be 0 or above"),
+        ("elle-a", {"decay": 1.5}, "decay is 1.5; it must lie in"),
+        ("elle-a", {"sensitivity": -1}, "sensitivity is -1; it must be 0 or above"),
         ("trades", {"steps": 0}, "steps is 0; it must be at least 1"),
         *[(name, {"step": 2}, "step is 2; it must lie in .0, 1., the scale of") for name in ("trades", "atta", "yopo")],
         *[(name, {"step": 0}, "step is 0; it must lie in") for name in ("trades", "atta", "yopo", "pgd-at")],

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from fastbat.data.batch import Batch
 from fastbat.errors import InputError
-from fastbat.methods import NFGSM, FastAT, FgsmMep, FgsmRsCs, Liet, Method, NuAT, Tdat
+from fastbat.methods import NFGSM, ElleA, FastAT, FgsmMep, FgsmRsCs, Liet, Method, NuAT, Tdat
 from fastbat.methods.nuat import nuclear_norm
 from fastbat.runtime.modes import statistics_kept
 from test_baselines import (
@@ -329,3 +330,38 @@ def test_the_nuclear_norm_is_the_sum_of_the_singular_values() -> None:
     rows = torch.tensor([[3.0, 0.0, 0.0], [0.0, -4.0, 0.0]], dtype=torch.float64)
     assert nuclear_norm(rows).item() == pytest.approx(7, rel=1e-15)
     assert nuclear_norm(rows[:1].repeat(4, 1)).item() == pytest.approx(6, rel=1e-15)  # of rank 1: |.|_F
+
+
+# ELLE-A.
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"sensitivity": 0.0, "decay": 0.5, "linearity": 50.0, "noise_ratio": 2.0, "step_ratio": 0.5}]
+)
+def test_elle_a_over_updates(settings: dict[str, float]) -> None:
+    eps, defaults = 16 / 255, {"noise_ratio": 0, "step_ratio": 1, "linearity": 4000, "decay": 0.99, "sensitivity": 2}
+    noise, step, largest, decay, sensitivity = (defaults | settings).values()
+    errors, lams = [], [0.0]
+
+    def plainly(model: nn.Module, batch: Batch) -> Tensor:
+        x, y = batch.x, batch.y
+        start = uniform(x, noise * eps)
+        delta = start + step * eps * slope(lambda d: ce(model(x + d), y), start).sign()  # not clipped
+        loss = ce(model(x + delta), y).mean()
+        x_a, x_b = (x.repeat(2, 1, 1, 1) + uniform(x.repeat(2, 1, 1, 1), eps)).split(len(x))
+        a = (1 + uniform(x[:, :1, :1, :1], 1.0)) / 2
+        logits = model(torch.cat([x_a, x_b, (1 - a) * x_a + a * x_b]))
+        at_a, at_b, at_c = (ce(part, y) for part in logits.split(len(x)))
+        error = ((at_c - (1 - a.flatten()) * at_a - a.flatten() * at_b) ** 2).mean()
+        loss = loss + lams[-1] * error
+        unusual = len(errors) > 2 and error.item() > np.mean(errors) + sensitivity * np.std(errors)
+        lams.append(largest if unusual else decay * lams[-1])
+        errors.append(error.item())
+        return loss
+
+    method = ElleA(eps, **settings)
+    batches = [images(k) for k in range(7)]
+    check_updates(method, [*batches, Batch(batches[0].x.round(), batches[0].y)], plainly)
+    assert method.state_dict()["lam"].item() == pytest.approx(lams[-1], rel=1e-12)
+    assert method.state_dict()["mean"].item() == pytest.approx(np.mean(errors), rel=1e-12)
+    assert largest in lams[:-1] or not settings

@@ -355,6 +355,24 @@ def nuat(images: Images) -> Networks:
     return sides
 
 
+def elle_a(images: Images) -> Networks:
+    """ELLE-A: the trainer's train(), 8 updates. It steps the optimizer twice in each, ours once at twice the rate."""
+    theirs, net = module("core.utils.train"), module("core.models.preact_resnet")
+    sides = copies(net.PreActResNet(net.PreActBlock, STAGES))
+    batches = [Batch(images.x.roll((k, k), (0, 3)), images.y.roll(k)) for k in range(8)]
+    off = "SLAT BAT GAT clamp clip_grad track_logits_alignment track_loss_alignment track_lin_err track_lin_err_05"
+    attack = {"attack_eps": EPS, "attack_step": EPS, "attack_iter": 1, "input_noise_rate": 0.0}
+    onoff = {"lambda_schedule": "onoff", "lin_reg": 0, "lambda_aux": 4000, "sensitivity": 2, "decay_rate": 0.99}
+    others = {"reg": "ELLE", "scheduler": "", "n_triplets": 1, "fname": ".", "track_lin_err_max_curve": False}
+    trainer = object.__new__(theirs.Trainer)
+    trainer.args = trainer.params = SimpleNamespace(**dict.fromkeys(off.split(), False), **attack, **onoff, **others)
+    trainer.model, trainer.criterion, trainer.elle_values = sides.theirs, nn.CrossEntropyLoss(), []
+    trainer.optimizer = torch.optim.SGD(sides.theirs.parameters(), RATE)
+    trainer.train([(batch.x, batch.y) for batch in batches])
+    update(METHODS["elle-a"](EPS), sides.ours, batches, 2 * RATE)
+    return sides
+
+
 def drawn_view() -> View:
     """Return crops and flips, drawn as FGSM-MEP's authors draw them."""
     drawn = [(random.getrandbits(1), random.randint(0, 8), random.randint(0, 8)) for _ in range(SIZE)]
@@ -602,6 +620,7 @@ CHECKOUTS = {  # by option: the repository, and the folders that its modules are
     "fgsm-pgi": ("jiaxiaojunQAQ/FGSM-PGI", [""]),
     "tdat": ("bookman233/TDAT", [""]),
     "nuat": ("val-iisc/NuAT", ["CIFAR10"]),
+    "elle": ("LIONS-EPFL/ELLE", [""]),
 }
 NET, WRN, NO_LAST = "preactresnet18", "wideresnet-16-8-released", "ours without its last BatchNorm and ReLU"
 WONG, TIES = "fast-adversarial", ", today's ties"
@@ -650,6 +669,7 @@ CASES = (
     Case("fgsm-mep", "fgsm-pgi", "FGSM_MEP.py", fgsm_mep),
     Case("tdat", "tdat", "TDAT.py", tdat),
     Case("nuat", "nuat", "CIFAR10/NuAT_WA_cifar10.py", nuat, "BatchNorm's statistics held"),
+    Case("elle-a", "elle", "core/utils/train.py", elle_a, "they step the optimizer twice, ours once at twice the rate"),
     Case(NET, "fast-bat", "model_zoo.py", partial(logits, "model_zoo")),
     Case(NET, WONG, "CIFAR10/preact_resnet.py", partial(logits, "preact_resnet")),
     Case(NET, "understanding", "models.py", partial(logits, "models", last=False, n_cls=10, cuda=False), NO_LAST),

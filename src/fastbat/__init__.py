@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         NFGSM,
         Atta,
         BackSmooth,
+        ElleA,
         FastAT,
         FastATGA,
         FastBAT,
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
     from fastbat.training import Run, Settings, export_model, train
 
 __all__ = [
-    "METHODS", "NFGSM", "Atta", "BackSmooth", "Batch", "Evaluation", "FastAT", "FastATGA", "FastBAT", "FgsmMep",
-    "FgsmRsCs", "FreeAT", "InputError", "Liet", "Method", "NuAT", "Origin", "Pgd2AT", "Pgd7AT", "PgdAT", "Run",
-    "Settings", "Standard", "Tdat", "Trades", "Traits", "Yopo", "build_model", "diagnose", "evaluate",
+    "METHODS", "NFGSM", "Atta", "BackSmooth", "Batch", "ElleA", "Evaluation", "FastAT", "FastATGA", "FastBAT",
+    "FgsmMep", "FgsmRsCs", "FreeAT", "InputError", "Liet", "Method", "NuAT", "Origin", "Pgd2AT", "Pgd7AT", "PgdAT",
+    "Run", "Settings", "Standard", "Tdat", "Trades", "Traits", "Yopo", "build_model", "diagnose", "evaluate",
     "export_model", "load_model", "train",
 ]  # fmt: skip
 

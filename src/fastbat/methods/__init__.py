@@ -8,6 +8,7 @@ What a method is stands in method.py. A new one is a file, and a line in METHODS
 
 from fastbat.methods.atta import Atta
 from fastbat.methods.backsmooth import BackSmooth
+from fastbat.methods.elle_a import ElleA
 from fastbat.methods.fast_at import FastAT
 from fastbat.methods.fast_at_ga import FastATGA
 from fastbat.methods.fast_bat import FastBAT
@@ -41,12 +42,13 @@ METHODS: dict[str, type[Method]] = {
     "fgsm-mep": FgsmMep,
     "tdat": Tdat,
     "nuat": NuAT,
+    "elle-a": ElleA,
     "trades": Trades,
     "standard": Standard,
 }
 
 __all__ = [
-    "METHODS", "NFGSM", "Atta", "BackSmooth", "FastAT", "FastATGA", "FastBAT", "FgsmMep", "FgsmRsCs", "FreeAT",
-    "Liet", "Method", "NuAT", "Pgd2AT", "Pgd7AT", "PgdAT", "Standard", "Tdat", "Trades", "Traits", "Yopo",
+    "METHODS", "NFGSM", "Atta", "BackSmooth", "ElleA", "FastAT", "FastATGA", "FastBAT", "FgsmMep", "FgsmRsCs",
+    "FreeAT", "Liet", "Method", "NuAT", "Pgd2AT", "Pgd7AT", "PgdAT", "Standard", "Tdat", "Trades", "Traits", "Yopo",
     "beyond_published",
 ]  # fmt: skip
