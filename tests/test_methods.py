@@ -35,6 +35,7 @@ class Case(NamedTuple):
     batches: int  # that BatchNorm sees in one update
     settings: dict[str, Any] = {}  # noqa: RUF012
     reach: float = 1.0  # how far from x the model is shown images at most, in units of eps
+    goes: float = 0.95  # how far at least, in units of reach; SORA's steps are random, and shrink
     in_image: bool = True  # whether all of these lie in [0, 1]
     border: float = 0.0  # what the crops are padded with
     remembers: bool = False  # whether an update depends on those before, other than through the weights
@@ -77,6 +78,7 @@ CASES = {
     "nuat": Case("nuat", 2),
     "elle-a": Case("elle-a", 3, in_image=False, remembers=True, keeps=""),
     "elle-a, noise": Case("elle-a", 3, {"noise_ratio": 2.0}, reach=3.0, in_image=False, remembers=True, keeps=""),
+    "sora": Case("sora", 2, reach=3.0, goes=0.45, remembers=True, keeps=""),
     "trades": Case("trades", 2, in_image=False),
     "standard": Case("standard", 1, reach=0.0),
 }
@@ -148,7 +150,7 @@ def seen_by(model: nn.Module, run: Callable[[], Any]) -> Tensor:
 
 def test_every_method_of_the_comparison_is_there_and_under_contract() -> None:
     published = "fast-bat fast-at fast-at-ga pgd-at pgd-2 pgd-7 free-at yopo atta backsmooth n-fgsm trades standard"
-    recent = "fgsm-rs-cs liet fgsm-mep tdat nuat elle-a"
+    recent = "fgsm-rs-cs liet fgsm-mep tdat nuat elle-a sora"
     assert set(METHODS) >= {*published.split(), *recent.split()}
     assert {case.method for case in CASES.values()} == set(METHODS)
 
@@ -175,7 +177,7 @@ def test_the_model_sees_images_where_the_method_says(name: str, network: str) ->
     clean = batch.x + case.border * border_of(batch)
     furthest = (seen - clean).abs().max().item()
     assert furthest <= case.reach * EPS + ROUNDING
-    assert furthest > 0.95 * EPS * case.reach or case.reach == 0  # and that far it goes
+    assert furthest > case.goes * EPS * case.reach or case.reach == 0  # and that far it goes
     inside = seen.min().item() >= -ROUNDING and seen.max().item() <= 1 + ROUNDING
     assert inside == case.in_image
     assert batch.view.top.unique().numel() > 1  # and it was not the same crop of all
@@ -448,6 +450,8 @@ def test_standard_training_has_no_budget(eps: float) -> None:
         ("nuat", {"nuclear": -1}, "nuclear is -1; it must be 0 or above"),
         ("elle-a", {"decay": 1.5}, "decay is 1.5; it must lie in"),
         ("elle-a", {"sensitivity": -1}, "sensitivity is -1; it must be 0 or above"),
+        ("sora", {"decay": -0.1}, "decay is -0.1; it must lie in"),
+        ("sora", {"curvature": math.nan}, "curvature is nan; it must be 0 or above"),
         ("trades", {"steps": 0}, "steps is 0; it must be at least 1"),
         *[(name, {"step": 2}, "step is 2; it must lie in .0, 1., the scale of") for name in ("trades", "atta", "yopo")],
         *[(name, {"step": 0}, "step is 0; it must lie in") for name in ("trades", "atta", "yopo", "pgd-at")],
@@ -473,7 +477,7 @@ def test_atta_says_what_a_batch_lacks() -> None:
             next(METHODS["atta"](eps=EPS).losses(model_of("cnn"), lacking))
 
 
-@pytest.mark.parametrize("name", ["fast-bat", "free-at", "yopo"])
+@pytest.mark.parametrize("name", ["fast-bat", "free-at", "yopo", "sora"])
 def test_a_loss_without_its_backward_pass_is_noticed(name: str) -> None:
     losses = METHODS[name](eps=EPS).losses(model_of("cnn"), batch_of("cnn"))
     next(losses)

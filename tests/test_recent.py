@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from fastbat.data.batch import Batch
 from fastbat.errors import InputError
-from fastbat.methods import NFGSM, ElleA, FastAT, FgsmMep, FgsmRsCs, Liet, Method, NuAT, Tdat
+from fastbat.methods import NFGSM, ElleA, FastAT, FgsmMep, FgsmRsCs, Liet, Method, NuAT, Sora, Tdat
 from fastbat.methods.nuat import nuclear_norm
 from fastbat.runtime.modes import statistics_kept
 from test_baselines import (
@@ -30,6 +30,7 @@ from test_baselines import (
     check,
     clip,
     images,
+    linear_model,
     off,
     slope,
     uniform,
@@ -365,3 +366,43 @@ def test_elle_a_over_updates(settings: dict[str, float]) -> None:
     assert method.state_dict()["lam"].item() == pytest.approx(lams[-1], rel=1e-12)
     assert method.state_dict()["mean"].item() == pytest.approx(np.mean(errors), rel=1e-12)
     assert largest in lams[:-1] or not settings
+
+
+# SORA.
+
+
+@pytest.mark.parametrize("settings", [{}, {"step_ratio": 1.0, "curvature": 0.2, "decay": 0.5}])
+def test_sora_over_updates(settings: dict[str, float]) -> None:
+    eps, linear = 8 / 255, [0.99]
+    ratio, curvature, decay = ({"step_ratio": 2.0, "curvature": 0.02, "decay": 0.95} | settings).values()
+    logged: list[dict[str, float]] = []
+
+    def plainly(model: nn.Module, batch: Batch) -> Tensor:
+        x, y = batch.x, batch.y
+        step = ratio * eps * min(1, curvature / (1 - linear[-1]))
+        start = in_image(x, uniform(x, eps))
+        g = slope(lambda d: ce(model(x + d), y), start)
+        delta = in_image(x, start + step * (1 + uniform(x, 1.0)) / 2 * g.sign()).requires_grad_()
+        loss = ce(model(x + delta), y).mean()
+        (after,) = torch.autograd.grad(loss * len(x), delta, retain_graph=True)
+        rho = np.mean([(a.sign() * b).sum().item() / a.abs().sum().item() for a, b in zip(g, after, strict=True)])
+        cosines = [((a * b).sum() / a.norm() / b.norm()).item() for a, b in zip(g, after, strict=True)]
+        linear.append(decay * linear[-1] + (1 - decay) * min(1, max(-1, rho)))
+        logged.append({"step_255": 255 * step, "rho": rho, "pert_align": np.mean(cosines)})
+        return loss
+
+    method, batches = Sora(eps, **settings), [images(k) for k in range(4)]
+    check_updates(method, batches, plainly)
+    assert method.state_dict()["linearity"].item() == pytest.approx(linear[-1], rel=1e-12)
+    assert logged[-1]["step_255"] < logged[0]["step_255"] == 255 * ratio * eps
+    for batch, expected in zip(batches, logged, strict=True):
+        assert {name: value.item() for name, value in batch.log.items()} == pytest.approx(expected, rel=1e-9)
+
+
+def test_sora_keeps_its_largest_step_on_a_linear_model() -> None:
+    model, batch = linear_model(2), images(2)
+    method = Sora(8 / 255)
+    for _ in range(3):
+        update(method, model, batch := Batch(batch.x, batch.y % 2))
+        assert batch.log["step_255"].item() == pytest.approx(16)
+        assert batch.log["pert_align"].item() == pytest.approx(1)

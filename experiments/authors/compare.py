@@ -373,6 +373,31 @@ def elle_a(images: Images) -> Networks:
     return sides
 
 
+def sora(images: Images) -> Networks:
+    """SORA: train(), two epochs of two batches, on images that are not normalised.
+
+    From its second batch on it hands the attack two arguments that this does not take; they are left out.
+    """
+    theirs, net, attack = map(module, ("training.train", "architectures.preact_resnet", "attacks.sora"))
+    sides = copies(net.PreActResNet(net.PreActBlock, STAGES))
+    pair, zero, one = [images[:2], [part.flip(0) for part in images[:2]]], torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+    args = {"attack": "SORA", "dataset": "CIFAR10", "model": "", "root_path": "", "seed": 0, "attack_norm": "Linf"}
+    args |= {"epsilon": EPS, "epochs": 2, "optimizer": "SGD", "scheduler": "None", "momentum": 0.0, "weight_decay": 0.0}
+    with (
+        patch.multiple(
+            theirs,
+            get_loaders=lambda *_: (pair, [], one, zero, zero, one, [], 10, SIZE, 0),
+            get_model=lambda *_: sides.theirs,
+            get_attack=lambda _: lambda *args, alignment=0, prev_batch_alpha=0, **how: attack.sora(*args, **how),
+            save_checkpoint=nothing,
+        ),
+        patch.object(theirs, "open", lambda *_: io.StringIO(), create=True),
+    ):
+        theirs.train(argparse.Namespace(**args, initial_lr=RATE), "cpu")
+    update(METHODS["sora"](EPS), sides.ours, [Batch(*part) for part in 2 * pair], RATE)
+    return sides
+
+
 def drawn_view() -> View:
     """Return crops and flips, drawn as FGSM-MEP's authors draw them."""
     drawn = [(random.getrandbits(1), random.randint(0, 8), random.randint(0, 8)) for _ in range(SIZE)]
@@ -584,6 +609,9 @@ MISSING = {  # modules that an update does not need, or not on a CPU
     "easydict": MagicMock(),
     "tensorboardX": MagicMock(),
     "autoattack": MagicMock(),
+    "dataloaders.get_loaders": MagicMock(),  # of SORA; one of them imports what is not there
+    "attacks.fgm": MagicMock(),  # missing in SORA's repository, too
+    "attacks.fgm_rs": MagicMock(),
     "torchattacks": SimpleNamespace(PGD=lambda *_, **__: itself, FGSM=lambda *_, **__: itself),
     "models.mobilenetv2": SimpleNamespace(),  # missing in ConvergeSmooth's repository, too
     "models.shufflenetv2": SimpleNamespace(),
@@ -621,6 +649,7 @@ CHECKOUTS = {  # by option: the repository, and the folders that its modules are
     "tdat": ("bookman233/TDAT", [""]),
     "nuat": ("val-iisc/NuAT", ["CIFAR10"]),
     "elle": ("LIONS-EPFL/ELLE", [""]),
+    "sora": ("SecondOrderAT/SORA", ["src"]),
 }
 NET, WRN, NO_LAST = "preactresnet18", "wideresnet-16-8-released", "ours without its last BatchNorm and ReLU"
 WONG, TIES = "fast-adversarial", ", today's ties"
@@ -670,6 +699,7 @@ CASES = (
     Case("tdat", "tdat", "TDAT.py", tdat),
     Case("nuat", "nuat", "CIFAR10/NuAT_WA_cifar10.py", nuat, "BatchNorm's statistics held"),
     Case("elle-a", "elle", "core/utils/train.py", elle_a, "they step the optimizer twice, ours once at twice the rate"),
+    Case("sora", "sora", "src/training/train.py", sora),
     Case(NET, "fast-bat", "model_zoo.py", partial(logits, "model_zoo")),
     Case(NET, WONG, "CIFAR10/preact_resnet.py", partial(logits, "preact_resnet")),
     Case(NET, "understanding", "models.py", partial(logits, "models", last=False, n_cls=10, cuda=False), NO_LAST),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Pgd2AT,
         Pgd7AT,
         PgdAT,
+        Sora,
         Standard,
         Tdat,
         Trades,
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 __all__ = [
     "METHODS", "NFGSM", "Atta", "BackSmooth", "Batch", "ElleA", "Evaluation", "FastAT", "FastATGA", "FastBAT",
     "FgsmMep", "FgsmRsCs", "FreeAT", "InputError", "Liet", "Method", "NuAT", "Origin", "Pgd2AT", "Pgd7AT", "PgdAT",
-    "Run", "Settings", "Standard", "Tdat", "Trades", "Traits", "Yopo", "build_model", "diagnose", "evaluate",
-    "export_model", "load_model", "train",
+    "Run", "Settings", "Sora", "Standard", "Tdat", "Trades", "Traits", "Yopo", "build_model", "diagnose",
+    "evaluate", "export_model", "load_model", "train",
 ]  # fmt: skip
 
 export_lazily(__name__)

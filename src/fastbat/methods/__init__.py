@@ -20,6 +20,7 @@ from fastbat.methods.method import Method, Traits, beyond_published
 from fastbat.methods.n_fgsm import NFGSM
 from fastbat.methods.nuat import NuAT
 from fastbat.methods.pgd_at import Pgd2AT, Pgd7AT, PgdAT
+from fastbat.methods.sora import Sora
 from fastbat.methods.standard import Standard
 from fastbat.methods.tdat import Tdat
 from fastbat.methods.trades import Trades
@@ -43,12 +44,13 @@ METHODS: dict[str, type[Method]] = {
     "tdat": Tdat,
     "nuat": NuAT,
     "elle-a": ElleA,
+    "sora": Sora,
     "trades": Trades,
     "standard": Standard,
 }
 
 __all__ = [
     "METHODS", "NFGSM", "Atta", "BackSmooth", "ElleA", "FastAT", "FastATGA", "FastBAT", "FgsmMep", "FgsmRsCs",
-    "FreeAT", "Liet", "Method", "NuAT", "Pgd2AT", "Pgd7AT", "PgdAT", "Standard", "Tdat", "Trades", "Traits", "Yopo",
-    "beyond_published",
+    "FreeAT", "Liet", "Method", "NuAT", "Pgd2AT", "Pgd7AT", "PgdAT", "Sora", "Standard", "Tdat", "Trades", "Traits",
+    "Yopo", "beyond_published",
 ]  # fmt: skip
