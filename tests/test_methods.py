@@ -79,6 +79,8 @@ CASES = {
     "elle-a": Case("elle-a", 3, in_image=False, remembers=True, keeps=""),
     "elle-a, noise": Case("elle-a", 3, {"noise_ratio": 2.0}, reach=3.0, in_image=False, remembers=True, keeps=""),
     "sora": Case("sora", 2, reach=3.0, goes=0.45, remembers=True, keeps=""),
+    "fgsm-uap": Case("fgsm-uap", 2, remembers=True, kept=1.25),
+    "fgsm-uap, class": Case("fgsm-uap", 2, {"per": "class"}, remembers=True, kept=1.25),
     "trades": Case("trades", 2, in_image=False),
     "standard": Case("standard", 1, reach=0.0),
 }
@@ -150,7 +152,7 @@ def seen_by(model: nn.Module, run: Callable[[], Any]) -> Tensor:
 
 def test_every_method_of_the_comparison_is_there_and_under_contract() -> None:
     published = "fast-bat fast-at fast-at-ga pgd-at pgd-2 pgd-7 free-at yopo atta backsmooth n-fgsm trades standard"
-    recent = "fgsm-rs-cs liet fgsm-mep tdat nuat elle-a sora"
+    recent = "fgsm-rs-cs liet fgsm-mep tdat nuat elle-a sora fgsm-uap"
     assert set(METHODS) >= {*published.split(), *recent.split()}
     assert {case.method for case in CASES.values()} == set(METHODS)
 
@@ -452,6 +454,9 @@ def test_standard_training_has_no_budget(eps: float) -> None:
         ("elle-a", {"sensitivity": -1}, "sensitivity is -1; it must be 0 or above"),
         ("sora", {"decay": -0.1}, "decay is -0.1; it must lie in"),
         ("sora", {"curvature": math.nan}, "curvature is nan; it must be 0 or above"),
+        ("fgsm-uap", {"per": "image"}, "unknown per 'image'"),
+        ("fgsm-uap", {"smoothing": 1.1}, "smoothing is 1.1; it is a share of each target, from 0 to 1"),
+        ("fgsm-uap", {"uap_ratio": -1}, "uap_ratio is -1; it must be 0 or above"),
         ("trades", {"steps": 0}, "steps is 0; it must be at least 1"),
         *[(name, {"step": 2}, "step is 2; it must lie in .0, 1., the scale of") for name in ("trades", "atta", "yopo")],
         *[(name, {"step": 0}, "step is 0; it must lie in") for name in ("trades", "atta", "yopo", "pgd-at")],
@@ -477,7 +482,7 @@ def test_atta_says_what_a_batch_lacks() -> None:
             next(METHODS["atta"](eps=EPS).losses(model_of("cnn"), lacking))
 
 
-@pytest.mark.parametrize("name", ["fast-bat", "free-at", "yopo", "sora"])
+@pytest.mark.parametrize("name", ["fast-bat", "free-at", "yopo", "sora", "fgsm-uap"])
 def test_a_loss_without_its_backward_pass_is_noticed(name: str) -> None:
     losses = METHODS[name](eps=EPS).losses(model_of("cnn"), batch_of("cnn"))
     next(losses)

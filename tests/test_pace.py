@@ -219,7 +219,8 @@ def small(num_classes: int = 4) -> nn.Module:
 
 
 @compiles
-def test_a_compiled_network_is_the_network_and_runs_other_sizes_as_it_is(compiler):
+@pytest.mark.parametrize("name", ["fast-at", "fgsm-mep"])  # the second goes back through one pass twice
+def test_a_compiled_network_is_the_network_and_runs_other_sizes_as_it_is(name, compiler):
     plain, model = small(), small()
     fast = Compiled(model)
     calls = []
@@ -228,7 +229,7 @@ def test_a_compiled_network_is_the_network_and_runs_other_sizes_as_it_is(compile
         grads = []
         for net in (plain, fast):
             torch.manual_seed(3)
-            update(METHODS["fast-at"](EPS), net, batch_of("cnn", size))
+            update(METHODS[name](EPS), net, batch_of("cnn", size))
             grads.append([weight.grad for weight in net.parameters()])
         for a, b in zip(*grads, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 
 from fastbat.data.batch import Batch
 from fastbat.errors import InputError
-from fastbat.methods import NFGSM, ElleA, FastAT, FgsmMep, FgsmRsCs, Liet, Method, NuAT, Sora, Tdat
+from fastbat.methods import NFGSM, ElleA, FastAT, FgsmMep, FgsmRsCs, FgsmUap, Liet, Method, NuAT, Sora, Tdat
 from fastbat.methods.nuat import nuclear_norm
 from fastbat.runtime.modes import statistics_kept
 from test_baselines import (
@@ -406,3 +407,41 @@ def test_sora_keeps_its_largest_step_on_a_linear_model() -> None:
         update(method, model, batch := Batch(batch.x, batch.y % 2))
         assert batch.log["step_255"].item() == pytest.approx(16)
         assert batch.log["pert_align"].item() == pytest.approx(1)
+
+
+# FGSM-UAP.
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"per": "class"}, {"per": "class", "uap_ratio": 0.8, "smoothing": 0.1, "consistency": 2.0, "decay": 0.9}],
+)
+def test_fgsm_uap_over_updates(settings: dict[str, Any]) -> None:
+    eps, defaults = 8 / 255, {"per": "all", "uap_ratio": 1.25, "smoothing": 0.4, "consistency": 10, "decay": 0.3}
+    per, ratio, share, lam, decay = (defaults | settings).values()
+    groups, uaps, momentum = CLASSES if per == "class" else 1, [], []
+
+    def plainly(model: nn.Module, batch: Batch) -> Tensor:
+        x, y = batch.x, batch.y
+        if not uaps:
+            uaps.extend(ratio * eps * uniform(torch.zeros(groups, *x.shape[1:], dtype=x.dtype), 1.0).sign())
+            momentum.extend(torch.zeros_like(uap) for uap in uaps)
+        group = y.tolist() if per == "class" else [0] * len(y)
+        targets = (1 - share) * F.one_hot(y, CLASSES).double() + share / CLASSES
+        start = clip(x, torch.stack([uaps[k] for k in group]), eps).requires_grad_()
+        first = model(x + start)
+        (g,) = torch.autograd.grad(ce_to(first, targets).mean(), start, retain_graph=True)
+        delta = clip(x, start.detach() + eps * g.sign(), eps)
+        logits = model(x + delta)
+        moved = lam * ((logits - first) ** 2).mean()
+        h = g + torch.autograd.grad(moved, start, retain_graph=True)[0]
+        for k in set(group):
+            mean = torch.stack([h[i] for i in range(len(y)) if group[i] == k]).mean(0) / h.abs().sum()
+            momentum[k] = mean + decay * momentum[k]
+            uaps[k] = (uaps[k] + ratio * eps * momentum[k].sign()).clamp(-ratio * eps, ratio * eps)
+        return ce_to(logits, targets).mean() + moved
+
+    method = FgsmUap(eps, **settings)
+    check_updates(method, [images(k, size) for k, size in enumerate((6, 4, 6))], plainly)
+    assert off(method.state_dict()["delta"], torch.stack(uaps)) < 1e-12
+    assert off(method.state_dict()["momentum"], torch.stack(momentum)) < 1e-9

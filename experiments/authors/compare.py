@@ -398,6 +398,17 @@ def sora(images: Images) -> Networks:
     return sides
 
 
+def fgsm_uap(name: str, per: str, images: Images) -> Networks:
+    """FGSM-UAP: train() of one of their classes, two epochs of two batches."""
+    theirs, net = module(f"fat.{name.lower()}"), module("models.resnet")
+    sides = copies(net.ResNet(net.BasicBlock, STAGES))
+    pair = [images[:2], [part.flip(0) for part in images[:2]]]
+    trainer = getattr(theirs, name)(sides.theirs)
+    trainer.train(torch.optim.SGD(sides.theirs.parameters(), RATE), MagicMock(), pair, [], total_epoch=2, eval_start=9)
+    update(METHODS["fgsm-uap"](EPS, per=per), sides.ours, [Batch(*part) for part in 2 * pair], RATE)
+    return sides
+
+
 def drawn_view() -> View:
     """Return crops and flips, drawn as FGSM-MEP's authors draw them."""
     drawn = [(random.getrandbits(1), random.randint(0, 8), random.randint(0, 8)) for _ in range(SIZE)]
@@ -559,9 +570,14 @@ def normal(*shape: int) -> Tensor:
 
 
 def fill_uniform(tensor: Tensor, low: float = 0.0, high: float = 1.0, **_: Any) -> Tensor:
-    """Stand in for Tensor.uniform_; one channel (B, H, W) of a batch gets that channel of the batch's draw."""
+    """Stand in for Tensor.uniform_.
+
+    One channel (B, H, W) of a batch gets that channel of the batch's draw, an image of its own that of a batch of one.
+    """
     if tensor.dim() != 3:
         return tensor.copy_(low + (high - low) * uniform(*tensor.shape))
+    if tensor._base is None:
+        return tensor.copy_(low + (high - low) * uniform(1, *tensor.shape)[0])
     size, height, width = tensor.shape
     channels, channel = (place // (height * width) for place in (tensor.stride(0), tensor.storage_offset()))
     return tensor.copy_(low + (high - low) * uniform(size, channels, height, width)[:, channel])
@@ -650,6 +666,7 @@ CHECKOUTS = {  # by option: the repository, and the folders that its modules are
     "nuat": ("val-iisc/NuAT", ["CIFAR10"]),
     "elle": ("LIONS-EPFL/ELLE", [""]),
     "sora": ("SecondOrderAT/SORA", ["src"]),
+    "fgsm-uap": ("fzjcdt/fgsm_uap", [""]),
 }
 NET, WRN, NO_LAST = "preactresnet18", "wideresnet-16-8-released", "ours without its last BatchNorm and ReLU"
 WONG, TIES = "fast-adversarial", ", today's ties"
@@ -700,6 +717,8 @@ CASES = (
     Case("nuat", "nuat", "CIFAR10/NuAT_WA_cifar10.py", nuat, "BatchNorm's statistics held"),
     Case("elle-a", "elle", "core/utils/train.py", elle_a, "they step the optimizer twice, ours once at twice the rate"),
     Case("sora", "sora", "src/training/train.py", sora),
+    Case("fgsm-uap", "fgsm-uap", "fat/fgsm_one_uap.py", partial(fgsm_uap, "FGSM_One_UAP", "all")),
+    Case("fgsm-uap, class", "fgsm-uap", "fat/fgsm_class_uap.py", partial(fgsm_uap, "FGSM_Class_UAP", "class")),
     Case(NET, "fast-bat", "model_zoo.py", partial(logits, "model_zoo")),
     Case(NET, WONG, "CIFAR10/preact_resnet.py", partial(logits, "preact_resnet")),
     Case(NET, "understanding", "models.py", partial(logits, "models", last=False, n_cls=10, cuda=False), NO_LAST),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         FastBAT,
         FgsmMep,
         FgsmRsCs,
+        FgsmUap,
         FreeAT,
         Liet,
         Method,
@@ -39,9 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METHODS", "NFGSM", "Atta", "BackSmooth", "Batch", "ElleA", "Evaluation", "FastAT", "FastATGA", "FastBAT",
-    "FgsmMep", "FgsmRsCs", "FreeAT", "InputError", "Liet", "Method", "NuAT", "Origin", "Pgd2AT", "Pgd7AT", "PgdAT",
-    "Run", "Settings", "Sora", "Standard", "Tdat", "Trades", "Traits", "Yopo", "build_model", "diagnose",
-    "evaluate", "export_model", "load_model", "train",
+    "FgsmMep", "FgsmRsCs", "FgsmUap", "FreeAT", "InputError", "Liet", "Method", "NuAT", "Origin", "Pgd2AT",
+    "Pgd7AT", "PgdAT", "Run", "Settings", "Sora", "Standard", "Tdat", "Trades", "Traits", "Yopo", "build_model",
+    "diagnose", "evaluate", "export_model", "load_model", "train",
 ]  # fmt: skip
 
 export_lazily(__name__)

@@ -38,8 +38,8 @@ def logits_and_gradient(
     """Return f(x + delta) with its graph, and g(delta).
 
     For a loss that trains the weights on both points of a step: its backward pass goes through these logits, too, and
-    no forward pass is made twice.
+    no forward pass is made twice. It leaves its gradient in `delta`, if that requires one.
     """
-    delta = delta.detach().requires_grad_()
+    delta = delta if delta.requires_grad else delta.detach().requires_grad_()
     logits = model(x + delta)
     return logits, torch.autograd.grad(objective(logits, y), delta, retain_graph=True)[0]

@@ -14,6 +14,7 @@ from fastbat.methods.fast_at_ga import FastATGA
 from fastbat.methods.fast_bat import FastBAT
 from fastbat.methods.fgsm_mep import FgsmMep
 from fastbat.methods.fgsm_rs_cs import FgsmRsCs
+from fastbat.methods.fgsm_uap import FgsmUap
 from fastbat.methods.free_at import FreeAT
 from fastbat.methods.liet import Liet
 from fastbat.methods.method import Method, Traits, beyond_published
@@ -45,12 +46,13 @@ METHODS: dict[str, type[Method]] = {
     "nuat": NuAT,
     "elle-a": ElleA,
     "sora": Sora,
+    "fgsm-uap": FgsmUap,
     "trades": Trades,
     "standard": Standard,
 }
 
 __all__ = [
     "METHODS", "NFGSM", "Atta", "BackSmooth", "ElleA", "FastAT", "FastATGA", "FastBAT", "FgsmMep", "FgsmRsCs",
-    "FreeAT", "Liet", "Method", "NuAT", "Pgd2AT", "Pgd7AT", "PgdAT", "Sora", "Standard", "Tdat", "Trades", "Traits",
-    "Yopo", "beyond_published",
+    "FgsmUap", "FreeAT", "Liet", "Method", "NuAT", "Pgd2AT", "Pgd7AT", "PgdAT", "Sora", "Standard", "Tdat",
+    "Trades", "Traits", "Yopo", "beyond_published",
 ]  # fmt: skip
