@@ -36,6 +36,7 @@ from updates import MODES, Step, fast, plain, training
 
 PASSES = {
     "standard": 3, "fast-at": 5, "n-fgsm": 5, "pgd-2": 7, "pgd-7": 17, "fast-at-ga": 13, "fast-at-ga, double": 11,
+    "fgsm-rs-cs": 7, "liet": 7, "fgsm-mep": 7, "tdat": 7, "nuat": 8, "elle-a": 14, "sora": 5, "fgsm-uap": 7,
     "free-at": 3, "yopo": 15, "atta": 8, "backsmooth": 11, "trades": 27, "fast-bat, none": 7, "fast-bat, tangent": 13,
     "fast-bat, double": 11, "fast-bat, every 8th": 7.75,
 }  # fmt: skip
@@ -75,7 +76,7 @@ def every_arm(args: Namespace, device: torch.device) -> dict[str, Step]:
     torch.manual_seed(0)
     view = View.draw(np.random.default_rng(0), size, 4, flip=True)
     x, y = torch.rand(size, 3, 32, 32, device=device), torch.randint(10, (size,), device=device)
-    batch = Batch(x, y, torch.arange(size), view)
+    batch = Batch(x, y, torch.arange(size), view, step=1, progress=0.5)
     methods = {name: METHODS[name](eps=eps) for name in PASSES if name in METHODS}
     methods["fast-at-ga, double"] = FastATGA(eps, penalty="double")
     methods |= {f"fast-bat, {name}": FastBAT(eps, ig_mode=mode) for name, mode in MODES.items()}  # type: ignore[arg-type]
