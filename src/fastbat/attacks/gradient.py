@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastbat.attacks.objective import Objective, cross_entropy
 from fastbat.lazy import Tensor, nn, torch
-from fastbat.runtime.modes import frozen_weights, twice_differentiable
+from fastbat.runtime.modes import backward_twice, frozen_weights, twice_differentiable
 
 
 def input_gradient(
@@ -41,5 +41,6 @@ def logits_and_gradient(
     no forward pass is made twice. It leaves its gradient in `delta`, if that requires one.
     """
     delta = delta if delta.requires_grad else delta.detach().requires_grad_()
-    logits = model(x + delta)
+    with backward_twice():
+        logits = model(x + delta)
     return logits, torch.autograd.grad(objective(logits, y), delta, retain_graph=True)[0]

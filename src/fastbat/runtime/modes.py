@@ -5,6 +5,7 @@ eval_mode              eval mode alone: an attack made while the model is traine
 frozen_weights         constant weights alone: a pass that needs the gradient of the images
 statistics_kept        BatchNorm counts nothing
 twice_differentiable   attention has a second derivative
+backward_twice         two backward passes through one pass of a compiled network
 """
 
 from __future__ import annotations
@@ -98,3 +99,13 @@ def twice_differentiable() -> AbstractContextManager[None]:
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     return sdpa_kernel(SDPBackend.MATH)
+
+
+def backward_twice() -> AbstractContextManager[None]:
+    """Let a network that is compiled within the block keep for a second backward pass what the first one reads.
+
+    Compiled as usual it gives that memory away, and refuses `retain_graph`.
+    """
+    from torch._functorch import config
+
+    return config.patch(donated_buffer=False)
