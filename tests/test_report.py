@@ -20,9 +20,10 @@ from fastbat.files import read_records
 from fastbat.paper import cells, printed
 from fastbat.provenance import command_line, commit
 from fastbat.report import write_report
+from fastbat.report.audit import accuracies, only_row
 from fastbat.report.cards import Cards
 from fastbat.report.colour import ramp
-from fastbat.report.findings import findings
+from fastbat.report.findings import findings, robustness
 from fastbat.report.landscape import surfaces
 from fastbat.report.plane import front, measured
 from fastbat.report.svg import coordinate, ticks, top_with
@@ -614,3 +615,17 @@ def test_records_of_old_versions_are_read(tmp_path):
     assert row.cells["pgd"].percent == pytest.approx(best["ra_pgd"])
     assert [row.cells["aa"].low, row.cells["aa"].high] == pytest.approx(best["ra_aa_interval"], abs=1e-3)
     assert row.checked == "not checked"
+
+
+def test_the_page_of_one_model_lists_every_attack_at_every_budget(tmp_path):
+    made = [accuracy("clean", 0, 90, 100), *(accuracy(name, eps, hits, 100) for name, eps, hits in
+            (("pgd", 1, 30), ("aa", 1, 20), ("pgd", 8, 2), ("aa", 8, 0)))]  # fmt: skip
+    found = read([suite(tmp_path, [trial("fast-at", 0, results=[evaluation(made)])])])
+    row = only_row(groups_of(found))
+    shown = [(each["label"], each["text"]) for each in accuracies(row, Cards())]
+    assert shown == [
+        ("SA", "90.0"), ("RA-PGD-50-10 at eps 1/255", "30.0"), ("RA-AA at eps 1/255", "20.0"),
+        ("RA-PGD-50-10 at eps 8/255", "2.0"), ("RA-AA at eps 8/255", "0.0"),
+    ]  # fmt: skip
+    text = robustness(row).text
+    assert "20.0 % [13.3, 28.9] at eps 1/255 (RA-AA), 0.0 % [0.0, 3.7] at eps 8/255 (RA-AA)." in text
