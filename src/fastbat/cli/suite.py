@@ -23,6 +23,7 @@ from fastbat.suite import (
     check_all,
     check_ray,
     flags,
+    inputs_of,
     local,
     named,
     on_ray,
@@ -108,6 +109,7 @@ def run_command(
             raise InputError("address, cpus and gpus are of a cluster; add --engine ray")
         jobs = jobs or 1
         where = local(out, extra, jobs)
+    trials = trials_of(table, what, inputs_of(trials, data_dir))
     text = Path(what).read_text("utf-8-sig") if scale is None else tomli_w.dumps(table)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end ends the trials, too
     records = run_suite(trials, text, out, where, jobs)

@@ -73,7 +73,8 @@ def kept_of(run: Run) -> Path:
 def description(trial: Trial) -> Record:
     """Return what identifies a trial in its records."""
     looks = {"diagnose": trial.looks} if trial.looks else {}
-    return {"trial": trial.name, "train": trial.train, "evaluate": trial.evaluations, **looks}
+    inputs = {"inputs": trial.inputs} if trial.inputs else {}
+    return {"trial": trial.name, "train": trial.train, "evaluate": trial.evaluations, **looks, **inputs}
 
 
 def commands(trial: Trial, out: Path, extra: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
@@ -131,11 +132,20 @@ def restore_or_start(trial: Trial, run: Run) -> None:
     """Keep on disk what a trial is begun with; InputError where it was begun with other settings."""
     kept = kept_of(run)
     if not (kept.exists() and run.config.exists()):
-        write_records(kept, [{"train": trial.train}])
-    train = read_records(kept)[0]["train"]
+        write_records(kept, [{"train": trial.train, "inputs": trial.inputs}])
+    begun = read_records(kept)[0]
+    train, remedy = begun["train"], "remove it, or name another --out"
     if names := different(*(completed({"method": METHOD, **settings}) for settings in (train, trial.train))):
         was = ", ".join(f"{name} = {train.get(name, 'left out')}" for name in names)
-        raise InputError(f"{str(run.path)!r} was begun with {was}; remove it, or name another --out")
+        raise InputError(f"{str(run.path)!r} was begun with {was}; {remedy}")
+    if names := changed_inputs(trial, begun):
+        raise InputError(f"{str(run.path)!r} was begun with other content of {', '.join(names)}; {remedy}")
+
+
+def changed_inputs(trial: Trial, record: Record) -> list[str]:
+    """Return what the training of a record was made from that has changed since; an older record does not say."""
+    before = record.get("inputs", {})
+    return [name for name, content in trial.inputs.items() if before.get(name, content) != content]
 
 
 def made_before(trial: Trial, run: Run, kept: Path, evaluation: Record) -> Record | None:
