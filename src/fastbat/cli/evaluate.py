@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
-from rich.table import Table
 
 from fastbat.audit.check import check_target
 from fastbat.audit.counters import in_words
 from fastbat.audit.origin import Origin, numbers, run_of
 from fastbat.cli.listing import print_json
 from fastbat.cli.words import BUDGET
+from fastbat.console import print_rows, stdout
 from fastbat.errors import InputError
 from fastbat.evaluation.request import (
     Precision,
@@ -171,7 +170,7 @@ def last_name(target: str) -> str:
 
 def show(result: "Evaluation") -> None:
     """Print one evaluation of a target: its table, then flags and notes, a line each."""
-    about, console = result.settings, Console(highlight=False)
+    about, console = result.settings, stdout()
     console.print(result, soft_wrap=True)
     lines = [about["hint"]] if "hint" in about else []
     if says := about.get("says"):
@@ -233,7 +232,7 @@ def diagnose_command(
         target, out, checkpoint, origin=origin, eps=None if eps is None else eps / 255, limit=limit, image=image,
         examples=examples, data_dir=data_dir, device=device, seed=seed,
     )  # fmt: skip
-    Console().print(diagnosis_table(found))
+    print_diagnosis(found)
     say(f"wrote {out}")
 
 
@@ -257,18 +256,23 @@ def check_diagnosis(
         raise InputError("pictures need matplotlib: pip install matplotlib")
 
 
-def diagnosis_table(found: Mapping[str, Any]) -> Table:
-    """Return the table of a diagnosis."""
+def print_diagnosis(found: Mapping[str, Any]) -> None:
+    """Print the table of a diagnosis."""
     about = found["settings"]
-    table = Table("what", "value", title=f"{about['target']}: {found['n']} images of {about['dataset']}")
     norms = ", ".join(f"{size:.2g}" for size in found["gradient_l2"].values())
     zeros = f"{found['zero_gradients']:.1%}, {found['zero_margin_gradients']:.1%}"
-    table.add_row("gradient alignment (1: a linear loss)", "none" if found["ga"] is None else f"{found['ga']:.3f}")
-    table.add_row("L2 norm of the input gradient: 5 %, median, 95 %", norms)
-    table.add_row("images without a gradient of CE, of the margin", zeros)
-    for eps, share in list(found["robust_share"].items())[3::4]:
-        table.add_row(f"withstand PGD-20 at eps {eps}/255", f"{share:.1%}")
-    return table
+    rows = [
+        ("gradient alignment (1: a linear loss)", "none" if found["ga"] is None else f"{found['ga']:.3f}"),
+        ("L2 norm of the input gradient: 5 %, median, 95 %", norms),
+        ("images without a gradient of CE, of the margin", zeros),
+        *(
+            (f"withstand PGD-20 at eps {eps}/255", f"{share:.1%}")
+            for eps, share in list(found["robust_share"].items())[3::4]
+        ),
+    ]
+    print_rows(
+        ("what", "value"), rows, text=("what",), title=f"{about['target']}: {found['n']} images of {about['dataset']}"
+    )
 
 
 def export_command(target: Path, file: Path, /, *, checkpoint: Checkpoint = "best") -> None:
