@@ -64,7 +64,11 @@ def claims_command(*folders: Path, json: bool = False) -> None:
             numbers = (str(each[name]) for name in ("held", "made", "of", "supported"))
             table.add_row(each["verdict"], each["claim"], *numbers)
     Console().print(table)
-    print(f"{sum(not each['made'] for each in judged)} of {len(judged)} claims have no comparison here")
+    missing = sum(not each["made"] and not each["reason"] for each in judged)
+    print(f"{missing} of {len(judged)} claims have no comparison here")
+    for each in judged:
+        if each["reason"]:
+            print(f"{each['verdict']}: {each['claim']} {each['reason']}")
 
 
 def write(rows_of: Callable[..., list[dict[str, Any]]], folders: tuple[Path, ...], out: Path) -> None:

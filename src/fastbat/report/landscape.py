@@ -11,7 +11,6 @@ from fastbat.report.colour import png, ramp
 from fastbat.report.svg import Margins, Plot, ticks
 from fastbat.results.names import shown, title
 from fastbat.results.read import Look
-from fastbat.results.records import checkpoint_of
 
 MOST = 6  # surfaces of a page
 LEAST_LOSS = 1e-4  # of the logarithmic scale
@@ -55,8 +54,7 @@ def name_of(look: Look) -> str:
     target = str(look.settings.get("target", "the model"))
     if look.trial is None:
         return target
-    weights = checkpoint_of(target, look.settings)
-    where = f", {shown(weights)}" if weights not in ("", "best") else ""
+    where = f", {shown(look.checkpoint)}" if look.checkpoint not in ("", "best") else ""
     seed = f", seed {look.trial.seed}" if look.trial.seed else ""
     return f"{title(look.trial)}{where}{seed}"
 

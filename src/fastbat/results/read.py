@@ -19,7 +19,7 @@ from typing import Any
 from fastbat.errors import InputError
 from fastbat.files import read_json, read_records, read_toml
 from fastbat.lazy import np
-from fastbat.results.records import Measured, Record, Trial, latest, measured
+from fastbat.results.records import Measured, Record, Trial, checkpoint_of, latest, measured
 from fastbat.suite.runner import ESTIMATE
 from fastbat.suite.trials import read_trials
 from fastbat.training import Run
@@ -57,6 +57,11 @@ class Look:
         """What was looked at, by which command, on which machine."""
         found: Record = self.about.get("settings", {})
         return found
+
+    @property
+    def checkpoint(self) -> str:
+        """Which weights of a run were looked at: best, last, ...; empty if they are no run's."""
+        return checkpoint_of(str(self.settings.get("target", "")), self.settings)
 
     @property
     def classes(self) -> list[str]:
