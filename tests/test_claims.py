@@ -171,6 +171,40 @@ def test_a_hessian_is_close_to_zero_where_it_moves_the_answer_little_and_nothing
     assert (older["made"], older["verdict"]) == (1, "did not hold")
 
 
+def looked_at(folder, ranges, fingerprint="same"):
+    """A suite of figure 3, a seed each method, with a closer look at best and last weights; loss_range is given."""
+    results = [evaluation([accuracy("pgd", 16)], weights, weights=weights) for weights in ("best", "last")]
+    trials = [trial(method, 0, results=results, eps=16, shortcut="raw") for method in ranges]
+    suite(folder, trials)
+    for each in trials:
+        method = each["train"]["method"]
+        for weights in ("best", "last"):
+            place = folder / each["trial"] / f"look-{weights}"
+            place.mkdir(parents=True)
+            about = {"target": f"{weights}.safetensors", "epoch": 1, "fingerprint": fingerprint or method}
+            values = np.array(ranges[method])
+            (place / "diagnosis.json").write_text(json.dumps({"n": len(values), "eps_255": 16.0, "settings": about}))
+            np.savez(place / "flatness.npz", loss_range=values, loss_bend=values / 2)
+    return found(folder)["flatter-landscape"]
+
+
+def test_a_landscape_is_flatter_beyond_the_draw_of_the_images_and_on_the_same_images_alone(tmp_path):
+    noise = np.random.default_rng(0).random(200)
+    ranges = {"fast-at": 2 + noise, "fast-at-ga": 1 + noise, "fast-bat": 1.5 + noise + 0.1 * noise[::-1]}
+    claim = looked_at(tmp_path / "a", ranges)
+    assert (claim["verdict"], claim["made"], claim["of"]) == ("held", 8, 8)
+    first = claim["comparisons"][0]
+    gains = ranges["fast-bat"] - ranges["fast-at"]
+    half = 1.959963984540054 * gains.std() / np.sqrt(200)
+    assert (first["measured"], first["low"], first["high"]) == pytest.approx(
+        (gains.mean(), gains.mean() - half, gains.mean() + half)
+    )
+    assert (first["seeds"], first["images"]) == (1, 200)
+    assert looked_at(tmp_path / "b", ranges | {"fast-bat": 3 + noise})["verdict"] == "did not hold"
+    assert looked_at(tmp_path / "c", ranges, fingerprint=None)["verdict"] == "not run"  # of other images each
+    assert looked_at(tmp_path / "d", {"fast-at": 2 + noise})["verdict"] == "not run"
+
+
 def test_alignment_that_was_not_measured_decides_nothing(tmp_path):
     folder = measured(tmp_path, {"fast-at": 200, "fast-bat": 400, "fast-at-ga": 300, "pgd-2": 300})
     assert found(folder)["ga-for-free"]["verdict"] == "not run"

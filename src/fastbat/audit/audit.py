@@ -111,8 +111,8 @@ def diagnose_target(
     """Look closer at `target` on its first `limit` test images; write what is found into the folder `out`, return it.
 
     OUT/diagnosis.json, landscape.npz (steps, losses) and landscape.png around test image `image` (Figure 3: 1456, the
-    first where there are fewer), smallest-eps.npz; easiest.png and .npz with the images that broke at the smallest
-    budgets and what the model says of them. Raises InputError where target, weights, data or matplotlib are missing,
+    first where there are fewer), flatness.npz, smallest-eps.npz; easiest.png and .npz with the images that broke at the
+    smallest budgets and what the model says of them. Raises InputError where target, weights, data or matplotlib are missing,
     or the model has no gradient.
     """
     from fastbat.audit.figures import draw_examples, draw_landscape  # here, for its library is an extra
@@ -135,6 +135,7 @@ def diagnose_target(
     one, label = subject.test.slice(image, image + 1).tensors()
     steps, losses = loss_landscape(model, one[0].to(place), int(label), 2 * eps, seed=seed)
     np.savez(out / "landscape.npz", steps=steps.cpu().numpy(), losses=losses.cpu().numpy())
+    np.savez(out / "flatness.npz", loss_range=found.loss_range.numpy(), loss_bend=found.loss_bend.numpy())
     np.savez(out / "smallest-eps.npz", smallest_eps=found.smallest_eps.numpy())
     draw_landscape(out / "landscape.png", steps, losses, f"test image {image}")
     order = [i for i in found.smallest_eps.argsort(stable=True).tolist() if 0 < found.smallest_eps[i] < torch.inf]

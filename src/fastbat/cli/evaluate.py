@@ -207,7 +207,7 @@ def diagnose_command(
     target
         A model, as for `fastbat evaluate`.
     out
-        Folder for diagnosis.json, landscape.npz and .png, smallest-eps.npz and easiest.png.
+        Folder for diagnosis.json, landscape.npz and .png, flatness.npz, smallest-eps.npz and easiest.png.
     checkpoint
         Which weights of a run directory.
     eps
@@ -266,6 +266,8 @@ def diagnosis_table(found: Mapping[str, Any]) -> Table:
     table.add_row("gradient alignment (1: a linear loss)", "none" if found["ga"] is None else f"{found['ga']:.3f}")
     table.add_row("L2 norm of the input gradient: 5 %, median, 95 %", norms)
     table.add_row("images without a gradient of CE, of the margin", zeros)
+    flat = f"{found['loss_range']:.3g}, {found['loss_bend']:.3g}"
+    table.add_row(f"range of the loss within eps {found['eps_255']:g}/255, distance from its plane: means", flat)
     for eps, share in list(found["robust_share"].items())[3::4]:
         table.add_row(f"withstand PGD-20 at eps {eps}/255", f"{share:.1%}")
     return table

@@ -45,8 +45,17 @@ def surface(look: Look) -> dict[str, Any]:
         "at": f"{z[middle, middle]:.3f}",
         "step": f"{z[edge, middle]:.2f}",
         "inside": f"{z[np.ix_(inside, inside)].max():.2f}",
+        "many": many(look),
         "source": look.source + 1,
     }
+
+
+def many(look: Look) -> str:
+    """Return range and bend of the loss in the mean over all images that were looked at; empty in an old record."""
+    if not look.flatness:
+        return ""
+    how = f"range {look.about['loss_range']:.3g}, at most {look.about['loss_bend']:.3g} from its plane"
+    return f"Within eps around {look.about['n']:,} images, in the mean: {how}"
 
 
 def name_of(look: Look) -> str:

@@ -28,6 +28,8 @@ NAMES = {
     "ga": "gradient alignment after the last epoch",
     "hessian": "Hessian of the attack over lambda, |H v| / (lambda |v|)",
     "fallbacks": "share of batches with negative curvature beyond lambda",
+    "loss_range": "range of the loss within the budget around an image",
+    "loss_bend": "distance of the loss from its plane within the budget",
     "ga_fall": "fall of gradient alignment with a collapse, mean",
     "ga_least_fall": "fall of gradient alignment with a collapse, the least",
     "ga_sound": "lowest gradient alignment after the last epoch without a collapse",

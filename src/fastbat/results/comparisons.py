@@ -1,7 +1,8 @@
 """What the comparisons of a claim come to, each a number with its 95 % interval, from the sides that it names.
 
 Accuracies and their spread over seeds, times, gradient alignment (GA) after the last epoch, and what Hessian-aware
-training measures of Eq. 23 (`hessian`, `fallbacks`, in the mean over its epochs) are of one arm a side.
+training measures of Eq. 23 (`hessian`, `fallbacks`, in the mean over its epochs) are of one arm a side. So are
+`loss_range` and `loss_bend` (evaluation/landscape.py), image by image, over the images and the seeds of both arms.
 Some claims are of every training that a side fits, whatever its method:
 
     ga_fall         GA after the first collapsed epoch less the highest before it, in the mean over trainings
@@ -15,8 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import mean
 from typing import Any, NamedTuple
 
-from fastbat.evaluation.interval import mean_over_seeds, spread_ratio
+from fastbat.evaluation.interval import mean_over_seeds, over_images_and_seeds, spread_ratio
+from fastbat.lazy import np
 from fastbat.results.place import apart, difference
+from fastbat.results.read import Look
 from fastbat.results.records import Trial
 from fastbat.results.rows import Cell
 from fastbat.results.sides import ACCURACIES, Side, fitting, plainest, trainings
@@ -92,6 +95,22 @@ def less_alignment(test: Test, sides: Sequence[Side]) -> Made | None:
     return over_seeds([value - other[seed] for seed, value in one.items() if seed in other], images_of(*sides))
 
 
+def less_image_by_image(test: Test, sides: Sequence[Side]) -> Made | None:
+    """Return what closer looks measured of each image of one arm less another's; None where the images differ."""
+    one, other = ({each.trial.seed: each for each in side.looks if test["metric"] in each.flatness and each.trial}
+                  for side in sides)  # fmt: skip
+    pairs = [(each, other[seed]) for seed, each in one.items() if seed in other]
+    values = [np.stack([each.flatness[test["metric"]] for each in looks]) for looks in zip(*pairs, strict=True)]
+    if not pairs or len({looked_at(look) for pair in pairs for look in pair}) > 1:
+        return None
+    return Made(over_images_and_seeds(values[0] - values[1]), *values[0].shape)
+
+
+def looked_at(look: Look) -> tuple[Any, ...]:
+    """Return which images a closer look was at, and in which budget."""
+    return look.settings.get("fingerprint"), look.about["n"], look.about["eps_255"]
+
+
 def over_training(test: Test, sides: Sequence[Side]) -> Made | None:
     """Return what the epochs recorded under the metric's name, in the mean over them and over seeds."""
     every = [recorded(trial.epochs, test["metric"]) for trial in sides[0].row.trials]
@@ -158,6 +177,7 @@ def extreme(choose: Callable[[Sequence[float]], float], values: Sequence[float])
 
 OF_ARMS: dict[str, Callable[[Test, Sequence[Side]], Made | None]] = {
     "time": ratio_of_times, "ga": less_alignment, "hessian": over_training, "fallbacks": over_training,
+    "loss_range": less_image_by_image, "loss_bend": less_image_by_image,
 }  # fmt: skip
 OF_ALL: dict[str, Callable[[Sequence[Trial]], Made | None]] = {
     "ga_fall": fall, "ga_least_fall": least_fall, "ga_sound": lowest_of_sound, "ga_collapsed": highest_of_collapsed,

@@ -50,6 +50,7 @@ class Look:
     steps: Any = None  # (points,), on the [0, 1] scale
     losses: Any = None  # (points, points)
     smallest: Any = None  # (images,), on the [0, 1] scale
+    flatness: Record = field(default_factory=dict)  # loss_range, loss_bend: (images,)
     easiest: Record = field(default_factory=dict)  # x, x_adv, label, says, sure, ... of what broke most easily
 
     @property
@@ -211,10 +212,10 @@ def looks_in(folder: Path | None) -> Iterator[Path]:
 def look(folder: Path, source: int, trial: Trial | None) -> Look:
     """Return the closer look in `folder`."""
     surface, smallest = arrays(folder / "landscape.npz"), arrays(folder / "smallest-eps.npz")
-    easiest = arrays(folder / "easiest.npz")
+    flat, easiest = arrays(folder / "flatness.npz"), arrays(folder / "easiest.npz")
     about = read_json(folder / DIAGNOSIS)
     return Look(
-        about, source, trial, surface.get("steps"), surface.get("losses"), smallest.get("smallest_eps"), easiest
+        about, source, trial, surface.get("steps"), surface.get("losses"), smallest.get("smallest_eps"), flat, easiest
     )
 
 
