@@ -20,6 +20,7 @@ from fastbat.cli.words import BUDGET
 from fastbat.errors import InputError
 from fastbat.evaluation.request import (
     Precision,
+    Theory,
     attacks_of,
     budgets_of,
     check_new_file,
@@ -185,6 +186,33 @@ def show(result: "Evaluation") -> None:
         console.print(line, soft_wrap=True, markup=False)
 
 
+@dataclass(frozen=True)
+class OfTheory:
+    """What is measured of the paper's Appendix E; the same names are keys of a suite's [diagnose]."""
+
+    noise_at: str | None = None
+    """Sizes of mini-batches, comma-separated: bias and variance of their gradient beside that of all images."""
+    decay_over: str | None = None
+    """Numbers of steps, comma-separated: the gradient over so many of plain SGD from these weights, in float64."""
+    train_images: int = 8192
+    """The first N training images: all that there are for it."""
+    draws: int = 50
+    """Mini-batches of each size."""
+
+    def arguments(self) -> Theory:
+        """Return what is asked for; InputError where a list is none."""
+        sizes = {name: counts(name, getattr(self, name), "32,128,512") for name in ("noise_at", "decay_over")}
+        return Theory(**sizes, train_images=self.train_images, draws=self.draws)
+
+
+def counts(what: str, text: str | None, example: str) -> tuple[int, ...]:
+    """Return the whole numbers of a comma-separated list such as `example`; InputError where it is none."""
+    found = [] if text is None else numbers(what, text, example)
+    if fraction := next((number for number in found if number != int(number)), None):
+        raise InputError(f"{what} holds {fraction:g}; it must be whole numbers with commas between them: {example}")
+    return tuple(map(int, found))
+
+
 def diagnose_command(
     target: str,
     /,
@@ -198,6 +226,7 @@ def diagnose_command(
     seed: int = 0,
     data_dir: Path | None = None,
     device: str = "auto",
+    theory: Annotated[OfTheory, Parameter(name="*", group="Appendix E, for a run of FAST-BAT")] = OfTheory(),
     origin: Annotated[Origin, Parameter(name="*", group="A model that was not trained here")] = Origin(),  # noqa: B008
 ) -> None:
     """Look closer at a model: gradient alignment and size, loss landscape, the images that break most easily.
@@ -225,15 +254,17 @@ def diagnose_command(
     device
         cpu, cuda, or auto: cuda where there is one.
     """
-    check_diagnosis(eps=eps, limit=limit, image=image, examples=examples, seed=seed)
+    check_diagnosis(eps=eps, limit=limit, image=image, examples=examples, seed=seed, theory=theory)
     check_target(target, checkpoint, origin, data_dir)
     from fastbat.audit import diagnose_target
 
     found = diagnose_target(
         target, out, checkpoint, origin=origin, eps=None if eps is None else eps / 255, limit=limit, image=image,
-        examples=examples, data_dir=data_dir, device=device, seed=seed,
+        examples=examples, data_dir=data_dir, device=device, seed=seed, theory=theory.arguments(),
     )  # fmt: skip
     Console().print(diagnosis_table(found))
+    if "train_images" in found:
+        Console().print(theory_table(found))
     say(f"wrote {out}")
 
 
@@ -244,6 +275,7 @@ def check_diagnosis(
     image: int | None = None,
     examples: int = 8,
     seed: int = 0,
+    theory: OfTheory = OfTheory(),
     **others: Any,
 ) -> None:
     """Raise InputError where `fastbat diagnose` with these arguments would be refused before it opens its target."""
@@ -253,6 +285,7 @@ def check_diagnosis(
         if count is not None and count < least:
             raise InputError(f"{name} is {count}; it must be at least {least}")
     check_seed(seed)
+    theory.arguments()
     if find_spec("matplotlib") is None:
         raise InputError("pictures need matplotlib: pip install matplotlib")
 
@@ -270,6 +303,18 @@ def diagnosis_table(found: Mapping[str, Any]) -> Table:
     table.add_row(f"range of the loss within eps {found['eps_255']:g}/255, distance from its plane: means", flat)
     for eps, share in list(found["robust_share"].items())[3::4]:
         table.add_row(f"withstand PGD-20 at eps {eps}/255", f"{share:.1%}")
+    return table
+
+
+def theory_table(found: Mapping[str, Any]) -> Table:
+    """Return the table of what was measured of Appendix E."""
+    table = Table("what", "c", "images", "steps", "value", title=f"Appendix E: {found['train_images']} training images")
+    for row in found.get("noise", ()):
+        values = f"bias {row['bias']:.3g} (without: {row['bias_error']:.2g}), variance {row['variance']:.3g}"
+        table.add_row("gradient of a mini-batch", row["of"], str(row["b"]), "", values)
+    for row in found.get("decay", ()):
+        mean = "not finite" if row["mean_square"] is None else f"{row['mean_square']:.3g}"
+        table.add_row("mean |gradient|^2", row["of"], str(row["batch"]), str(row["steps"]), mean)
     return table
 
 
