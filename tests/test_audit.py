@@ -28,7 +28,7 @@ from fastbat.audit.target import undescribed
 from fastbat.cli import main
 from fastbat.data import load
 from fastbat.errors import InputError
-from fastbat.evaluation import frozen, loss_landscape
+from fastbat.evaluation import flatness, frozen, loss_landscape
 from fastbat.evaluation.attacked import AttackedModel
 from fastbat.evaluation.measures import Outcome, attack
 from fastbat.files import load_tensors, read_records
@@ -535,10 +535,14 @@ def test_a_diagnosis_in_numbers_and_pictures(tmp_path, capsys):
     kept = json.loads((tmp_path / "look" / "diagnosis.json").read_text())
     assert kept == json.loads(json.dumps(found))
     assert {path.name for path in (tmp_path / "look").iterdir()} == {
-        "diagnosis.json", "easiest.npz", "easiest.png", "landscape.npz", "landscape.png", "smallest-eps.npz",
+        "diagnosis.json", "easiest.npz", "easiest.png", "flatness.npz", "landscape.npz", "landscape.png",
+        "smallest-eps.npz",
     }  # fmt: skip
     assert -1 <= found["ga"] <= 1
     assert found["zero_margin_gradients"] == 0
+    flat = np.load(tmp_path / "look" / "flatness.npz")
+    assert found["loss_range"] == pytest.approx(flat["loss_range"].mean(), rel=1e-5)
+    assert found["loss_bend"] == pytest.approx(flat["loss_bend"].mean(), rel=1e-5)
     smallest = np.load(tmp_path / "look" / "smallest-eps.npz")["smallest_eps"]
     assert all(0 < smallest[i] < np.inf for i in found["easiest"])
     assert list(smallest[found["easiest"]]) == sorted(smallest[found["easiest"]])
@@ -569,6 +573,33 @@ def test_the_landscape_is_the_loss_along_the_sign_and_a_random_direction(digits_
     assert torch.equal(losses, again)
     assert not torch.equal(losses, other)
     digits_net.float()
+
+
+def test_range_and_bend_are_those_of_the_landscape_of_each_image(digits_net):
+    x, y = load("digits").test.tensors()
+    net, x, y = digits_net.double(), x[:7].double(), y[:7]
+    ranges, bends = flatness(net, x, y, 0.2, batch_size=3)
+    at = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(nn.functional.cross_entropy(net(at), y, reduction="sum"), at)
+    for i in range(7):
+        steps, losses = loss_landscape(net, x[i], int(y[i]), 0.2, points=5)
+        assert ranges[i].item() == pytest.approx((losses.max() - losses.min()).item(), rel=1e-9)
+        along_r1 = g[i].abs().sum()  # <g, sign g>
+        h = 1e-6
+        _, near = loss_landscape(net, x[i], int(y[i]), h, points=3)
+        along_r2 = (near[1, 2] - near[1, 0]) / (2 * h)
+        plane = losses[2, 2] + steps[:, None] * along_r1 + steps * along_r2
+        assert bends[i].item() == pytest.approx((losses - plane).abs().max().item(), rel=1e-5)
+    digits_net.float()
+
+
+def test_a_smooth_loss_bends_with_the_square_of_the_reach_and_ranges_with_the_reach():
+    torch.manual_seed(0)
+    net = build_model("cnn", width=4, num_classes=5, activation="softplus", mean=[0.5], std=[0.5]).double()
+    x, y = torch.rand(6, 1, 8, 8, dtype=torch.float64), torch.arange(6) % 5
+    (ranges, bends), (half, quarter) = flatness(net, x, y, 2e-4), flatness(net, x, y, 1e-4)
+    assert (ranges / half).tolist() == pytest.approx([2] * 6, rel=1e-2)
+    assert (bends / quarter).tolist() == pytest.approx([4] * 6, rel=2e-2)
 
 
 # What is said of other people's models

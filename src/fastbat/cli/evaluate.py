@@ -19,6 +19,7 @@ from fastbat.console import print_rows, stdout
 from fastbat.errors import InputError
 from fastbat.evaluation.request import (
     Precision,
+    Theory,
     attacks_of,
     budgets_of,
     check_new_file,
@@ -184,6 +185,33 @@ def show(result: "Evaluation") -> None:
         console.print(line, soft_wrap=True, markup=False)
 
 
+@dataclass(frozen=True)
+class OfTheory:
+    """What is measured of the paper's Appendix E; the same names are keys of a suite's [diagnose]."""
+
+    noise_at: str | None = None
+    """Sizes of mini-batches, comma-separated: bias and variance of their gradient beside that of all images."""
+    decay_over: str | None = None
+    """Numbers of steps, comma-separated: the gradient over so many of plain SGD from these weights, in float64."""
+    train_images: int = 8192
+    """The first N training images: all that there are for it."""
+    draws: int = 50
+    """Mini-batches of each size."""
+
+    def arguments(self) -> Theory:
+        """Return what is asked for; InputError where a list is none."""
+        sizes = {name: counts(name, getattr(self, name), "32,128,512") for name in ("noise_at", "decay_over")}
+        return Theory(**sizes, train_images=self.train_images, draws=self.draws)
+
+
+def counts(what: str, text: str | None, example: str) -> tuple[int, ...]:
+    """Return the whole numbers of a comma-separated list such as `example`; InputError where it is none."""
+    found = [] if text is None else numbers(what, text, example)
+    if fraction := next((number for number in found if number != int(number)), None):
+        raise InputError(f"{what} holds {fraction:g}; it must be whole numbers with commas between them: {example}")
+    return tuple(map(int, found))
+
+
 def diagnose_command(
     target: str,
     /,
@@ -197,6 +225,7 @@ def diagnose_command(
     seed: int = 0,
     data_dir: Path | None = None,
     device: str = "auto",
+    theory: Annotated[OfTheory, Parameter(name="*", group="Appendix E, for a run of FAST-BAT")] = OfTheory(),
     origin: Annotated[Origin, Parameter(name="*", group="A model that was not trained here")] = Origin(),  # noqa: B008
 ) -> None:
     """Look closer at a model: gradient alignment and size, loss landscape, the images that break most easily.
@@ -206,7 +235,7 @@ def diagnose_command(
     target
         A model, as for `fastbat evaluate`.
     out
-        Folder for diagnosis.json, landscape.npz and .png, smallest-eps.npz and easiest.png.
+        Folder for diagnosis.json, landscape.npz and .png, flatness.npz, smallest-eps.npz and easiest.png.
     checkpoint
         Which weights of a run directory.
     eps
@@ -224,15 +253,17 @@ def diagnose_command(
     device
         cpu, cuda, or auto: cuda where there is one.
     """
-    check_diagnosis(eps=eps, limit=limit, image=image, examples=examples, seed=seed)
+    check_diagnosis(eps=eps, limit=limit, image=image, examples=examples, seed=seed, theory=theory)
     check_target(target, checkpoint, origin, data_dir)
     from fastbat.audit import diagnose_target
 
     found = diagnose_target(
         target, out, checkpoint, origin=origin, eps=None if eps is None else eps / 255, limit=limit, image=image,
-        examples=examples, data_dir=data_dir, device=device, seed=seed,
+        examples=examples, data_dir=data_dir, device=device, seed=seed, theory=theory.arguments(),
     )  # fmt: skip
     print_diagnosis(found)
+    if "train_images" in found:
+        print_theory(found)
     say(f"wrote {out}")
 
 
@@ -243,6 +274,7 @@ def check_diagnosis(
     image: int | None = None,
     examples: int = 8,
     seed: int = 0,
+    theory: OfTheory = OfTheory(),
     **others: Any,
 ) -> None:
     """Raise InputError where `fastbat diagnose` with these arguments would be refused before it opens its target."""
@@ -252,6 +284,7 @@ def check_diagnosis(
         if count is not None and count < least:
             raise InputError(f"{name} is {count}; it must be at least {least}")
     check_seed(seed)
+    theory.arguments()
     if find_spec("matplotlib") is None:
         raise InputError("pictures need matplotlib: pip install matplotlib")
 
@@ -261,10 +294,12 @@ def print_diagnosis(found: Mapping[str, Any]) -> None:
     about = found["settings"]
     norms = ", ".join(f"{size:.2g}" for size in found["gradient_l2"].values())
     zeros = f"{found['zero_gradients']:.1%}, {found['zero_margin_gradients']:.1%}"
+    flat = f"{found['loss_range']:.3g}, {found['loss_bend']:.3g}"
     rows = [
         ("gradient alignment (1: a linear loss)", "none" if found["ga"] is None else f"{found['ga']:.3f}"),
         ("L2 norm of the input gradient: 5 %, median, 95 %", norms),
         ("images without a gradient of CE, of the margin", zeros),
+        (f"range of the loss within eps {found['eps_255']:g}/255, distance from its plane: means", flat),
         *(
             (f"withstand PGD-20 at eps {eps}/255", f"{share:.1%}")
             for eps, share in list(found["robust_share"].items())[3::4]
@@ -273,6 +308,19 @@ def print_diagnosis(found: Mapping[str, Any]) -> None:
     print_rows(
         ("what", "value"), rows, text=("what",), title=f"{about['target']}: {found['n']} images of {about['dataset']}"
     )
+
+
+def print_theory(found: Mapping[str, Any]) -> None:
+    """Print the table of what was measured of Appendix E."""
+    rows = []
+    for row in found.get("noise", ()):
+        values = f"bias {row['bias']:.3g} (without: {row['bias_error']:.2g}), variance {row['variance']:.3g}"
+        rows.append(("gradient of a mini-batch", row["of"], str(row["b"]), "", values))
+    for row in found.get("decay", ()):
+        mean = "not finite" if row["mean_square"] is None else f"{row['mean_square']:.3g}"
+        rows.append(("mean |gradient|^2", row["of"], str(row["batch"]), str(row["steps"]), mean))
+    title = f"Appendix E: {found['train_images']} training images"
+    print_rows(("what", "c", "images", "steps", "value"), rows, text=("what", "c", "value"), title=title)
 
 
 def export_command(target: Path, file: Path, /, *, checkpoint: Checkpoint = "best") -> None:

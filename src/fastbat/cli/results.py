@@ -61,7 +61,11 @@ def claims_command(*folders: Path, json: bool = False) -> None:
     rows = [[str(each[name]) for name in ("verdict", "claim", "held", "made", "of", "supported")] for each in made]
     heads = ("verdict", "claim", "held", "made", "of", "in the paper")
     print_rows(heads, rows, text=("verdict", "claim"), least=("in the paper", "of"), box=SIMPLE_HEAD)
-    print(f"{sum(not each['made'] for each in judged)} of {len(judged)} claims have no comparison here")
+    missing = sum(not each["made"] and not each["reason"] for each in judged)
+    print(f"{missing} of {len(judged)} claims have no comparison here")
+    for each in judged:
+        if each["reason"]:
+            print(f"{each['verdict']}: {each['claim']} {each['reason']}")
 
 
 def write(rows_of: Callable[..., list[dict[str, Any]]], folders: tuple[Path, ...], out: Path) -> None:

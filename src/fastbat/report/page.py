@@ -103,7 +103,7 @@ def render(found: Found, title: str | None = None) -> str:
         "profile": profile(found.looks),
         "examples": examples(found.looks),
         "flags": raised(groups),
-        "claims": claims(judge(groups)),
+        "claims": claims(judge(found, groups)),
         "sources": [source_view(i, source, found) for i, source in enumerate(found.sources)],
         "paper": any(cell.paper for group in groups for row in group.rows for cell in row.cells.values()),
         "version": version("fastbat"),
