@@ -65,7 +65,7 @@ def train_command(name: str, notes: Sequence[str] = (), file: Path | None = None
         flag("method", str, METHOD, "Run", "Training method by name; fastbat list methods names them."),
         flag("eps", float, EPS, "Run", "Linf budget trained against, on the 0-255 scale."),
         flag("out", Path | None, None, "Run", "Run directory; runs/DATASET-METHOD-epsE-seedS unless given."),
-        flag("resume", bool, False, "Run", "Go on after the last finished epoch of --out, with its own settings."),
+        flag("resume", bool, False, "Run", "Go on where the run in --out stopped, with its own settings."),
         flag(
             "config",
             Path | None,

@@ -7,6 +7,7 @@ RUN/
   last.safetensors   the weights of the last finished epoch
   best-ema.safetensors, last-ema.safetensors   with `ema`: the averaged weights of its own best epoch, and of the last
   last.ckpt          what training needs to go on after that epoch (safetensors)
+  step.ckpt          the same within the epoch that runs, where one was written since
   evaluation.jsonl   one record an evaluation
   provenance.jsonl   one record a start: command, commit, machine
 """
@@ -26,7 +27,7 @@ from fastbat.training.settings import METHOD, Settings, describe, effective, mak
 Checkpoint = Literal["best", "last", "best-ema", "last-ema"]
 CHECKPOINTS: tuple[str, ...] = get_args(Checkpoint)
 CAUSES = ("method", "eps", "protocol", "dataset", "model")  # settings that others follow from
-MAY_DIFFER_ON_RESUME = {"device", "data_dir", "workers"}
+MAY_DIFFER_ON_RESUME = {"device", "data_dir", "workers", "checkpoint_every"}
 
 
 class Run:
@@ -35,8 +36,14 @@ class Run:
     def __init__(self, path: Path | str) -> None:
         self.path = as_path("the run directory", path)
         self.config, self.metrics = self.path / "config.toml", self.path / "metrics.jsonl"
-        self.state, self.evaluations = self.path / "last.ckpt", self.path / "evaluation.jsonl"
+        self.state, self.step = self.path / "last.ckpt", self.path / "step.ckpt"
+        self.evaluations = self.path / "evaluation.jsonl"
         self.provenance = self.path / "provenance.jsonl"
+
+    @property
+    def states(self) -> list[Path]:
+        """The files that a training can go on from, those that are there."""
+        return [file for file in (self.state, self.step) if file.exists()]
 
     def weights(self, which: str) -> Path:
         """Return the file of the weights `which`, one of CHECKPOINTS."""
@@ -54,7 +61,7 @@ class Run:
         before = self.read_config()
         if names := changed(before, config):
             raise self.refusal(names[0], effective(before).get(names[0]), effective(config).get(names[0]))
-        if self.metrics.exists() and read_records(self.metrics) and not self.state.exists():
+        if self.metrics.exists() and read_records(self.metrics) and not self.states:
             raise InputError(
                 f"{str(self.path)!r} has finished epochs but no {self.state.name} to resume from; name another --out"
             )
