@@ -2,16 +2,19 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import threading
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
 
+from fastbat.cli import main
 from fastbat.data import DATASETS
 from fastbat.errors import InputError, Stopped
 from fastbat.files import load_tensors, read_records
@@ -289,3 +292,68 @@ def test_a_state_within_an_epoch_is_weights_and_json_alone(tmp_path, monkeypatch
     assert {"sums/loss", "sums/active", "losses/values", "losses/numbers"} <= tensors.keys()
     assert about["partial"].keys() == {"updates", "seconds", "images", "compiled_for"}
     assert json.loads(json.dumps(about)) == about
+
+
+# What --resume begins, goes on with, and refuses
+
+
+FLAGS = ["--method", "fast-at", "--eps", "38", "--width", "4", "--train-limit", "60", "--select-limit", "10"]
+FEW = [*FLAGS, "--select-steps", "1", "--epochs", "2"]
+
+
+def test_a_run_that_does_not_exist_is_started_and_the_same_command_goes_on_with_it(tmp_path, capsys, monkeypatch):
+    command = ["train", *FEW, "--out", str(tmp_path / "run"), "--resume"]
+    stop_after_updates(monkeypatch)
+    for status in (143, 143):
+        with pytest.raises(SystemExit) as stop:
+            main(command)
+        assert stop.value.code == status
+    monkeypatch.undo()
+    main(command)
+    said = capsys.readouterr().err
+    assert [record["epoch"] for record in read_records(tmp_path / "run" / "metrics.jsonl")] == [1, 2]
+    assert "nothing is left" not in said
+    main(command)
+    said = capsys.readouterr().err
+    assert f"nothing is left to train in '{tmp_path / 'run'}' after epoch 2, the last\n" in said
+    assert "finished; measure it with: fastbat evaluate" in said
+
+
+def test_a_folder_of_something_else_is_not_started_in(tmp_path, capsys):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(SystemExit) as stop:
+        main(["train", *FEW, "--out", str(tmp_path), "--resume"])
+    assert stop.value.code == 2
+    assert "already holds something; name another --out" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("words", ["--out typo --resume", "--resume --out=typo"])
+def test_a_name_alone_starts_nothing(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["train", *words.split()])
+    assert stop.value.code == 2
+    says = (
+        "no run to resume: 'typo/config.toml' does not exist; name the run with --out, or add the settings to start it"
+    )
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("epochs", ["3", "1"])
+def test_more_epochs_are_another_schedule_and_the_way_to_them_is_said_and_works(epochs, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(["train", *FEW, "--out", "a run"])
+    before = {file.name: file.read_bytes() for file in Path("a run").iterdir()}
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--out", "a run", "--resume", "--epochs", epochs])
+    assert stop.value.code == 2
+    says = f"'a run' was started with epochs = 2, not {epochs}: each step's learning rate follows from that; to train "
+    *_, line = capsys.readouterr().err.splitlines()
+    assert says in line
+    assert {file.name: file.read_bytes() for file in Path("a run").iterdir()} == before
+    way = shlex.split(line.partition("to train its weights on, give ")[2])
+    assert way == ["--init-from", "a run", "--out", "NEW"]
+    main(["train", *FLAGS, "--select-steps", "1", "--epochs", epochs, *way])
+    assert len(read_records(Path("NEW", "metrics.jsonl"))) == int(epochs)

@@ -38,7 +38,7 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
         method: one of METHODS, or a class of yours with `losses`.
         settings: data set, network and schedule; what is left open follows from data set and method.
         out: the run directory, which must be new or empty unless `resume` is given.
-        resume: continue the run in `out` where it stopped, with the settings that it was started with.
+        resume: continue the run in `out` where it stopped, with the settings that it was started with, if there is one.
 
     Returns:
         The run: its weights, its metrics and its settings on disk.
@@ -50,14 +50,14 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
         Stopped: After SIGINT or SIGTERM, between two updates; what to resume from is on disk.
     """
     run = Run(out)
-    check = run.check_same if resume else run.check_free
-    check(describe(method, settings))
+    resume = resume and run.begun
+    run.check(describe(method, settings), resume)
     before = effective(run.read_config()) if resume else {}
     start = None if run.states else settings.init_from
     task, state, line = prepare(method, settings, start=start, precision=before.get("precision", "auto"))
     with ExitStack() as scope:
         scope.enter_context(locked(run.path, "training"))
-        check(task.config)  # again: another process may have been here while the data were read
+        run.check(task.config, resume)  # again: another process may have been here while the data were read
         run.write_config(task.config)
         append_record(run.provenance, {**provenance(task.device), "versions": versions("torch", "numpy")})
         say(line)
@@ -85,7 +85,7 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
 
 def restore_or_start(run: Run, task: Task, state: State, checkpoints: Checkpoints) -> bool:
     """Take the state up to where the run on disk is, or write the first one; return whether it was stopped there."""
-    if run.states:
+    if resumed := bool(run.states):
         checkpoints.restore()
     else:
         if task.settings.init_from is not None and task.method.eps:
@@ -94,7 +94,11 @@ def restore_or_start(run: Run, task: Task, state: State, checkpoints: Checkpoint
         checkpoints.save_epoch()
     records = [each for each in read_records(run.metrics) if each["epoch"] <= state.epoch]
     write_records(run.metrics, records)
-    return task.settings.on_collapse == "stop" and any(record.get("collapsed") for record in records)
+    stopped = task.settings.on_collapse == "stop" and any(record.get("collapsed") for record in records)
+    if resumed and (stopped or state.epoch == task.epochs):
+        why = "which collapsed" if stopped else "the last"
+        say(f"nothing is left to train in {str(run.path)!r} after epoch {state.epoch}, {why}")
+    return stopped
 
 
 def roll_back(state: State, fix: PgdAT, record: dict[str, Any], checkpoints: Checkpoints) -> None:
