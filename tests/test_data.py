@@ -69,6 +69,17 @@ def test_the_batches_are_those_of_the_first_version_bit_for_bit(name, pad, flip,
     assert digest.hexdigest() == BATCHES[name, pad, flip]
 
 
+@pytest.mark.parametrize("start", [1, 7, 10])
+def test_an_epoch_begun_at_a_batch_is_the_rest_of_the_whole_one(start):
+    loader = Loader(load("digits").train, 128, seed=3, pad=2, flip=True, rotation=10.0)
+    whole, rest = list(loader.epoch(2)), list(loader.epoch(2, start))
+    assert len(whole) == 10
+    assert len(rest) == 10 - start
+    for batch, other in zip(whole[start:], rest, strict=True):
+        assert torch.equal(batch.x, other.x)
+        assert torch.equal(batch.index, other.index)
+
+
 def test_digits_are_split_in_order():
     splits = load("digits")
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (1260, 140, 397)

@@ -440,6 +440,15 @@ def test_the_number_of_workers_changes_no_image(photographs, monkeypatch):
     assert all(torch.equal(batch.y, splits.train.labels[batch.index]) for batch in seen[0])
 
 
+def test_a_stream_begun_at_a_batch_is_the_rest_of_the_whole_one(photographs):
+    splits = load("imagenet", photographs, workers=1)
+    whole = list(loader(splits, 4, 0, 2).epoch(1))
+    for start in range(len(whole) + 1):
+        rest = list(loader(splits, 4, 0, 2).epoch(1, start))
+        assert [tuple(batch.index.tolist()) for batch in rest] == [tuple(b.index.tolist()) for b in whole[start:]]
+        assert all(torch.equal(batch.x, other.x) for batch, other in zip(whole[start:], rest, strict=True))
+
+
 def test_another_epoch_and_another_seed_cut_other_crops(photographs):
     splits = load("imagenet", photographs)
     (first, *_), (second, *_), (other, *_) = (

@@ -16,6 +16,14 @@ class DivergedError(RuntimeError):
     """Training ran into a loss that is no number; its text says where, and what is saved."""
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal ended a training between two updates; its text says where, and how to resume."""
+
+    def __init__(self, text: str, number: int) -> None:
+        super().__init__(text)
+        self.number = number  # of the signal
+
+
 def no_memory(error: BaseException) -> bool:
     """Say whether `error` is want of memory; on a CPU torch raises a RuntimeError for that."""
     if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):

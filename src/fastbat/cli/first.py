@@ -31,8 +31,8 @@ class First:
 
     @property
     def resumed(self) -> Run | None:
-        """The run that is to resume."""
-        return Run(self.out) if self.resume and self.out is not None else None
+        """The run that is to resume; None: a new one starts."""
+        return Run(self.out) if self.resume and self.out is not None and Run(self.out).begun else None
 
     @property
     def file(self) -> Path | None:
@@ -41,11 +41,17 @@ class First:
 
 
 def read_first(words: Sequence[str]) -> First:
-    """Return these flags among the `words` after `fastbat train`; CycloptsError if one of them is malformed."""
+    """Return these flags among the `words` after `fastbat train`; CycloptsError if one of them is malformed.
+
+    Raises InputError where there is no run to resume, and no setting to start one with.
+    """
     app = App(help_flags=(), version_flags=(), default_parameter=VALUE, exit_on_error=False, print_error=False)
 
     @app.default
     def first(*, given: Annotated[First, Parameter(name="*")] = First()) -> None: ...
 
-    found: First = app.parse_known_args(words)[1].arguments.get("given", First())
+    _, bound, others, _ = app.parse_known_args(words)
+    found: First = bound.arguments.get("given", First())
+    if found.resume and found.out and not (found.resumed or found.causes or found.config or others):
+        raise Run(found.out).missing  # a slip of the pen, as a rule: no setting says what else to train
     return found

@@ -13,7 +13,7 @@ from fastbat.cli.listing import list_command
 from fastbat.cli.plot import plot_command
 from fastbat.cli.report import report_command
 from fastbat.cli.suite import suite
-from fastbat.errors import DivergedError, InputError, no_memory
+from fastbat.errors import DivergedError, InputError, Stopped, no_memory
 from fastbat.progress import say
 from fastbat.training import Run
 
@@ -35,6 +35,8 @@ def main(words: Sequence[str] | None = None) -> None:
         if not no_memory(error):
             raise
         fail("not enough memory; lower --batch-size or --width, or give fewer or smaller images", 2)
+    except Stopped as stop:
+        fail(str(stop), 128 + stop.number)
     except KeyboardInterrupt:
         fail(f"stopped{how_to_resume(words)}", 130)
 
@@ -59,7 +61,7 @@ def how_to_resume(words: Sequence[str]) -> str:
     out = read_first(words[1:]).out if words[:1] == ["train"] else None
     if out is None or not Run(out).config.exists():
         return ""
-    return f"; resume after the last finished epoch with: fastbat train --out {shlex.quote(str(out))} --resume"
+    return f"; resume with: fastbat train --out {shlex.quote(str(out))} --resume"
 
 
 def fail(line: str, status: int) -> None:

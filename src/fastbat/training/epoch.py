@@ -6,9 +6,7 @@ optimizer.step(); optimizer.zero_grad()
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import torch
@@ -21,45 +19,44 @@ from fastbat.progress import bar
 from fastbat.randomness import seed_torch
 from fastbat.runtime.device import synchronize
 from fastbat.training.average import move_average
+from fastbat.training.checkpoints import Checkpoints
 from fastbat.training.divergence import explain
-from fastbat.training.gradients import Sums, add, gradients, means
+from fastbat.training.gradients import gradients, means
 from fastbat.training.state import State
 from fastbat.training.task import Task
 
 
-def train_epoch(task: Task, state: State, restore: Callable[[], None]) -> dict[str, Any]:
-    """Run the method over every training image once; return the epoch's training record.
+def train_epoch(task: Task, state: State, checkpoints: Checkpoints) -> dict[str, Any]:
+    """Run the method over every training image once, from where `state` is; return the epoch's training record.
 
-    Raises DivergedError if the loss or a weight is no longer finite; `restore` takes the state back to where the epoch
-    began, to find out why.
+    Between updates `checkpoints` may write the state, or end the training. Raises DivergedError if the loss or a weight
+    is no longer finite; the state is then the one that the epoch began with, to find out why.
     """
-    start, number, replays = time.perf_counter(), state.epoch + 1, state.replays
-    sums: Sums = {}
-    losses: dict[int, Tensor] = {}  # by number of the update in the epoch
-    first, batches = task.steps(state.epoch, 1), task.steps(number, 1) - task.steps(state.epoch, 1)
-    if state.compiled:
+    partial, replays, number = state.partial, state.replays, state.epoch + 1
+    before, batches = task.steps(state.epoch, 1), task.steps(number, 1) - task.steps(state.epoch, 1)
+    start, begun = time.perf_counter() - partial.seconds, partial.updates // replays
+    if state.compiled and not partial.updates:
         state.compiled.size = 0  # that of this epoch's first part
     with bar(name := f"epoch {number} of {task.epochs}") as show:
-        for i, batch in enumerate(task.loader.epoch(state.epoch)):
+        for i, batch in enumerate(task.loader.epoch(state.epoch, begun), begun):
             show(i / batches, name)
-            for j in range(i * replays, (i + 1) * replays):
-                found = update(task, state, batch, first * replays + j)
-                if found:  # else the method skips this batch
-                    losses[j] = found["loss"]
-                for key, value in found.items():
-                    add(sums, key, value, len(batch.y))
+            for j in range(max(i * replays, partial.updates), (i + 1) * replays):
+                checkpoints.between_updates()
+                partial.add(update(task, state, batch, before * replays + j), len(batch.y))
+                partial.seconds = time.perf_counter() - start
     synchronize(task.device)
-    seconds = time.perf_counter() - start
-    record = {"epoch": number, **{key: value.item() for key, value in means(sums).items()}}
-    if losses and (what := describe_divergence(state, record["loss"])):
-        restore()
+    partial.seconds = time.perf_counter() - start
+    checkpoints.between_updates()
+    record = {"epoch": number, **{key: value.item() for key, value in means(partial.sums).items()}}
+    if partial.losses and (what := describe_divergence(state, record["loss"])):
+        checkpoints.restore_epoch()
         raise DivergedError(
-            f"training diverged in epoch {number}: {what}; {divergence_cause(task, state, losses, first)}"
+            f"training diverged in epoch {number}: {what}; {divergence_cause(task, state, partial.losses, before)}"
         )
-    if skipped := batches * replays - len(losses):
+    if skipped := partial.updates - len(partial.losses):
         record["skipped"] = skipped
-    record["lr"] = state.optimizer.param_groups[0]["lr"]
-    return record | {"seconds": seconds, "images_per_second": len(task.loader.images) / seconds}
+    record["lr"] = learning_rate(task, state, task.steps(number, replays) - 1)
+    return record | {"seconds": partial.seconds, "images_per_second": len(task.loader.images) / partial.seconds}
 
 
 def update(task: Task, state: State, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -69,7 +66,7 @@ def update(task: Task, state: State, batch: Batch, step: int) -> dict[str, Tenso
     """
     settings = task.settings
     seed_torch(settings.seed, "step", step)
-    set_rates(task, state, task.height(step, state.replays))
+    set_rates(task, state, step)
     state.model.train()
     progress = step / task.steps(task.epochs, state.replays)
     batch = replace(batch, step=step, progress=progress, label_smoothing=settings.label_smoothing, log={})
@@ -82,13 +79,18 @@ def update(task: Task, state: State, batch: Batch, step: int) -> dict[str, Tenso
     return found
 
 
-def set_rates(task: Task, state: State, height: float) -> None:
-    """Set learning rate and momentum where the rate is at `height` of its peak."""
+def set_rates(task: Task, state: State, step: int) -> None:
+    """Set learning rate and momentum to those of update `step`."""
     momentum, low = task.settings.momentum, task.settings.momentum_at_peak
-    scale = 1 if state.method is task.method else task.method.traits.lr_scale  # a remedy gets the rate that is its own
     for group in state.optimizer.param_groups:
-        group["lr"] = (task.settings.max_lr or 0) / scale * height
-        group["momentum"] = momentum if low is None else momentum + (low - momentum) * height
+        group["lr"] = learning_rate(task, state, step)
+        group["momentum"] = momentum if low is None else momentum + (low - momentum) * task.height(step, state.replays)
+
+
+def learning_rate(task: Task, state: State, step: int) -> float:
+    """Return the learning rate of update `step`."""
+    scale = 1 if state.method is task.method else task.method.traits.lr_scale  # a remedy gets the rate that is its own
+    return (task.settings.max_lr or 0) / scale * task.height(step, state.replays)
 
 
 def describe_divergence(state: State, loss: float) -> str | None:
@@ -101,7 +103,7 @@ def divergence_cause(task: Task, state: State, losses: dict[int, Tensor], first:
     """Return in words why the losses of the epoch that `state` is to begin diverged."""
 
     def fault_of(number: int) -> str | None:
-        batch = next(islice(task.loader.epoch(state.epoch), number // state.replays, None))
+        batch = next(task.loader.epoch(state.epoch, number // state.replays))
         return not_finite(state.model.eval(), batch.x)
 
     values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))

@@ -1,7 +1,7 @@
-"""How far a run has come: what changes from step to step, and the file that it goes on from.
+"""How far a run has come: what changes from step to step, as tensors and JSON on disk and back.
 
-last.ckpt holds weights, their average, momenta and the method's memory under one checksum. There is no generator's
-state in it: everything random is a function of (seed, step).
+A checkpoint holds weights, their average, momenta, the method's memory and what is known of the epoch that runs. There
+is no generator's state in it: everything random is a function of (seed, step).
 """
 
 import json
@@ -19,11 +19,30 @@ from fastbat.files import load_tensors, save_tensors
 from fastbat.methods import Method
 from fastbat.models import as_of_now
 from fastbat.training.compile import Compiled
+from fastbat.training.gradients import Sums, add
 from fastbat.training.overfitting import pgd_at
 from fastbat.training.run import changed, different
 from fastbat.training.task import Task
 
 FILES = {"model": "", "ema": "-ema"}  # what comes behind best and last in the name of a model's file
+
+
+@dataclass
+class PartialEpoch:
+    """What is known of the epoch that runs."""
+
+    updates: int = 0  # made, or skipped for want of a loss
+    seconds: float = 0.0
+    sums: Sums = field(default_factory=dict)  # of the means for its record
+    losses: dict[int, Tensor] = field(default_factory=dict)  # by number of the update in the epoch
+
+    def add(self, found: Mapping[str, Tensor], images: int) -> None:
+        """Count an update on so many images, in which a mean loss and other means were `found`; nothing: skipped."""
+        if found:
+            self.losses[self.updates] = found["loss"]
+        for name, value in found.items():
+            add(self.sums, name, value, images)
+        self.updates += 1
 
 
 @dataclass
@@ -36,6 +55,7 @@ class State:
     compiled: Compiled | None
     optimizer: SGD
     epoch: int = 0  # that are finished
+    partial: PartialEpoch = field(default_factory=PartialEpoch)
     best_ra: float = -1.0  # on validation images, of all epochs kept; with init_from of the weights before them
     best: dict[str, tuple[float, float]] = field(default_factory=dict)  # (ra, sa) of each model's best epoch
     discarded: list[dict[str, Any]] = field(default_factory=list)  # records of the next epoch that were taken back
@@ -57,7 +77,7 @@ class State:
 
 
 def save_state(path: Path, task: Task, state: State) -> None:
-    """Write the state after its last finished epoch."""
+    """Write the state, as it is after its last update."""
     tensors = {f"{kind}/{name}": t for kind, model in state.models.items() for name, t in model.state_dict().items()}
     for name, weight in state.model.named_parameters():
         momentum = state.optimizer.state[weight].get("momentum_buffer")
@@ -65,7 +85,22 @@ def save_state(path: Path, task: Task, state: State) -> None:
             tensors[f"momentum/{name}"] = momentum
     tensors |= {f"memory/{name}": tensor for name, tensor in state.method.state_dict().items()}
     known = {"bests": state.best, "highest_ra": state.best_ra, "discarded": state.discarded}
+    if state.partial.updates:
+        more, known["partial"] = packed(state)
+        tensors |= more
     save_tensors(path, tensors, {**state.about(task), **known, "kind": "training state"})
+
+
+def packed(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return what is known of the epoch that runs, as tensors and as JSON."""
+    partial, tensors = state.partial, dict[str, Tensor]()
+    tensors |= {f"sums/{name}": total for name, (total, _) in partial.sums.items()}
+    if partial.losses:
+        tensors["losses/values"] = torch.stack(list(partial.losses.values()))
+        tensors["losses/numbers"] = torch.tensor(list(partial.losses))
+    known: dict[str, Any] = {"updates": partial.updates, "seconds": partial.seconds}
+    known |= {"images": {name: count for name, (_, count) in partial.sums.items()}}
+    return tensors, known | {"compiled_for": state.compiled.size if state.compiled else 0}
 
 
 def restore_state(path: Path, task: Task, state: State) -> None:
@@ -88,6 +123,19 @@ def restore_state(path: Path, task: Task, state: State) -> None:
         weight = state.model.get_parameter(name)
         state.optimizer.state[weight]["momentum_buffer"] = torch.empty_like(weight).copy_(momentum)  # in its layout
     state.method.load_state_dict(part("memory"))
+    known = found.get("partial", {"updates": 0, "seconds": 0.0, "images": {}, "compiled_for": 0})
+    state.partial = unpacked(known, part("sums"), part("losses"))
+    if state.compiled:
+        state.compiled.size = known["compiled_for"]
+
+
+def unpacked(known: Mapping[str, Any], sums: Mapping[str, Tensor], losses: Mapping[str, Tensor]) -> PartialEpoch:
+    """Return what was known of the epoch that ran, from what `packed` made of it."""
+    partial = PartialEpoch(known["updates"], known["seconds"])
+    partial.sums = {name: (sums[name], count) for name, count in known["images"].items()}
+    if losses:
+        partial.losses = dict(zip(losses["numbers"].tolist(), losses["values"].unbind(), strict=True))
+    return partial
 
 
 def read_state(path: Path, about: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
