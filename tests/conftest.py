@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from fastbat.cli import main
 from fastbat.data import load
 from fastbat.models import build_model
+from fastbat.randomness import seed_generators
 from fastbat.suite.processes import Child, ChildError
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -28,7 +29,7 @@ REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    torch.manual_seed(0)
+    seed_generators(0)
 
 
 @pytest.fixture(scope="session")

@@ -190,7 +190,7 @@ class OfTheory:
     """What is measured of the paper's Appendix E; the same names are keys of a suite's [diagnose]."""
 
     noise_at: str | None = None
-    """Sizes of mini-batches, comma-separated: bias and variance of their gradient beside that of all images."""
+    """Sizes of mini-batches, comma-separated: bias and variance of their gradient next to that of all images."""
     decay_over: str | None = None
     """Numbers of steps, comma-separated: the gradient over so many of plain SGD from these weights, in float64."""
     train_images: int = 8192

@@ -75,7 +75,7 @@ class Theory:
     """What is measured of Appendix E."""
 
     noise_at: tuple[int, ...] = ()
-    """Sizes of mini-batches whose gradient is measured beside that of all images."""
+    """Sizes of mini-batches whose gradient is measured next to that of all images."""
     decay_over: tuple[int, ...] = ()
     """Numbers of steps of plain SGD, over each of which the gradient is measured."""
     train_images: int = 8192
