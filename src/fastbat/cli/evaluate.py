@@ -192,7 +192,7 @@ class OfTheory:
     noise_at: str | None = None
     """Sizes of mini-batches, comma-separated: bias and variance of their gradient next to that of all images."""
     decay_over: str | None = None
-    """Numbers of steps, comma-separated: the gradient over so many of plain SGD from these weights, in float64."""
+    """Numbers of steps, comma-separated: the mean gradient over N of plain SGD from these weights, in float64."""
     train_images: int = 8192
     """The first N training images: all that there are for it."""
     draws: int = 50
