@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -441,6 +442,54 @@ def test_an_evaluation_that_is_killed_goes_on(digits_net, tmp_path, monkeypatch,
     pgd = json.loads(capsys.readouterr().out)["accuracies"][1]
     assert pgd["seconds"] >= round(seconds, 3)  # those of the first process are counted
     assert not journal.exists()
+
+
+def truncated(data):
+    return data[:-1]
+
+
+def altered(data):
+    return data[:-5] + bytes([data[-5] ^ 1]) + data[-4:]
+
+
+def another_image(data):
+    """Let the first image that PGD broke be another one."""
+    place = data.index(b'"broken": [', data.index(b'"job": "pgd@')) + len(b'"broken": [')
+    return data[:place] + b"9" + data[place + 1 :]
+
+
+def test_a_block_that_was_altered_or_cut_short_is_attacked_again(digits_net, tmp_path, monkeypatch):
+    data, how = load("digits").test.tensors(), FEW | {"batch_size": 20, "attacks": ["clean", "pgd"], "limit": 40}
+    first, real, count = tmp_path / "first", fastbat.evaluation.runner.attack, []
+    with monkeypatch.context() as patch:
+        patch.setattr("fastbat.evaluation.journal.Journal.remove", lambda self: None)
+        whole = fastbat.evaluate(digits_net, data, **how, resume_in=first, save_adversarial=tmp_path / "a.safetensors")
+
+    def counted(*args, **kwargs):
+        count.append(1)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr("fastbat.evaluation.runner.attack", counted)
+    examples, lines = ".evaluation-*-pgd@*.safetensors", ".evaluation-*.jsonl"
+    for harm, pattern in ((truncated, examples), (altered, examples), (None, examples), (another_image, lines)):
+        folder = tmp_path / "again"
+        shutil.copytree(first, folder)
+        file = min(folder.glob(pattern))
+        if harm is None:
+            file.unlink()
+        else:
+            file.write_bytes(harm(file.read_bytes()))
+        (folder / f".{file.name}.0a1b2c3d").write_bytes(b"of a process that was killed")
+        again = fastbat.evaluate(digits_net, data, **how, resume_in=folder, save_adversarial=tmp_path / "b.safetensors")
+        assert len(count) == 1
+        assert hits(again) == hits(whole)
+        found, other = (load_tensors(tmp_path / f"{name}.safetensors")[0] for name in "ab")
+        assert found.keys() == other.keys()
+        assert all(torch.equal(found[name], other[name]) for name in found)
+        assert not list(folder.iterdir())
+        shutil.rmtree(folder)
+        (tmp_path / "b.safetensors").unlink()
+        count.clear()
 
 
 # Examples, curve, precision
