@@ -45,7 +45,8 @@ def in_process(monkeypatch):
     """Run the commands of trials here: a process of its own is what other tests are about, and imports torch again."""
 
     def execute(children, arguments, log):
-        with log.open("a") as file, redirect_stdout(StringIO()) as out:
+        with log.open("a") as file, redirect_stdout(StringIO()) as out, monkeypatch.context() as patch:
+            patch.setattr("sys.argv", ["fastbat", *arguments])  # which records name as their command
             file.write(f"$ fastbat {shlex.join(arguments)}\n")
             try:
                 main(list(arguments))
