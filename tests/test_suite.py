@@ -327,7 +327,7 @@ def without_times(out):
     write_records(out / "results.jsonl", [each | {"provenance": each["provenance"][:1]} for each in records])
 
 
-def test_a_killed_suite_goes_on_where_it_was_and_ends_with_the_same_report(tmp_path, monkeypatch):
+def test_a_killed_suite_goes_on_where_it_was_and_ends_with_the_same_report(in_process, tmp_path, monkeypatch):
     text = TINY.replace("epochs = 2", "epochs = 40").replace("300", "50") + "seed = [0, 1]\n"
     text += EVALUATE.replace('["best", "last"]', '"last"')
     file, pages = table(tmp_path, text), []
