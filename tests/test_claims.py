@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from fastbat.cli import main
-from fastbat.evaluation.interval import paired_over_seeds
+from fastbat.evaluation.interval import mean_over_seeds, paired_over_seeds
 from fastbat.paper import cells, claims_of_the_paper
 from fastbat.results import claims
 from fastbat.results.claims import aimed
-from report_records import accuracy, epoch, evaluation, mask, suite, trial
+from report_records import accuracy, epoch, evaluation, gradients_suite, mask, suite, trial
 
 USUAL = {"activation": "relu", "ig_mode": "hessian-free", "linearise": "pgd-nosign", "a_255": None}
 KEYS = ("table", "metric", "method", "dataset", "model", "train_eps", "test_eps", "unit", *USUAL)
@@ -38,6 +38,13 @@ def found(folder):
 def test_there_are_57_claims_and_their_support_is_counted():
     support = [claim["supported"] for claim in claims_of_the_paper()]
     assert (len(support), support.count("yes"), support.count("partly"), support.count("no")) == (57, 24, 17, 1)
+
+
+def test_every_claim_has_a_comparison_or_says_why_no_experiment_decides_it():
+    for claim in claims_of_the_paper():
+        assert bool(claim.get("test")) != bool(claim.get("not_testable")), claim["id"]
+    reasons = [claim["id"] for claim in claims_of_the_paper() if claim.get("not_testable")]
+    assert reasons == ["fast-at-heuristics", "as-in-the-original-papers"]
 
 
 def test_the_rule_says_of_the_papers_own_numbers_what_the_paper_prints():
@@ -203,6 +210,19 @@ def test_a_landscape_is_flatter_beyond_the_draw_of_the_images_and_on_the_same_im
     assert looked_at(tmp_path / "b", ranges | {"fast-bat": 3 + noise})["verdict"] == "did not hold"
     assert looked_at(tmp_path / "c", ranges, fingerprint=None)["verdict"] == "not run"  # of other images each
     assert looked_at(tmp_path / "d", {"fast-at": 2 + noise})["verdict"] == "not run"
+
+
+def test_a_decay_converges_where_its_slope_is_below_that_of_the_theorem_beyond_the_spread_over_seeds(tmp_path):
+    claim = found(gradients_suite(tmp_path / "a", slope=-0.7))["converges"]
+    published, full = claim["comparisons"]
+    assert (published["verdict"], published["seeds"]) == ("held", 3)
+    values = [-0.7, -0.71, -0.72]
+    assert (published["measured"], published["low"], published["high"]) == pytest.approx(mean_over_seeds(values))
+    assert (full["measured"], full["verdict"]) == (pytest.approx(-0.71), "did not hold")  # of O(1/T)
+    assert claim["verdict"] == "did not hold"
+    assert (claim["made"], claim["of"]) == (2, 5)
+    slow = found(gradients_suite(tmp_path / "b", slope=-0.2))["converges"]
+    assert slow["comparisons"][0]["verdict"] == "did not hold"
 
 
 def test_alignment_that_was_not_measured_decides_nothing(tmp_path):

@@ -33,7 +33,18 @@ from fastbat.results.read import read
 from fastbat.results.rows import groups_of
 from fastbat.results.state import collapsed, fell
 from fastbat.training.settings import describe, effective
-from report_records import accuracy, epoch, evaluation, hostile, mask, run_with_everything, suite, trial
+from report_records import (
+    accuracy,
+    comparison,
+    epoch,
+    evaluation,
+    gradients_suite,
+    hostile,
+    mask,
+    run_with_everything,
+    suite,
+    trial,
+)
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 SUITES = ["shortcut", "methods/he-shortcut", "collapse/he-shortcut", "implicit-term/eps16", "implicit-term/eps8"]
@@ -510,6 +521,23 @@ def test_a_black_box_accuracy_is_an_upper_bound_and_attacks_that_disagree_are_to
     page = write_report([folder], tmp_path / "page.html").read_text()
     assert "≤ 60.0" in page
     assert "40 of 100 withstand them all" in page
+
+
+def test_appendix_e_is_on_the_page_with_the_slope_of_each_decay(tmp_path):
+    page = write_report([gradients_suite(tmp_path / "s", slope=-0.7)], tmp_path / "r.html").read_text()
+    section = page[page.index('<section id="theory"') :]
+    section = section[: section.index("</section>")]
+    assert "<td>a</td><td>32</td><td>64</td><td>10.0 %</td><td>5.0 %</td><td>35 %</td><td>three seeds</td>" in section
+    assert "c = a, 32 images: \u22120.71 [\u22120.73, \u22120.69]; c = a, all images: \u22120.71" in section
+    assert 'id="theory"' not in write_report([comparison(tmp_path / "c")], tmp_path / "c.html").read_text()
+
+
+def test_a_claim_that_no_experiment_decides_is_on_the_page_with_its_reason(tmp_path):
+    page = write_report([gradients_suite(tmp_path / "s")], tmp_path / "r.html").read_text()
+    section = page[page.index('<section id="claims"') :]
+    assert section.count("not testable</span>") == 2
+    assert "The paper names no measure of success." in section
+    assert "2 not testable" in section
 
 
 def test_claims_with_a_comparison_are_on_the_page(tmp_path):

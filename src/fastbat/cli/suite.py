@@ -214,7 +214,10 @@ def estimate_command(
         check_writable(out)
     from fastbat.suite import estimate
 
-    costs = estimate(trials, lambda given: configure_command(["train", *given, *flags(extra)]))
+    folder = flags(extra)
+    costs = estimate(
+        trials, lambda given: configure_command(["train", *given, *([] if "--dataset=digits" in given else folder)])
+    )
     hours = sum(cost.hours for cost in costs)
     found = {"trials": [asdict(cost) | {"hours": cost.hours} for cost in costs], "hours": hours}
     if out is not None:

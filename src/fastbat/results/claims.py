@@ -30,6 +30,7 @@ NAMES = {
     "fallbacks": "share of batches with negative curvature beyond lambda",
     "loss_range": "range of the loss within the budget around an image",
     "loss_bend": "distance of the loss from its plane within the budget",
+    "slope": "slope of the mean squared gradient over T steps, log against log",
     "ga_fall": "fall of gradient alignment with a collapse, mean",
     "ga_least_fall": "fall of gradient alignment with a collapse, the least",
     "ga_sound": "lowest gradient alignment after the last epoch without a collapse",
@@ -159,6 +160,7 @@ def in_words(test: Mapping[str, Any]) -> str:
     spread = "spread over seeds of " if test.get("stat") == "std" else ""
     at = f" at eps {test['train_eps']}" if "train_eps" in test else ""
     others = [f"made on {test['surrogate']}"] if "surrogate" in test else []
+    others += [f"{test['gradients']} gradients"] if "gradients" in test else []
     others += [f"{test['weights']} epoch"] if "weights" in test else []
     others += [READINGS[test["reading"]]] if "reading" in test else []
     where = ", ".join([f"{spread}{what}{at}", test["dataset"], test["model"], *others])
@@ -168,6 +170,6 @@ def in_words(test: Mapping[str, Any]) -> str:
 def word_of(setting: tuple[str, Any]) -> str:
     """Return a setting of a side as a word."""
     name, value = setting
-    return {"weights": f"{value} epoch", "ig_mode": "without its term" if value == "none" else value}.get(name) or str(
-        value
-    )
+    if setting == ("ig_mode", "none"):
+        return "without its term"
+    return {"weights": f"{value} epoch", "c": f"c = {value}"}.get(name, str(value))
