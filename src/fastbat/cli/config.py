@@ -67,7 +67,7 @@ def flat(table: Mapping[str, Any], file: Path) -> dict[str, Any]:
             if name in config:
                 raise InputError(f"{name} is in {str(file)!r} twice; leave one out")
             config[name] = value
-    for name in {"config", "resume"} & config.keys():
+    for name in {"config", "resume", "replay"} & config.keys():
         raise InputError(f"{name} in {str(file)!r} is no setting of a run; give it as a flag: --{name}")
     return config
 

@@ -22,6 +22,7 @@ from fastbat.errors import Damaged, InputError, Stopped
 from fastbat.files import read_metadata, read_records, read_safetensors, write_records
 from fastbat.methods import METHODS
 from fastbat.progress import say
+from fastbat.training.finite import check_finite
 from fastbat.training.interval import Interval
 from fastbat.training.run import Run
 from fastbat.training.signals import Signals
@@ -78,8 +79,9 @@ class Checkpoints:
         self.start_interval()
 
     def save_step(self) -> None:
-        """Write the state within an epoch, unless it is on disk."""
+        """Write the state within an epoch, unless it is on disk; raises DivergedError if it is not finite."""
         if self.state.partial.updates > self.kept:
+            check_finite(self.state)
             save_state(self.run.step, self.task, self.state)
         self.start_interval()
 

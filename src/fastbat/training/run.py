@@ -3,6 +3,7 @@
 RUN/
   config.toml        the settings, and [resolved]: what follows from them; `fastbat train --config` repeats the run
   metrics.jsonl      one record an epoch
+  fault.ckpt, fault.json   the state before an update that failed, and which one that is
   best.safetensors   the weights of the epoch with the highest robust validation accuracy
   last.safetensors   the weights of the last finished epoch
   best-ema.safetensors, last-ema.safetensors   with `ema`: the averaged weights of its own best epoch, and of the last
@@ -40,6 +41,7 @@ class Run:
         self.config, self.metrics = self.path / "config.toml", self.path / "metrics.jsonl"
         self.state, self.previous = self.path / "last.ckpt", self.path / "previous.ckpt"
         self.step = self.path / "step.ckpt"
+        self.fault, self.about_fault = self.path / "fault.ckpt", self.path / "fault.json"
         self.evaluations = self.path / "evaluation.jsonl"
         self.provenance = self.path / "provenance.jsonl"
 
@@ -51,7 +53,7 @@ class Run:
     def remove_leftovers(self) -> None:
         """Remove what a crash left of files that were being written; the run must be locked."""
         weights = [self.weights(which) for which in CHECKPOINTS]
-        for file in (self.config, self.metrics, self.state, self.step, *weights):
+        for file in (self.config, self.metrics, self.state, self.step, self.fault, self.about_fault, *weights):
             remove_beside(file)
 
     def weights(self, which: str) -> Path:

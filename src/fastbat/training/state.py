@@ -135,6 +135,7 @@ def restore_state(saved: Saved, task: Task, state: State) -> None:
 
     for kind, model in state.models.items():
         model.load_state_dict(part(kind))
+    state.optimizer.zero_grad()
     state.optimizer.state.clear()
     for name, momentum in part("momentum").items():
         weight = state.model.get_parameter(name)

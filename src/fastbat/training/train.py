@@ -17,6 +17,7 @@ from fastbat.runtime.device import peak_memory_mib
 from fastbat.runtime.precision import ieee_float32
 from fastbat.training.checkpoints import Checkpoints
 from fastbat.training.epoch import train_epoch
+from fastbat.training.faults import faults_explained
 from fastbat.training.loggers import logger
 from fastbat.training.overfitting import describe_collapse, describe_reaction, remedy
 from fastbat.training.prepare import prepare
@@ -68,7 +69,8 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
         stopped = restore_or_start(run, task, state, checkpoints)
         log = scope.enter_context(logger(task.settings.log, run.path, state.epoch))
         while state.epoch < task.epochs and not stopped:
-            record = train_epoch(task, state, checkpoints)
+            with faults_explained(run, task, state, checkpoints):
+                record = train_epoch(task, state, checkpoints)
             with checkpoints.between_epochs():
                 record |= validate(task, state)
             if record.get("collapsed"):
