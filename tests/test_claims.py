@@ -97,6 +97,12 @@ def test_the_other_way_round_it_did_not_hold_and_between_it_cannot_be_decided(tm
     assert (equal["verdict"], equal["comparisons"][0]["verdict"]) == ("cannot be decided", "cannot be decided")
 
 
+def test_accuracies_of_one_seed_decide_nothing_for_another_training_may_come_out_otherwise(tmp_path):
+    for seeds, verdict in ((1, "cannot be decided"), (2, "held")):
+        claim = found(measured(tmp_path / str(seeds), {"fast-at-ga": 500, "fast-at": 200}, seeds))["ga-beats-fast-at"]
+        assert [each["verdict"] for each in claim["comparisons"]] == [verdict]
+
+
 def test_a_claim_whose_every_comparison_held_held(tmp_path):
     claim = found(measured(tmp_path, {"atta": 0, "fast-bat": 500}, attacks=("pgd", "aa")))["atta-collapses"]
     assert (claim["made"], claim["of"], claim["verdict"]) == (2, 2, "held")

@@ -542,14 +542,15 @@ def test_a_claim_that_no_experiment_decides_is_on_the_page_with_its_reason(tmp_p
 
 def test_claims_with_a_comparison_are_on_the_page(tmp_path):
     trials = [
-        trial(method, 0, results=[evaluation([accuracy("pgd", 16, hits, 100)])], eps=16, shortcut="raw")
+        trial(method, seed, results=[evaluation([accuracy("pgd", 16, hits, 100)])], eps=16, shortcut="raw")
         for method, hits in (("fast-at", 20), ("fast-at-ga", 60))
+        for seed in (0, 1)
     ]
     page = write_report([suite(tmp_path, trials)], tmp_path / "page.html").read_text()
     assert "FAST-AT-GA outperforms FAST-AT at eps 16." in page
     assert "1 of 1 comparisons held, 5 of 6 not made. By the paper&#39;s own tables: yes." in page
     assert "fast-at-ga less fast-at: +40.00 [" in page
-    assert "the paper +4.18; one seed, 100 images" in page
+    assert "the paper +4.18; two seeds, 100 images" in page
     assert "FAST-BAT is more stable than the baselines" not in page
 
 
