@@ -58,9 +58,16 @@ class Checkpoints:
         restore_state(saved, self.task, self.state)
         if saved.path == self.run.previous:
             saved.path.replace(self.run.state)  # or else a damaged one would be the previous of the next
-        records, epochs = read_records(self.run.metrics), self.state.epoch
-        write_records(self.run.metrics, [record for record in records if record["epoch"] <= epochs])
+        self.cut_records()
         self.start_interval()
+
+    def cut_records(self) -> None:
+        """Leave in metrics.jsonl the epochs that are behind the state; say which of them were lost."""
+        done = range(1, self.state.epoch + 1)
+        records = [record for record in read_records(self.run.metrics) if record["epoch"] in done]
+        if lost := sorted({*done} - {record["epoch"] for record in records}):
+            say(f"{self.run.metrics} has no record of epochs {', '.join(map(str, lost))}; the weights have them")
+        write_records(self.run.metrics, records)
 
     def check_best(self) -> None:
         """Let the best epoch be none so far if its weights were lost or damaged: a later one takes its place."""
