@@ -21,7 +21,6 @@ from fastbat.results.read import read
 from fastbat.suite import local, read_trials, run_suite
 from fastbat.suite.estimate import evaluation_passes
 from fastbat.suite.processes import ChildError, Children
-from fastbat.suite.runner import duration
 from fastbat.suite.trials import flags
 from fastbat.training import Run
 
@@ -445,4 +444,3 @@ def test_an_estimate_kept_in_a_suites_folder_says_how_long_it_will_take(in_proce
     assert "2 trials, 0 of them finished before; at most 1 min by estimate.json" in said
     assert re.search(r"fast-at-seed0: finished; 1 of 2 done, about \d+ min left", said)
     assert re.search(r"fast-at-seed1: finished; 2 of 2 done$", said, re.MULTILINE)
-    assert [duration(seconds) for seconds in (1, 300, 5399, 9000)] == ["1 min", "5 min", "90 min", "2.5 h"]
