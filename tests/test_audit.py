@@ -619,7 +619,9 @@ def test_appendix_e_is_measured_on_the_runs_own_images_at_its_own_weights(tmp_pa
     x, y = load("digits").train.slice(0, 64).tensors()
     of = {c: Gradient(replace(method, ig_weight=w).losses, model, x, y, 2) for c, w in (("0", 0), ("a", method.a))}
     (expected,) = bias_and_variance({"0": of["0"]}, of["a"].of_all(), [32], 4, 2)
-    assert found["noise"][1] == pytest.approx(expected, rel=1e-5)
+    measured = found["noise"][1]
+    assert measured.pop("of") == expected.pop("of")
+    assert measured == pytest.approx(expected, rel=1e-5)
     assert [(row["of"], row["batch"], row["steps"]) for row in kept["decay"]] == [
         ("0.1", 32, 3), ("0.1", 32, 9), ("a", 32, 3), ("a", 32, 9), ("a", 64, 3), ("a", 64, 9),
     ]  # fmt: skip

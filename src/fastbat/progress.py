@@ -15,10 +15,10 @@ console = Console(stderr=True)  # of the bars; none in a notebook
 
 
 @contextmanager
-def bar(text: str, pause: float = SECONDS_BETWEEN_LINES) -> Iterator[Show]:
-    """Show how far the block has come, in a bar or a line every `pause` seconds; yields show(share done, text)."""
+def bar(text: str, pause: float | None = None) -> Iterator[Show]:
+    """Show how far the block has come, in a bar or a line every `pause` seconds (60); yields show(share done, text)."""
     if not console.is_terminal:
-        yield _line_now_and_then(pause)
+        yield _line_now_and_then(SECONDS_BETWEEN_LINES if pause is None else pause)
         return
     from rich.progress import Progress
 
