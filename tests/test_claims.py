@@ -220,13 +220,11 @@ def test_a_landscape_is_flatter_beyond_the_draw_of_the_images_and_on_the_same_im
 
 def test_a_decay_converges_where_its_slope_is_below_that_of_the_theorem_beyond_the_spread_over_seeds(tmp_path):
     claim = found(gradients_suite(tmp_path / "a", slope=-0.7))["converges"]
-    published, full = claim["comparisons"]
-    assert (published["verdict"], published["seeds"]) == ("held", 3)
+    (one,) = claim["comparisons"]
+    assert (one["verdict"], one["seeds"], claim["verdict"]) == ("held", 3, "cannot be decided")  # of four comparisons
     values = [-0.7, -0.71, -0.72]
-    assert (published["measured"], published["low"], published["high"]) == pytest.approx(mean_over_seeds(values))
-    assert (full["measured"], full["verdict"]) == (pytest.approx(-0.71), "did not hold")  # of O(1/T)
-    assert claim["verdict"] == "did not hold"
-    assert (claim["made"], claim["of"]) == (2, 5)
+    assert (one["measured"], one["low"], one["high"]) == pytest.approx(mean_over_seeds(values))
+    assert (claim["made"], claim["of"]) == (1, 4)
     slow = found(gradients_suite(tmp_path / "b", slope=-0.2))["converges"]
     assert slow["comparisons"][0]["verdict"] == "did not hold"
 

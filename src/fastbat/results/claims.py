@@ -162,7 +162,6 @@ def in_words(test: Mapping[str, Any]) -> str:
     spread = "spread over seeds of " if test.get("stat") == "std" else ""
     at = f" at eps {test['train_eps']}" if "train_eps" in test else ""
     others = [f"made on {test['surrogate']}"] if "surrogate" in test else []
-    others += [f"{test['gradients']} gradients"] if "gradients" in test else []
     others += [f"{test['weights']} epoch"] if "weights" in test else []
     others += [READINGS[test["reading"]]] if "reading" in test else []
     where = ", ".join([f"{spread}{what}{at}", test["dataset"], test["model"], *others])

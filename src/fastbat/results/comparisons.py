@@ -3,7 +3,7 @@
 Accuracies and their spread over seeds, times, gradient alignment (GA) after the last epoch, and what Hessian-aware
 training measures of Eq. 23 (`hessian`, `fallbacks`, in the mean over its epochs) are of one arm a side. So are
 `loss_range` and `loss_bend` (evaluation/landscape.py), image by image, over the images and the seeds of both arms, and
-`slope` (results/gradients.py), by c and by whether the gradients are of mini-batches or of all images.
+`slope` (results/gradients.py) of mini-batches by c.
 Some claims are of every training that a side fits, whatever its method:
 
     ga_fall         GA after the first collapsed epoch less the highest before it, in the mean over trainings
@@ -120,8 +120,7 @@ def slope_of_decay(test: Test, sides: Sequence[Side]) -> Made | None:
         value
         for look in side.looks
         for point, value in points(look).items()
-        if (point.what, point.c) == ("slope", test["a"]["c"])
-        and (point.batch < look.about["train_images"]) == (test["gradients"] == "mini-batch")
+        if (point.what, point.c) == ("slope", test["a"]["c"]) and point.batch < look.about["train_images"]
     ]
     return over_seeds(values)
 
