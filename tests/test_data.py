@@ -69,6 +69,17 @@ def test_the_batches_are_those_of_the_first_version_bit_for_bit(name, pad, flip,
     assert digest.hexdigest() == BATCHES[name, pad, flip]
 
 
+@pytest.mark.parametrize("start", [1, 7, 10])
+def test_an_epoch_begun_at_a_batch_is_the_rest_of_the_whole_one(start):
+    loader = Loader(load("digits").train, 128, seed=3, pad=2, flip=True, rotation=10.0)
+    whole, rest = list(loader.epoch(2)), list(loader.epoch(2, start))
+    assert len(whole) == 10
+    assert len(rest) == 10 - start
+    for batch, other in zip(whole[start:], rest, strict=True):
+        assert torch.equal(batch.x, other.x)
+        assert torch.equal(batch.index, other.index)
+
+
 def test_digits_are_split_in_order():
     splits = load("digits")
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (1260, 140, 397)
@@ -151,6 +162,29 @@ def test_a_damaged_cache_is_decoded_anew(tmp_path, monkeypatch):
         found = cache.cached(("key",), encoded, None)
         assert torch.equal(found.pixels, torch.from_numpy(stored[[1, 0]]).permute(0, 3, 1, 2))
     assert len(decoded) == 4  # once, and once for each damage
+
+
+@pytest.mark.parametrize("name", ["pixels.npy", "labels.npy", "images.json"])
+def test_no_flipped_bit_of_the_cache_is_used(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FASTBAT_CACHE", str(tmp_path))
+    stored = np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3)
+    rows = [(f"row {i}", pixels.tolist()) for i, pixels in enumerate(stored)]
+    encoded = Encoded(rows, np.array([1, 0]), np.array([0, 1]), ("ant", "bee"))
+    truth = cache.cached(("key",), encoded, None)
+    (file,) = tmp_path.glob(f"*/{name}")
+    whole = file.read_bytes()
+    for place in range(0, len(whole), 7):
+        altered = bytearray(whole)
+        altered[place] ^= 1 << place % 8
+        file.write_bytes(altered)
+        found = cache.cached(("key",), encoded, None)
+        assert torch.equal(found.pixels, truth.pixels)
+        assert torch.equal(found.labels, truth.labels)
+        assert found.classes == truth.classes == ("ant", "bee")
+        assert file.read_bytes() in (whole, bytes(altered))  # as it was, or altered where it says nothing
+    file.unlink()
+    assert torch.equal(cache.cached(("key",), encoded, None).pixels, truth.pixels)
+    assert "were cut short or altered; they are decoded again\n" in capsys.readouterr().err
 
 
 def test_augmentation_belongs_to_seed_and_step():

@@ -20,7 +20,7 @@ from fastbat.files import load_tensors, locked, read_records, save_tensors
 from fastbat.methods import METHODS, FastBAT
 from fastbat.models import build_model, load_model
 from fastbat.randomness import generator, seed_torch
-from fastbat.training import Run, Settings, train
+from fastbat.training import Run, Settings, checkpoints, train
 from fastbat.training import epoch as epochs
 from fastbat.training.average import move_average, start_average
 from fastbat.training.run import CHECKPOINTS
@@ -147,18 +147,19 @@ def test_a_run_killed_in_an_epoch_resumes_to_the_weights_of_one_never_stopped(pr
 def test_a_crash_between_any_two_files_of_an_epoch_loses_nothing(at, tmp_path, monkeypatch):
     method = METHODS["fast-at"](eps=EPS)
     whole = train(method, SMALL, tmp_path / "whole")
-    real = {name: getattr(RUN, name) for name in ("save_model", "append_record", "save_state")}
     calls = {"best": "save_model", "last": "save_model", "metrics": "append_record", "state": "save_state"}
+    where = checkpoints if at == "state" else RUN
+    real = getattr(where, calls[at])
 
-    def crash(path, *args):
+    def crash(path, *args, **how):
         if read_records(Run(tmp_path / "crashed").metrics) and path.name.split(".")[0] in (
             at,
             "last" * (at == "state"),
         ):
             raise OSError("power cut")
-        return real[calls[at]](path, *args)
+        return real(path, *args, **how)
 
-    monkeypatch.setattr(RUN, calls[at], crash)
+    monkeypatch.setattr(where, calls[at], crash)
     monkeypatch.setattr(RUN, "is_best", lambda state, kind, record: True)
     with pytest.raises(OSError, match="power cut"):
         train(method, SMALL, tmp_path / "crashed")

@@ -24,10 +24,12 @@ from PIL import Image
 from fastbat.data import DATASETS, Images, Loader, Splits, load
 from fastbat.data.stream import CORES
 from fastbat.methods import METHODS, FastBAT, Method
-from fastbat.training import Settings
+from fastbat.training import Run, Settings
+from fastbat.training.checkpoints import Checkpoints
 from fastbat.training.epoch import train_epoch, update
 from fastbat.training.prepare import build
-from fastbat.training.state import State
+from fastbat.training.signals import Signals
+from fastbat.training.state import PartialEpoch, State
 from fastbat.training.task import Task
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # experiments/: what the scripts share
@@ -70,8 +72,14 @@ def epoch(folder: Path, device: torch.device) -> Arms:
     """Return epochs of more and more images."""
     method = FastBAT(8 / 255, ig_mode="none")
     sizes = (2_048, 4_096, 8_192, 16_384)
-    epochs = {n: partial(train_epoch, *prepared(method, n, device), restore=lambda: None) for n in sizes}
+    epochs = {n: partial(one_epoch, Run(folder), *prepared(method, n, device)) for n in sizes}
     return {f"{n} images": (n, epochs[n]) for n in sizes}, f"{sizes[0]} images"
+
+
+def one_epoch(run: Run, task: Task, state: State) -> None:
+    """Run the first epoch, whatever ran before."""
+    state.partial = PartialEpoch()
+    train_epoch(task, state, Checkpoints(run, task, state, Signals()))
 
 
 def workers(folder: Path, device: torch.device) -> Arms:
@@ -101,7 +109,9 @@ def random_images(n: int) -> Images:
 def prepared(method: Method, n: int, device: torch.device) -> tuple[Task, State]:
     """Return a training of one epoch on `n` random images."""
     images = random_images(n)
-    settings = Settings("cifar10", model="preactresnet18", width=WIDTH, batch_size=BATCH, epochs=1, device=str(device))
+    settings = Settings(
+        dataset="cifar10", model="preactresnet18", width=WIDTH, batch_size=BATCH, epochs=1, device=str(device)
+    )
     splits = Splits(images, images.slice(0, 100), images.slice(0, 100), CARD)
     return build(Task.of(method, settings.resolved(method), splits))[:2]
 

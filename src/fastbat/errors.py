@@ -12,8 +12,20 @@ class InputError(ValueError):
     """Bad input, found before any work was started; its text is one line for the user."""
 
 
+class Damaged(InputError):
+    """A file that was truncated or altered since it was written."""
+
+
 class DivergedError(RuntimeError):
     """Training ran into a loss that is no number; its text says where, and what is saved."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ended a training between two updates; its text says where, and how to resume."""
+
+    def __init__(self, text: str, number: int) -> None:
+        super().__init__(text)
+        self.number = number  # of the signal
 
 
 def no_memory(error: BaseException) -> bool:

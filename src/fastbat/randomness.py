@@ -11,6 +11,10 @@ undisturbed process gives.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import count
 
 from fastbat.lazy import Tensor, np, torch
 
@@ -22,7 +26,15 @@ def generator(*key: int | str) -> np.random.Generator:
 
 def seed_torch(*key: int | str) -> None:
     """Seed torch's global generators (all devices) from `key`: noise inside a training step, weights."""
-    torch.manual_seed(int(generator(*key).integers(2**63)))
+    seed_generators(int(generator(*key).integers(2**63)))
+
+
+def seed_generators(seed: int) -> None:
+    """Seed torch's global generators as torch.manual_seed does, whose stack traces take 1 ms without an accelerator."""
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
 
 
 def uniform_like(x: Tensor) -> Tensor:
@@ -31,7 +43,25 @@ def uniform_like(x: Tensor) -> Tensor:
     Every uniform number of a method comes from here, so that a batch cut over processes can be given its slice of the
     draw for the whole batch.
     """
-    return 2 * torch.rand_like(x) - 1
+    fixed = STARTS.get()
+    return 2 * (torch.rand_like(x) if fixed is None else fixed(x)) - 1
+
+
+@contextmanager
+def starts_fixed(index: Tensor, *key: int | str) -> Iterator[None]:
+    """Let row i of a method's uniform numbers within the block depend on (`key`, the draw, index[i]) alone.
+
+    So the same image has the same starts whatever batch it is in, and a method is a function of weights and images.
+    """
+    draws = count()
+    token = STARTS.set(lambda x: uniform_starts(x, index, *key, next(draws)))
+    try:
+        yield
+    finally:
+        STARTS.reset(token)
+
+
+STARTS: ContextVar[Callable[[Tensor], Tensor] | None] = ContextVar("starts", default=None)
 
 
 def uniform_starts(x: Tensor, index: Tensor, *key: int | str) -> Tensor:

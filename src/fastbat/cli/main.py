@@ -1,5 +1,6 @@
 """The commands, and how they end."""
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from fastbat.cli.listing import list_command
 from fastbat.cli.plot import plot_command
 from fastbat.cli.report import report_command
 from fastbat.cli.suite import suite
-from fastbat.errors import DivergedError, InputError, no_memory
+from fastbat.errors import DivergedError, InputError, Stopped, no_memory
 from fastbat.progress import say
 from fastbat.training import Run
 
@@ -24,6 +25,9 @@ def main(words: Sequence[str] | None = None) -> None:
         build_app(words)(words, exit_on_error=False, print_error=False)
     except (InputError, DivergedError, CycloptsError) as error:
         fail(one_line(error), 2)
+    except BrokenPipeError:  # of stdout, as after `| head`, which wants no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(141)  # as after SIGPIPE
     except OSError as error:
         what = f"{error.filename or 'a file'}: {error.strerror or error}"
         fail(f"{what}; check its folder, its rights and the free space", 2)
@@ -31,6 +35,8 @@ def main(words: Sequence[str] | None = None) -> None:
         if not no_memory(error):
             raise
         fail("not enough memory; lower --batch-size or --width, or give fewer or smaller images", 2)
+    except Stopped as stop:
+        fail(str(stop), 128 + stop.number)
     except KeyboardInterrupt:
         fail(f"stopped{how_to_resume(words)}", 130)
 
@@ -55,7 +61,7 @@ def how_to_resume(words: Sequence[str]) -> str:
     out = read_first(words[1:]).out if words[:1] == ["train"] else None
     if out is None or not Run(out).config.exists():
         return ""
-    return f"; resume after the last finished epoch with: fastbat train --out {shlex.quote(str(out))} --resume"
+    return f"; resume with: fastbat train --out {shlex.quote(str(out))} --resume"
 
 
 def fail(line: str, status: int) -> None:

@@ -4,29 +4,34 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
+from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tomli_w
 from cyclopts import App, Parameter
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from fastbat.cli.commands import check_command, configure_command
 from fastbat.cli.listing import print_json
 from fastbat.cli.results import claims_command, compare_command, export_results_command
+from fastbat.console import print_rows
 from fastbat.errors import InputError
 from fastbat.files import check_writable, read_toml, write_json
+from fastbat.progress import say
 from fastbat.suite import (
     ESTIMATE,
     Row,
     check_all,
     check_ray,
+    duration,
     flags,
+    inputs_of,
     local,
     named,
     on_ray,
+    printed_by,
     run_suite,
     status,
     trials_of,
@@ -34,6 +39,8 @@ from fastbat.suite import (
 
 if TYPE_CHECKING:
     from fastbat.suite import Cost
+
+LONGEST = 60.0  # seconds that a rough estimate may take; 5 to 10 where nothing else runs
 
 
 @dataclass(frozen=True)
@@ -91,8 +98,7 @@ def run_command(
     json
         Print one JSON object instead of a table.
     """
-    machine = {"data_dir": data_dir and data_dir.resolve(), "device": device}
-    extra = {name: value for name, value in machine.items() if value is not None}
+    extra = of_machine(data_dir, device)
     table, out = table_of(what, scale), folder_of(what, scale, out)
     trials = trials_of(table, what)
     if scale is not None:
@@ -109,9 +115,10 @@ def run_command(
             raise InputError("address, cpus and gpus are of a cluster; add --engine ray")
         jobs = jobs or 1
         where = local(out, extra, jobs)
+    trials = trials_of(table, what, inputs_of(trials, data_dir))
     text = Path(what).read_text("utf-8-sig") if scale is None else tomli_w.dumps(table)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end ends the trials, too
-    records = run_suite(trials, text, out, where, jobs)
+    records = run_suite(trials, text, out, where, jobs, partial(measured, what, scale, extra, jobs, engine))
     show(status(out), json)
     if any(record["status"] == "failed" for record in records):
         sys.exit(1)
@@ -138,10 +145,8 @@ def list_suites_command(*, json: bool = False) -> None:
     if json:
         print_json({"suites": found, "scales": scales})
         return
-    table = Table("suite", "about", *scales, box=SIMPLE_HEAD)
-    for each in found:
-        table.add_row(*(str(value) for value in each.values()))
-    Console().print(table)
+    rows = [[str(value) for value in each.values()] for each in found]
+    print_rows(("suite", "about", *scales), rows, text=("about",), box=SIMPLE_HEAD)
     for scale, says in scales.items():
         print(f"{scale}: {says}")
 
@@ -158,6 +163,16 @@ def show_command(name: str, /, *, scale: str) -> None:
         paper, cpu or smoke.
     """
     print(tomli_w.dumps(named.at_scale(name, scale)), end="")
+
+
+def measured(what: str, scale: str | None, extra: Mapping[str, Any], jobs: int, engine: str) -> list[dict[str, Any]]:
+    """Return what a rough estimate of the trials finds on this machine; nothing of those on a cluster."""
+    if engine != "local":
+        return []
+    say("timing an update of each kind of trial")
+    given = flags({**({} if scale is None else {"scale": scale}), **extra})
+    found = printed_by(["suite", "estimate", what, *given, "--rough", "--json"], jobs, LONGEST)
+    return list(loads(found)["trials"]) if found else []
 
 
 def table_of(what: str, scale: str | None) -> Mapping[str, Any]:
@@ -191,6 +206,8 @@ def estimate_command(
     scale: str | None = None,
     out: Path | None = None,
     data_dir: Path | None = None,
+    device: str | None = None,
+    rough: bool = False,
     json: bool = False,
 ) -> None:
     """Estimate what the trials of a table take here: a few steps of each kind, timed; no training is kept.
@@ -205,17 +222,27 @@ def estimate_command(
         Folder for the suite: keep the estimate in it, for the time left and for the costs in a report.
     data_dir
         Folder with the data set on this machine.
+    device
+        cpu, cuda or auto.
+    rough
+        Take seconds: time one update of each kind, on a few images. It is not kept.
     json
         Print one JSON object instead of a table.
     """
-    extra = {} if data_dir is None else {"data_dir": data_dir}
+    if rough and out is not None:
+        raise InputError("a rough estimate is not kept; leave out --out or --rough")
+    extra = of_machine(data_dir, device)
     trials = trials_of(table_of(what, scale), what)
     check_all(trials, Path(), check_command, extra)
     if out is not None:
         check_writable(out)
     from fastbat.suite import estimate
+    from fastbat.suite.rough import rough as roughly
 
-    costs = estimate(trials, lambda given: configure_command(["train", *given, *flags(extra)]))
+    measure, folder = roughly if rough else estimate, flags(extra)
+    costs = measure(
+        trials, lambda given: configure_command(["train", *given, *([] if "--dataset=digits" in given else folder)])
+    )
     hours = sum(cost.hours for cost in costs)
     found = {"trials": [asdict(cost) | {"hours": cost.hours} for cost in costs], "hours": hours}
     if out is not None:
@@ -223,7 +250,13 @@ def estimate_command(
     if json:
         print_json(found)
     else:
-        Console().print(cost_table(costs, f"{hours:.0f} hours at most: what is broken leaves"))
+        print_costs(costs, f"{duration(3600 * hours)} at most: what is broken leaves")
+
+
+def of_machine(data_dir: Path | None, device: str | None) -> dict[str, Any]:
+    """Return the settings of this machine that all trials take."""
+    given = {"data_dir": data_dir and data_dir.resolve(), "device": device}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def folder_of(what: str, scale: str | None, out: Path) -> Path:
@@ -231,13 +264,20 @@ def folder_of(what: str, scale: str | None, out: Path) -> Path:
     return out if scale is None else out / what
 
 
-def cost_table(costs: list["Cost"], caption: str) -> Table:
-    """Return the table of an estimate."""
-    table = Table("trial", "steps", "ms a step", "training, h", "evaluation, h", caption=caption)
-    for cost in costs:
-        hours = (f"{cost.training_hours:.2f}", f"{cost.evaluation / 3600:.2f}")
-        table.add_row(cost.trial, str(cost.steps), f"{1000 * cost.seconds_per_step:.0f}", *hours)
-    return table
+def print_costs(costs: list["Cost"], caption: str) -> None:
+    """Print the table of an estimate."""
+    rows = [
+        (
+            cost.trial,
+            str(cost.steps),
+            f"{1000 * cost.seconds_per_step:.0f}",
+            f"{cost.training_hours:.2f}",
+            f"{cost.evaluation / 3600:.2f}",
+        )
+        for cost in costs
+    ]
+    heads = ("trial", "steps", "ms a step", "training, h", "evaluation, h")
+    print_rows(heads, rows, text=("trial",), least=("steps", "ms a step"), caption=caption)
 
 
 def show(found: list[Row], json: bool) -> None:
@@ -245,17 +285,16 @@ def show(found: list[Row], json: bool) -> None:
     if json:
         print_json({"trials": [asdict(row) for row in found]})
         return
-    table = Table(
-        "trial", "state", "weights", "eps", "SA", "PGD", "AA", "n", "s/epoch", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
-    for column in table.columns:
-        column.no_wrap = True
-    for row in found:
-        shares = ["" if share is None else f"{share:.1f}" for share in (row.sa, row.ra_pgd, row.ra_aa)]
-        seconds = "" if row.seconds_per_epoch is None else f"{row.seconds_per_epoch:.1f}"
-        eps = f"{row.eps_255:g}" if row.eps_255 else ""
-        table.add_row(row.trial, row.state, row.checkpoint, eps, *shares, str(row.n or ""), seconds)
-    Console().print(table)
+    heads = ("trial", "state", "weights", "eps", "SA", "PGD", "AA", "n", "s/epoch")
+    print_rows(heads, map(cells, found), text=("trial",), least=("s/epoch", "n", "weights"), box=SIMPLE_HEAD)
     for row in found:
         if row.error:
             print(f"{row.trial} failed: {row.error}")
+
+
+def cells(row: Row) -> list[str]:
+    """Return a row of a suite as texts."""
+    shares = ["" if share is None else f"{share:.1f}" for share in (row.sa, row.ra_pgd, row.ra_aa)]
+    seconds = "" if row.seconds_per_epoch is None else f"{row.seconds_per_epoch:.1f}"
+    eps = f"{row.eps_255:g}" if row.eps_255 else ""
+    return [row.trial, row.state, row.checkpoint, eps, *shares, str(row.n or ""), seconds]

@@ -38,16 +38,22 @@ def train_command(name: str, notes: Sequence[str] = (), file: Path | None = None
         out: Path | None = None,
         resume: bool = False,
         config: Path | None = None,
+        replay: Path | None = None,
         settings: Settings = Settings(),  # noqa: B008 (frozen)
         **options: Any,
     ) -> None:
         run = Run(out or Path("runs") / f"{settings.dataset}-{method}-eps{eps:g}-seed{settings.seed}")
         chosen, settings = configure(method=method, eps=eps, settings=settings, **options)
+        if replay is not None:
+            from fastbat.training import replay as replay_fault
+
+            say(replay_fault(chosen, settings, replay))
+            return
         described = describe(chosen, settings)
-        (run.check_same if resume else run.check_free)(described)
+        run.check(described, resume)
         if file is not None:
             check_resolved(file, described["resolved"])
-        if settings.init_from is not None and not (resume or settings.init_from.is_dir()):
+        if settings.init_from is not None and not (run.states or settings.init_from.is_dir()):
             check_file(settings.init_from)
         for note in (*notes, *filter(None, [tiny(chosen.eps)] if chosen.eps else ())):
             say(note)
@@ -65,7 +71,13 @@ def train_command(name: str, notes: Sequence[str] = (), file: Path | None = None
         flag("method", str, METHOD, "Run", "Training method by name; fastbat list methods names them."),
         flag("eps", float, EPS, "Run", "Linf budget trained against, on the 0-255 scale."),
         flag("out", Path | None, None, "Run", "Run directory; runs/DATASET-METHOD-epsE-seedS unless given."),
-        flag("resume", bool, False, "Run", "Go on after the last finished epoch of --out, with its own settings."),
+        flag(
+            "resume",
+            bool,
+            False,
+            "Run",
+            "Go on where the run in --out stopped, or start it if there is none.",
+        ),
         flag(
             "config",
             Path | None,
@@ -73,6 +85,7 @@ def train_command(name: str, notes: Sequence[str] = (), file: Path | None = None
             "Run",
             "TOML file of settings (or of a table [train]), under flags. RUN/config.toml repeats it.",
         ),
+        flag("replay", Path | None, None, "Run", "Run directory whose failed update is made again, in float32."),
         *(flag(f.name, hints[f.name], f.default, f"Settings of {name}", docs.get(f.name)) for f in own),
         Argument("settings", Argument.KEYWORD_ONLY, default=Settings(), annotation=training),
     ]

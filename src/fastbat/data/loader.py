@@ -50,11 +50,11 @@ class Loader:
         """Return the number of batches in the first `epochs` epochs."""
         return sum(len(self.cuts(epoch)) + 1 for epoch in range(epochs))
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of epoch `number` (from 0), on the device the images are on."""
-        images, first = self.images, self.steps(number)
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of epoch `number` (from 0) from batch `start` on, on the device the images are on."""
+        images, first = self.images, self.steps(number) + start
         order = torch.from_numpy(generator(self.seed, "order", number).permutation(len(images)))
-        parts = order.tensor_split(tuple(self.cuts(number)))
+        parts = order.tensor_split(tuple(self.cuts(number)))[start:]
         if isinstance(images, Images):
             made: Iterator[tuple[Tensor, View | None]] = self.views(images, parts, first)
         else:

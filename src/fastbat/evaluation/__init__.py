@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from fastbat.evaluation.evaluate import evaluate
     from fastbat.evaluation.flags import RedFlag
     from fastbat.evaluation.interval import paired, wilson
-    from fastbat.evaluation.landscape import loss_landscape
+    from fastbat.evaluation.landscape import flatness, loss_landscape
     from fastbat.evaluation.measures import correct, robust
     from fastbat.evaluation.record import Accuracy, Evaluation
-    from fastbat.evaluation.request import ATTACKS
+    from fastbat.evaluation.request import ATTACKS, Theory
     from fastbat.evaluation.rounds import Plan
     from fastbat.runtime.modes import frozen
 
@@ -27,9 +27,11 @@ __all__ = [
     "Plan",
     "RedFlag",
     "TestImages",
+    "Theory",
     "correct",
     "diagnose",
     "evaluate",
+    "flatness",
     "frozen",
     "gradient_alignment",
     "loss_landscape",

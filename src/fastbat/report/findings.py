@@ -12,6 +12,7 @@ from fastbat.results.cost import UNTIMED
 from fastbat.results.names import counted, listed, network, shown, span
 from fastbat.results.place import beats
 from fastbat.results.read import Found
+from fastbat.results.records import Accuracy
 from fastbat.results.rows import Group, Row
 from fastbat.results.state import collapsed, fell, robust, still_rising
 
@@ -153,12 +154,16 @@ def robustness(row: Row) -> Finding | None:
     clean, least = row.cells.get("clean"), lowest(row)
     said = [f"It classifies {clean.percent:.1f} % of the clean images correctly."] if clean else []
     if least:
-        low, high = least.interval
-        bound = "at most " if least.upper_bound else ""
-        said.append(
-            f"Under the strongest attack made ({least.label}) {bound}{least.percent:.1f} % [{low:.1f}, {high:.1f}]."
-        )
+        shown = least if len(least) <= MOST else [least[0], least[-1]]
+        said.append(f"Under the strongest attack made: {', '.join(map(strongest, shown))}.")
     return Finding("How robust.", " ".join(said))
+
+
+def strongest(accuracy: Accuracy) -> str:
+    """Return the accuracy under the strongest attack at a budget."""
+    (low, high), bound = accuracy.interval, "at most " if accuracy.upper_bound else ""
+    where = f" at eps {accuracy.eps_255:g}/255" if accuracy.eps_255 else ""
+    return f"{bound}{accuracy.percent:.1f} % [{low:.1f}, {high:.1f}]{where} ({accuracy.label})"
 
 
 def flags_of(row: Row) -> Finding | None:

@@ -4,62 +4,64 @@ for loss in method.losses(model, batch): loss.backward()
 optimizer.step(); optimizer.zero_grad()
 """
 
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fastbat.data import Batch
-from fastbat.errors import DivergedError
-from fastbat.models.finite import finite, not_finite
 from fastbat.progress import bar
 from fastbat.randomness import seed_torch
 from fastbat.runtime.device import synchronize
 from fastbat.training.average import move_average
-from fastbat.training.divergence import explain
-from fastbat.training.gradients import Sums, add, gradients, means
+from fastbat.training.checkpoints import Checkpoints
+from fastbat.training.finite import check_finite, check_losses
+from fastbat.training.gradients import gradients, means
 from fastbat.training.state import State
 from fastbat.training.task import Task
 
+LOOK = 50  # updates between two looks at the losses on a GPU
 
-def train_epoch(task: Task, state: State, restore: Callable[[], None]) -> dict[str, Any]:
-    """Run the method over every training image once; return the epoch's training record.
 
-    Raises DivergedError if the loss or a weight is no longer finite; `restore` takes the state back to where the epoch
-    began, to find out why.
+def train_epoch(task: Task, state: State, checkpoints: Checkpoints) -> dict[str, Any]:
+    """Run the method over every training image once, from where `state` is; return the epoch's training record.
+
+    Between updates `checkpoints` may write the state, or end the training. Raises DivergedError if a loss or a weight
+    is no longer finite; on a GPU, which is not waited for in every update, some updates later.
     """
-    start, number, replays = time.perf_counter(), state.epoch + 1, state.replays
-    sums: Sums = {}
-    losses: dict[int, Tensor] = {}  # by number of the update in the epoch
-    first, batches = task.steps(state.epoch, 1), task.steps(number, 1) - task.steps(state.epoch, 1)
-    if state.compiled:
+    partial, number = state.partial, state.epoch + 1
+    begin, end = task.steps(state.epoch, state.replays), task.steps(number, state.replays)
+    start, look = time.perf_counter() - partial.seconds, 1 if task.device.type == "cpu" else LOOK
+    if state.compiled and not partial.updates:
         state.compiled.size = 0  # that of this epoch's first part
     with bar(name := f"epoch {number} of {task.epochs}") as show:
-        for i, batch in enumerate(task.loader.epoch(state.epoch)):
-            show(i / batches, name)
-            for j in range(i * replays, (i + 1) * replays):
-                found = update(task, state, batch, first * replays + j)
-                if found:  # else the method skips this batch
-                    losses[j] = found["loss"]
-                for key, value in found.items():
-                    add(sums, key, value, len(batch.y))
+        for batch, step in remaining(task, state):
+            show((step - begin) / (end - begin), name)
+            checkpoints.between_updates()
+            partial.add(update(task, state, batch, step), len(batch.y))
+            partial.seconds = time.perf_counter() - start
+            if partial.updates % look == 0:
+                check_losses(partial, look)
     synchronize(task.device)
-    seconds = time.perf_counter() - start
-    record = {"epoch": number, **{key: value.item() for key, value in means(sums).items()}}
-    if losses and (what := describe_divergence(state, record["loss"])):
-        restore()
-        raise DivergedError(
-            f"training diverged in epoch {number}: {what}; {divergence_cause(task, state, losses, first)}"
-        )
-    if skipped := batches * replays - len(losses):
+    partial.seconds = time.perf_counter() - start
+    check_finite(state)
+    checkpoints.between_updates()
+    record = {"epoch": number, **{key: value.item() for key, value in means(partial.sums).items()}}
+    if skipped := partial.updates - len(partial.losses):
         record["skipped"] = skipped
-    record["lr"] = state.optimizer.param_groups[0]["lr"]
-    return record | {"seconds": seconds, "images_per_second": len(task.loader.images) / seconds}
+    record["lr"] = learning_rate(task, state, end - 1)
+    return record | {"seconds": partial.seconds, "images_per_second": len(task.loader.images) / partial.seconds}
+
+
+def remaining(task: Task, state: State) -> Iterator[tuple[Batch, int]]:
+    """Yield the batch and the step of each update that is left of the epoch that runs."""
+    done, replays = state.partial.updates, state.replays
+    first, begun = task.steps(state.epoch, replays), done // replays
+    for i, batch in enumerate(task.loader.epoch(state.epoch, begun), begun):
+        for j in range(max(i * replays, done), (i + 1) * replays):
+            yield batch, first + j
 
 
 def update(task: Task, state: State, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -67,42 +69,40 @@ def update(task: Task, state: State, batch: Batch, step: int) -> dict[str, Tenso
 
     A batch for which the method yields no loss makes no update, and nothing is returned.
     """
-    settings = task.settings
-    seed_torch(settings.seed, "step", step)
-    set_rates(task, state, task.height(step, state.replays))
-    state.model.train()
-    progress = step / task.steps(task.epochs, state.replays)
-    batch = replace(batch, step=step, progress=progress, label_smoothing=settings.label_smoothing, log={})
-    found = gradients(state.method, state.net, batch, settings.accumulate)
-    if found:
-        state.optimizer.step()
-        state.optimizer.zero_grad()
-        if settings.ema is not None:
-            move_average(state.models["ema"], state.model, settings.ema, step)
+    if found := find_gradients(task, state, batch, step):
+        move_weights(task, state, step)
     return found
 
 
-def set_rates(task: Task, state: State, height: float) -> None:
-    """Set learning rate and momentum where the rate is at `height` of its peak."""
+def find_gradients(task: Task, state: State, batch: Batch, step: int) -> dict[str, Tensor]:
+    """Leave the gradients of update `step` in the weights; return what `update` does."""
+    settings = task.settings
+    seed_torch(settings.seed, "step", step)
+    set_rates(task, state, step)
+    state.model.train()
+    progress = step / task.steps(task.epochs, state.replays)
+    batch = replace(batch, step=step, progress=progress, label_smoothing=settings.label_smoothing, log={})
+    return gradients(state.method, state.net, batch, settings.accumulate)
+
+
+def move_weights(task: Task, state: State, step: int) -> None:
+    """Move the weights, and their average, along the gradients in them."""
+    settings = task.settings
+    state.optimizer.step()
+    state.optimizer.zero_grad()
+    if settings.ema is not None:
+        move_average(state.models["ema"], state.model, settings.ema, step)
+
+
+def set_rates(task: Task, state: State, step: int) -> None:
+    """Set learning rate and momentum to those of update `step`."""
     momentum, low = task.settings.momentum, task.settings.momentum_at_peak
-    scale = 1 if state.method is task.method else task.method.traits.lr_scale  # a remedy gets the rate that is its own
     for group in state.optimizer.param_groups:
-        group["lr"] = (task.settings.max_lr or 0) / scale * height
-        group["momentum"] = momentum if low is None else momentum + (low - momentum) * height
+        group["lr"] = learning_rate(task, state, step)
+        group["momentum"] = momentum if low is None else momentum + (low - momentum) * task.height(step, state.replays)
 
 
-def describe_divergence(state: State, loss: float) -> str | None:
-    """Return in words whether the mean loss of an epoch or a weight is no longer finite, None if all are."""
-    sound = all(finite(weight) for weight in state.model.parameters())
-    return None if sound and math.isfinite(loss) else f"loss {loss:g}, weights {'finite' if sound else 'not finite'}"
-
-
-def divergence_cause(task: Task, state: State, losses: dict[int, Tensor], first: int) -> str:
-    """Return in words why the losses of the epoch that `state` is to begin diverged."""
-
-    def fault_of(number: int) -> str | None:
-        batch = next(islice(task.loader.epoch(state.epoch), number // state.replays, None))
-        return not_finite(state.model.eval(), batch.x)
-
-    values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
-    return explain(state.method, task.settings, values, first, fault_of)
+def learning_rate(task: Task, state: State, step: int) -> float:
+    """Return the learning rate of update `step`."""
+    scale = 1 if state.method is task.method else task.method.traits.lr_scale  # a remedy gets the rate that is its own
+    return (task.settings.max_lr or 0) / scale * task.height(step, state.replays)

@@ -3,14 +3,18 @@
 RUN/
   config.toml        the settings, and [resolved]: what follows from them; `fastbat train --config` repeats the run
   metrics.jsonl      one record an epoch
+  fault.ckpt, fault.json   the state before an update that failed, and which one that is
   best.safetensors   the weights of the epoch with the highest robust validation accuracy
   last.safetensors   the weights of the last finished epoch
   best-ema.safetensors, last-ema.safetensors   with `ema`: the averaged weights of its own best epoch, and of the last
   last.ckpt          what training needs to go on after that epoch (safetensors)
+  previous.ckpt      what it needs to go on after the epoch before; gone when the run is finished
+  step.ckpt          the same within the epoch that runs, where one was written since
   evaluation.jsonl   one record an evaluation
   provenance.jsonl   one record a start: command, commit, machine
 """
 
+import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,7 +22,7 @@ from typing import Any, Literal, get_args
 import tomli_w
 
 from fastbat.errors import InputError, choose
-from fastbat.files import as_path, read_records, read_toml, replacing
+from fastbat.files import as_path, read_records, read_toml, remove_beside, replace
 from fastbat.methods import METHODS
 from fastbat.models import as_of_now
 from fastbat.training.settings import METHOD, Settings, describe, effective, make_method, method_settings
@@ -26,7 +30,7 @@ from fastbat.training.settings import METHOD, Settings, describe, effective, mak
 Checkpoint = Literal["best", "last", "best-ema", "last-ema"]
 CHECKPOINTS: tuple[str, ...] = get_args(Checkpoint)
 CAUSES = ("method", "eps", "protocol", "dataset", "model")  # settings that others follow from
-MAY_DIFFER_ON_RESUME = {"device", "data_dir", "workers"}
+MAY_DIFFER_ON_RESUME = {"device", "data_dir", "workers", "checkpoint_every"}
 
 
 class Run:
@@ -35,14 +39,40 @@ class Run:
     def __init__(self, path: Path | str) -> None:
         self.path = as_path("the run directory", path)
         self.config, self.metrics = self.path / "config.toml", self.path / "metrics.jsonl"
-        self.state, self.evaluations = self.path / "last.ckpt", self.path / "evaluation.jsonl"
+        self.state, self.previous = self.path / "last.ckpt", self.path / "previous.ckpt"
+        self.step = self.path / "step.ckpt"
+        self.fault, self.about_fault = self.path / "fault.ckpt", self.path / "fault.json"
+        self.evaluations = self.path / "evaluation.jsonl"
         self.provenance = self.path / "provenance.jsonl"
+
+    @property
+    def states(self) -> list[Path]:
+        """The files that a training can go on from, those that are there."""
+        return [file for file in (self.state, self.step, self.previous) if file.exists()]
+
+    def remove_leftovers(self) -> None:
+        """Remove what a crash left of files that were being written; the run must be locked."""
+        weights = [self.weights(which) for which in CHECKPOINTS]
+        for file in (self.config, self.metrics, self.state, self.step, self.fault, self.about_fault, *weights):
+            remove_beside(file)
 
     def weights(self, which: str) -> Path:
         """Return the file of the weights `which`, one of CHECKPOINTS."""
         return self.path / f"{choose('checkpoint', which, CHECKPOINTS)}.safetensors"
 
-    def check_free(self, config: dict[str, Any]) -> None:
+    def check(self, config: dict[str, Any], resume: bool) -> None:
+        """Raise InputError where a training with the settings `config` cannot begin here, or `resume` what is here."""
+        if resume and self.begun:
+            self.check_same(config)
+        else:
+            self.check_free()
+
+    @property
+    def begun(self) -> bool:
+        """Whether a training has begun here."""
+        return self.config.exists()
+
+    def check_free(self) -> None:
         """Raise InputError where a new run would write over something, whatever its settings."""
         if self.path.exists() and not (self.path.is_dir() and all(f.name[0] == "." for f in self.path.iterdir())):
             raise InputError(
@@ -54,22 +84,28 @@ class Run:
         before = self.read_config()
         if names := changed(before, config):
             raise self.refusal(names[0], effective(before).get(names[0]), effective(config).get(names[0]))
-        if self.metrics.exists() and read_records(self.metrics) and not self.state.exists():
+        if self.metrics.exists() and read_records(self.metrics) and not self.states:
             raise InputError(
                 f"{str(self.path)!r} has finished epochs but no {self.state.name} to resume from; name another --out"
             )
 
+    @property
+    def missing(self) -> InputError:
+        """The error that there is nothing to resume."""
+        how = "name the run with --out, or add the settings to start it with"
+        return InputError(f"no run to resume: {str(self.config)!r} does not exist; {how}")
+
     def refusal(self, name: str, was: Any, now: Any) -> InputError:
         """Return the error that the run goes on with its own settings alone."""
-        return InputError(
-            f"{str(self.path)!r} was started with {name} = {short(was)}, not {short(now)}; "
-            "resume with its own settings, or name another --out"
-        )
+        how = "; resume with its own settings, or name another --out"
+        if name == "epochs":  # every schedule ends with the last one
+            start = f"--init-from {shlex.quote(str(self.path))} --out NEW"
+            how = f": each step's learning rate follows from that; to train its weights on, give {start}"
+        return InputError(f"{str(self.path)!r} was started with {name} = {short(was)}, not {short(now)}{how}")
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write the settings."""
-        with replacing(self.config) as file:
-            file.write(tomli_w.dumps(config).encode())
+        replace(self.config, tomli_w.dumps(config).encode())
 
     def read_config(self) -> dict[str, Any]:
         """Return the table of settings; InputError where there is none or it is not TOML.
@@ -77,7 +113,7 @@ class Run:
         Older versions wrote one flat table, with what follows from the settings among them.
         """
         if not self.config.exists():
-            raise InputError(f"no run to resume: {str(self.config)!r} does not exist; name the run with --out")
+            raise self.missing
         table = read_toml(self.config)
         return table if "resolved" in table else as_of_now(table)
 

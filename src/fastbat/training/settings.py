@@ -14,6 +14,7 @@ from fastbat.models import SHAPE, resolve_model
 from fastbat.plain import plain
 from fastbat.runtime.device import check_device
 from fastbat.training.fit import check_pace
+from fastbat.training.interval import Interval
 from fastbat.training.loggers import check_logger
 from fastbat.training.protocol import PROTOCOLS
 
@@ -105,6 +106,8 @@ class Settings:
     """After catastrophic overfitting: warn, stop, or return to the last sound epoch and continue with PGD-AT."""
     ga_images: int = 0
     """Measure gradient alignment (Figure 2) on the first N test images every epoch."""
+    checkpoint_every: int | str = "10min"
+    """Write what a stopped run resumes from every N updates (500) or minutes (10min), and after every epoch."""
     log: Literal["none", "tensorboard"] = "none"
     """Write the metrics of each epoch for TensorBoard too, into RUN/tensorboard."""
     seed: int = 0
@@ -117,6 +120,7 @@ class Settings:
             if (given := getattr(self, name)) is not None:
                 object.__setattr__(self, name, as_path(name, given))  # text, in Python and in TOML
         dataset_card(self.dataset)
+        Interval.of(self.checkpoint_every)
         for least, names in enumerate((FROM_0, FROM_1)):
             for name in names:
                 if (value := getattr(self, name)) is not None and value < least:

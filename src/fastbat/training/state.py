@@ -1,7 +1,7 @@
-"""How far a run has come: what changes from step to step, and the file that it goes on from.
+"""How far a run has come: what changes from step to step, as tensors and JSON on disk and back.
 
-last.ckpt holds weights, their average, momenta and the method's memory under one checksum. There is no generator's
-state in it: everything random is a function of (seed, step).
+A checkpoint holds weights, their average, momenta, the method's memory and what is known of the epoch that runs. There
+is no generator's state in it: everything random is a function of (seed, step).
 """
 
 import json
@@ -14,16 +14,46 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from fastbat.errors import InputError
+from fastbat.errors import Damaged, InputError
 from fastbat.files import load_tensors, save_tensors
 from fastbat.methods import Method
 from fastbat.models import as_of_now
 from fastbat.training.compile import Compiled
+from fastbat.training.gradients import Sums, add
 from fastbat.training.overfitting import pgd_at
 from fastbat.training.run import changed, different
 from fastbat.training.task import Task
 
+KIND = "training state"
+NONE = (-1.0, -1.0)  # (ra, sa) of a best epoch, where there is none
 FILES = {"model": "", "ema": "-ema"}  # what comes behind best and last in the name of a model's file
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A state on disk."""
+
+    path: Path
+    tensors: dict[str, Tensor]
+    about: dict[str, Any]  # what it says of itself
+
+
+@dataclass
+class PartialEpoch:
+    """What is known of the epoch that runs."""
+
+    updates: int = 0  # made, or skipped for want of a loss
+    seconds: float = 0.0
+    sums: Sums = field(default_factory=dict)  # of the means for its record
+    losses: dict[int, Tensor] = field(default_factory=dict)  # by number of the update in the epoch
+
+    def add(self, found: Mapping[str, Tensor], images: int) -> None:
+        """Count an update on so many images, in which a mean loss and other means were `found`; nothing: skipped."""
+        if found:
+            self.losses[self.updates] = found["loss"]
+        for name, value in found.items():
+            add(self.sums, name, value, images)
+        self.updates += 1
 
 
 @dataclass
@@ -36,6 +66,7 @@ class State:
     compiled: Compiled | None
     optimizer: SGD
     epoch: int = 0  # that are finished
+    partial: PartialEpoch = field(default_factory=PartialEpoch)
     best_ra: float = -1.0  # on validation images, of all epochs kept; with init_from of the weights before them
     best: dict[str, tuple[float, float]] = field(default_factory=dict)  # (ra, sa) of each model's best epoch
     discarded: list[dict[str, Any]] = field(default_factory=list)  # records of the next epoch that were taken back
@@ -56,8 +87,8 @@ class State:
         return {**task.about(), "epoch": self.epoch, **remedy}
 
 
-def save_state(path: Path, task: Task, state: State) -> None:
-    """Write the state after its last finished epoch."""
+def save_state(path: Path, task: Task, state: State, kept: Path | None = None) -> None:
+    """Write the state, as it is after its last update; the file that was there is then `kept`, if that is given."""
     tensors = {f"{kind}/{name}": t for kind, model in state.models.items() for name, t in model.state_dict().items()}
     for name, weight in state.model.named_parameters():
         momentum = state.optimizer.state[weight].get("momentum_buffer")
@@ -65,15 +96,36 @@ def save_state(path: Path, task: Task, state: State) -> None:
             tensors[f"momentum/{name}"] = momentum
     tensors |= {f"memory/{name}": tensor for name, tensor in state.method.state_dict().items()}
     known = {"bests": state.best, "highest_ra": state.best_ra, "discarded": state.discarded}
-    save_tensors(path, tensors, {**state.about(task), **known, "kind": "training state"})
+    if state.partial.updates:
+        more, known["partial"] = packed(state)
+        tensors |= more
+    save_tensors(path, tensors, {**state.about(task), **known, "kind": KIND}, kept)
 
 
-def restore_state(path: Path, task: Task, state: State) -> None:
-    """Let `state` be the one that was written to `path`.
+def packed(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return what is known of the epoch that runs, as tensors and as JSON."""
+    partial, tensors = state.partial, dict[str, Tensor]()
+    tensors |= {f"sums/{name}": total for name, (total, _) in partial.sums.items()}
+    if partial.losses:
+        tensors["losses/values"] = torch.stack(list(partial.losses.values()))
+        tensors["losses/numbers"] = torch.tensor(list(partial.losses))
+    known: dict[str, Any] = {"updates": partial.updates, "seconds": partial.seconds}
+    known |= {"images": {name: count for name, (_, count) in partial.sums.items()}}
+    return tensors, known | {"compiled_for": state.compiled.size if state.compiled else 0}
 
-    Raises InputError where the file is damaged, or belongs to other settings or images than those of the task.
-    """
-    tensors, found = read_state(path, task.about())
+
+def load_state(path: Path) -> Saved:
+    """Return the state in the file `path`; Damaged where that is not a whole one."""
+    tensors, found = load_tensors(path)
+    if found.get("kind") != KIND:
+        raise Damaged(f"{str(path)!r} holds {found.get('kind', 'weights')}, not a {KIND}; copy it again")
+    return Saved(path, tensors, found)
+
+
+def restore_state(saved: Saved, task: Task, state: State) -> None:
+    """Let `state` be the one that was `saved`; InputError where that belongs to other settings or images."""
+    check_belongs(saved, task.about())
+    tensors, found = saved.tensors, saved.about
     state.method = pgd_at(task.method.eps, found["remedy_steps"]) if "remedy_steps" in found else task.method
     state.epoch, state.best_ra, state.discarded = found["epoch"], found["highest_ra"], found["discarded"]
     state.best = {kind: tuple(best) for kind, best in found["bests"].items()}
@@ -83,19 +135,31 @@ def restore_state(path: Path, task: Task, state: State) -> None:
 
     for kind, model in state.models.items():
         model.load_state_dict(part(kind))
+    state.optimizer.zero_grad()
     state.optimizer.state.clear()
     for name, momentum in part("momentum").items():
         weight = state.model.get_parameter(name)
         state.optimizer.state[weight]["momentum_buffer"] = torch.empty_like(weight).copy_(momentum)  # in its layout
     state.method.load_state_dict(part("memory"))
+    known = found.get("partial", {"updates": 0, "seconds": 0.0, "images": {}, "compiled_for": 0})
+    state.partial = unpacked(known, part("sums"), part("losses"))
+    if state.compiled:
+        state.compiled.size = known["compiled_for"]
 
 
-def read_state(path: Path, about: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors of a state, and what it says of itself; InputError unless it belongs to what `about` says."""
-    tensors, found = load_tensors(path)
-    found |= {part: as_of_now(found[part]) for part in ("config", "model")}
+def unpacked(known: Mapping[str, Any], sums: Mapping[str, Tensor], losses: Mapping[str, Tensor]) -> PartialEpoch:
+    """Return what was known of the epoch that ran, from what `packed` made of it."""
+    partial = PartialEpoch(known["updates"], known["seconds"])
+    partial.sums = {name: (sums[name].clone(), count) for name, count in known["images"].items()}
+    if losses:
+        partial.losses = dict(zip(losses["numbers"].tolist(), losses["values"].clone().unbind(), strict=True))
+    return partial
+
+
+def check_belongs(saved: Saved, about: Mapping[str, Any]) -> None:
+    """Raise InputError unless the state `saved` belongs to what `about` says."""
     wanted = json.loads(json.dumps(about))
     for part, same in (("config", changed), ("dataset", different), ("model", different)):
-        if same(found[part], wanted[part]):
-            raise InputError(f"{str(path)!r} was written with another {part}; train again, into another --out")
-    return tensors, found
+        was = saved.about[part] if part == "dataset" else as_of_now(saved.about[part])
+        if same(was, wanted[part]):
+            raise InputError(f"{str(saved.path)!r} was written with another {part}; train again, into another --out")

@@ -16,7 +16,7 @@ from fastbat.training.schedule import piecewise, triangular
 from fastbat.training.settings import Settings, effective
 
 Labelled = tuple[Tensor, Tensor]  # images (N, C, H, W) in [0, 1] or bytes, labels (N,)
-OF_THIS_MACHINE = ("data_dir", "init_from")  # no folder of it is in the weights, for they travel
+OF_THIS_MACHINE = ("data_dir", "init_from", "checkpoint_every")  # nothing of it is in the weights, for they travel
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
 """Training: SGD on the losses a method yields, the best epoch by robust validation accuracy, a run on disk.
 
-Everything random in a step belongs to (seed, step), so a run that is stopped and resumed gives the weights of one that
-never stopped, bit for bit on one CPU with the same number of threads.
+Everything random in a step belongs to (seed, step), so a run that is stopped after any step and resumed gives the
+weights of one that never stopped, bit for bit on one CPU with the same number of threads.
 """
 
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,17 @@ from fastbat.progress import say
 from fastbat.provenance import provenance, versions
 from fastbat.runtime.device import peak_memory_mib
 from fastbat.runtime.precision import ieee_float32
+from fastbat.training.checkpoints import Checkpoints
 from fastbat.training.epoch import train_epoch
+from fastbat.training.faults import faults_explained
 from fastbat.training.loggers import logger
 from fastbat.training.overfitting import describe_collapse, describe_reaction, remedy
 from fastbat.training.prepare import prepare
 from fastbat.training.run import Run
 from fastbat.training.selection import is_best, majority_accuracy, validate
 from fastbat.training.settings import Settings, describe, effective
-from fastbat.training.state import FILES, State, restore_state, save_state
+from fastbat.training.signals import noted_signals
+from fastbat.training.state import FILES, PartialEpoch, State
 from fastbat.training.task import Task
 
 
@@ -37,7 +39,7 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
         method: one of METHODS, or a class of yours with `losses`.
         settings: data set, network and schedule; what is left open follows from data set and method.
         out: the run directory, which must be new or empty unless `resume` is given.
-        resume: continue the run in `out` after its last finished epoch, with the settings that it was started with.
+        resume: continue the run in `out` where it stopped, with the settings that it was started with, if there is one.
 
     Returns:
         The run: its weights, its metrics and its settings on disk.
@@ -46,64 +48,76 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
         InputError: Before anything is written, if `out` holds another run, `resume` comes with other settings, data are
             missing, or the method cannot train this network on these images.
         DivergedError: If the loss or a weight is not finite. Finished epochs are kept.
+        Stopped: After SIGINT or SIGTERM, between two updates; what to resume from is on disk.
     """
     run = Run(out)
-    check = run.check_same if resume else run.check_free
-    check(describe(method, settings))
+    resume = resume and run.begun
+    run.check(describe(method, settings), resume)
     before = effective(run.read_config()) if resume else {}
-    start = None if run.state.exists() else settings.init_from
+    start = None if run.states else settings.init_from
     task, state, line = prepare(method, settings, start=start, precision=before.get("precision", "auto"))
     with ExitStack() as scope:
         scope.enter_context(locked(run.path, "training"))
-        check(task.config)  # again: another process may have been here while the data were read
+        run.check(task.config, resume)  # again: another process may have been here while the data were read
+        run.remove_leftovers()
         run.write_config(task.config)
         append_record(run.provenance, {**provenance(task.device), "versions": versions("torch", "numpy")})
         say(line)
         for name, heavy in beyond_published(task.method).items():
             say(f"{heavy}; set it with --{name.replace('_', '-')}")
-        stopped = restore_or_start(run, task, state)
+        checkpoints = Checkpoints(run, task, state, scope.enter_context(noted_signals()))
+        stopped = restore_or_start(run, task, state, checkpoints)
         log = scope.enter_context(logger(task.settings.log, run.path, state.epoch))
         while state.epoch < task.epochs and not stopped:
-            record = train_epoch(task, state, partial(restore_state, run.state, task, state)) | validate(task, state)
+            with faults_explained(run, task, state, checkpoints):
+                record = train_epoch(task, state, checkpoints)
+            with checkpoints.between_epochs():
+                record |= validate(task, state)
             if record.get("collapsed"):
                 fix = remedy(state.method) if settings.on_collapse == "rollback" else None
                 if fix:
-                    roll_back(run, task, state, fix, record)
+                    roll_back(state, fix, record, checkpoints)
                     continue
                 stopped = settings.on_collapse == "stop"
                 say(f"{describe_collapse(record)}{describe_reaction(settings.on_collapse)}")
-            finish_epoch(run, task, state, record)
+            finish_epoch(run, task, state, record, checkpoints)
             log(record)
+        checkpoints.finish()
         warn_if_not_robust(task, state)
     return run
 
 
-def restore_or_start(run: Run, task: Task, state: State) -> bool:
+def restore_or_start(run: Run, task: Task, state: State, checkpoints: Checkpoints) -> bool:
     """Take the state up to where the run on disk is, or write the first one; return whether it was stopped there."""
-    if run.state.exists():
-        restore_state(run.state, task, state)
+    if resumed := bool(run.states):
+        checkpoints.restore()
     else:
         if task.settings.init_from is not None and task.method.eps:
-            state.best_ra = validate(task, state)["val_ra"]
-        save_state(run.state, task, state)
-    records = [each for each in read_records(run.metrics) if each["epoch"] <= state.epoch]
-    write_records(run.metrics, records)
-    return task.settings.on_collapse == "stop" and any(record.get("collapsed") for record in records)
+            with checkpoints.between_epochs():
+                state.best_ra = validate(task, state)["val_ra"]
+        checkpoints.save_epoch()
+        write_records(run.metrics, [])
+    collapsed = any(record.get("collapsed") for record in read_records(run.metrics))
+    stopped = task.settings.on_collapse == "stop" and collapsed
+    if resumed and (stopped or state.epoch == task.epochs):
+        why = "which collapsed" if stopped else "the last"
+        say(f"nothing is left to train in {str(run.path)!r} after epoch {state.epoch}, {why}")
+    return stopped
 
 
-def roll_back(run: Run, task: Task, state: State, fix: PgdAT, record: dict[str, Any]) -> None:
+def roll_back(state: State, fix: PgdAT, record: dict[str, Any], checkpoints: Checkpoints) -> None:
     """Take the epoch of `record` back, which has collapsed, and go on with `fix`."""
-    restore_state(run.state, task, state)
+    checkpoints.restore_epoch()
     state.method = fix
     state.discarded.append(record)
-    save_state(run.state, task, state)
+    checkpoints.save_epoch()
     on = f"then PGD-AT with {fix.steps} steps of eps / {fix.steps}"
     say(f"{describe_collapse(record)}; back to epoch {state.epoch}, {on}")
 
 
-def finish_epoch(run: Run, task: Task, state: State, record: dict[str, Any]) -> None:
+def finish_epoch(run: Run, task: Task, state: State, record: dict[str, Any], checkpoints: Checkpoints) -> None:
     """Write a finished epoch: weights first, the state that says it is finished last."""
-    state.epoch += 1
+    state.epoch, state.partial = state.epoch + 1, PartialEpoch()
     if state.discarded:
         record |= {"discarded": state.discarded}
     if state.method is not task.method:
@@ -114,7 +128,7 @@ def finish_epoch(run: Run, task: Task, state: State, record: dict[str, Any]) -> 
         for which in ("best", "last") if best else ("last",):
             save_model(run.weights(f"{which}{FILES[kind]}"), model, state.about(task))
     append_record(run.metrics, record | {"peak_memory_mib": peak_memory_mib(task.device)})
-    save_state(run.state, task, state)
+    checkpoints.save_epoch()
     say(epoch_line(record, task.epochs))
 
 

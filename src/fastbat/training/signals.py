@@ -1,0 +1,60 @@
+"""SIGINT (Ctrl-C) and SIGTERM (a scheduler's polite end): noted, so that a training ends after the step it is in."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+class Signals:
+    """The first signal that came; within `at_once` one ends the block, as KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        self.noted: int | None = None
+        self.may_raise = False
+
+    def note(self, number: int) -> None:
+        """Remember that a signal came."""
+        self.noted = self.noted or number
+        if self.may_raise:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Let a signal, also one that came before, end the block: for work that is made again on resume."""
+        self.may_raise = True
+        try:
+            if self.noted:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self.may_raise = False
+
+
+@contextmanager
+def noted_signals() -> Iterator[Signals]:
+    """Note within the block the first of each of these signals; a second one does what it did before the block.
+
+    Signals that are ignored stay so, and outside of the main thread Python lets nobody handle them.
+    """
+    signals = Signals()
+    if threading.current_thread() is not threading.main_thread():
+        yield signals
+        return
+    before = {int(number): signal.getsignal(number) for number in ENDING}
+    handled = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+
+    def note(number: int, _: FrameType | None) -> None:
+        signal.signal(number, before[number])
+        signals.note(number)
+
+    for number in handled:
+        signal.signal(number, note)
+    try:
+        yield signals
+    finally:
+        for number in handled:
+            signal.signal(number, before[number])
