@@ -108,4 +108,5 @@ def backward_twice() -> AbstractContextManager[None]:
     """
     from torch._functorch import config
 
-    return config.patch(donated_buffer=False)
+    kept: AbstractContextManager[None] = config.patch(donated_buffer=False)
+    return kept
