@@ -144,7 +144,7 @@ def test_the_pages_on_evaluation_name_every_attack_and_every_flag():
         "margin",
         "autoattack",
     }
-    assert len(flags) == 12
+    assert len(flags) == 13
     assert ATTACKS.keys() | flags <= named
 
 

@@ -4,7 +4,7 @@ Every flag is a statement about a share of images, and is raised where the share
 lower end of its Wilson 95 % interval lies above what is allowed. `A beats B` where among the images that just one of
 the two breaks, more than half are A's beyond doubt, and the gain is above 1 % of the images. Attacks are compared on
 the images classified correctly; what a stronger one breaks beyond PGD is a share of all images: points of
-accuracy. Fewer than 50 images say too little.
+accuracy, and so is what AutoAttack and its preview disagree on. Fewer than 50 images say too little.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ ZERO_GRADIENTS = 0.05  # allowed: images whose margin has no gradient
 LOST_AT_BORDER = 0.05  # allowed: images whose pixels at 0 and 1 lose their gradient; none was seen of honest models
 ALONE = 8  # images given to the model one by one
 BEYOND_CE = 0.10  # allowed, of all images: those a stronger gradient attack breaks and PGD on cross-entropy does not
-STRONGER = ("pgd-margin", "apgd-ce", "apgd-t", "fab-t", "aa")
+ON_MARGIN, AUTOATTACK = ("pgd-margin", "preview"), ("apgd-ce", "apgd-t", "fab-t", "aa")
 SAME = 1e-4  # two passes that differ by more than this share of the largest logit are not the same
 ALIKE = 1e-2  # of batches of other sizes: kernels differ, and TF32 rounds to a thousandth
 
@@ -119,16 +119,32 @@ def of_attacks(seen: Attacked) -> list[RedFlag]:
             black, cross_entropy, margin = seen.common(name, "pgd", "pgd-margin")
             text = f"{at}{name} breaks more than PGD on cross-entropy and on the margin"
             flags += _beaten("black-box", text, black, cross_entropy | margin)
-        if name in STRONGER:
+        if name in ON_MARGIN + AUTOATTACK:
             text = f"{at}{name} breaks {{hits}} images that PGD on cross-entropy does not, of all {{n}}"
-            flag = "margin" if name == "pgd-margin" else "autoattack"
+            flag = "margin" if name in ON_MARGIN else "autoattack"
             flags += _beyond(flag, text, seen.alone(name, "pgd"), BEYOND_CE)
+    flags += of_preview(seen)
     noise, pgd = seen.common("noise", "pgd")
     hits, left, n = int(noise.sum()), int((~pgd).sum()), len(noise)
     if min(hits, left) > max(4, LEAST_GAIN * n) and not _beats(pgd, noise):
         text = f"{at}noise breaks {hits} of {n} images, PGD {int(pgd.sum())}: no more"
         flags.append(RedFlag("noise", text, {"noise": hits, "pgd": int(pgd.sum()), "n": n}))
     return flags
+
+
+def of_preview(seen: Attacked) -> list[RedFlag]:
+    """Return the flag that AutoAttack and its preview raise if they disagree."""
+    if not {"aa", "preview"} <= seen.broken.keys():
+        return []
+    aa, preview = seen.alone("aa", "preview"), seen.alone("preview", "aa")
+    if not (_beats(aa, preview) or _beats(preview, aa)):
+        return []
+    only_aa, only_preview, n = int(aa.sum()), int(preview.sum()), len(aa)
+    text = (
+        f"at eps {255 * seen.eps:.10g}/255 aa and its preview differ by {abs(only_aa - only_preview) / n:.1%} of {n} "
+        f"images: aa breaks {only_aa} that the preview does not, the preview {only_preview} that aa does not"
+    )
+    return [RedFlag("preview", text, {"only_aa": only_aa, "only_preview": only_preview, "n": n})]
 
 
 def of_large_budget(seen: Attacked) -> list[RedFlag]:

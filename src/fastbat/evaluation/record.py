@@ -149,7 +149,7 @@ class Evaluation(JupyterMixin):
         doubts = [line for a in self.accuracies if a.eps and (line := tiny(a.eps))]
         none = [] if flags or unjudged or not judged else ["No red flags."]
         claims = [f"CONTRADICTION: {each['text']}" for each in self.settings.get("contradictions", ())]
-        return [*self.parts(), *dict.fromkeys(doubts), *flags, *unjudged, *none, *claims]
+        return [*self.parts(), *self.previewed(), *dict.fromkeys(doubts), *flags, *unjudged, *none, *claims]
 
     def parts(self) -> list[str]:
         """Return in a line, if there is one, which parts of AutoAttack were run where some do not work."""
@@ -158,6 +158,11 @@ class Evaluation(JupyterMixin):
         if not left or all(accuracy.attack != "aa" for accuracy in self.accuracies):
             return []
         return [f"RA-AA: {', '.join(ran)}; {', '.join(left)} need at least {MIN_CLASSES_TARGETED} classes"]
+
+    def previewed(self) -> list[str]:
+        """Return in a line, if there is one, what an accuracy under the preview of AutoAttack is not."""
+        labels = {a.label for a in self.accuracies if a.attack == "preview"}
+        return [f"{label} is a preview of RA-AA, no substitute: quote RA-AA" for label in labels]
 
     def sentence(self) -> str:
         """Return what to write where these numbers are quoted."""

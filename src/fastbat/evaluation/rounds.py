@@ -5,6 +5,7 @@
     pgd                R rounds: K signed steps of eps / 4 from a uniform start; the final iterate counts
     pgd-highest-loss   one round: of the same R restarts only the one of highest loss counts (released code)
     aa                 apgd-ce, apgd-t, fab-t, square (AutoAttack standard); each of these is an attack of its own, too
+    preview            the margins to three classes, climbed: a cheap guess at aa (fastbat.attacks.preview)
     transfer           PGD-20 made on another network, the surrogate
 
 Starts depend on (seed, attack, restart, image index) alone.
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastbat.attacks import PARTS, Inside, autoattack_part, pgd, standard_parts
+from fastbat.attacks import PARTS, Inside, autoattack_part, pgd, preview, standard_parts
 from fastbat.attacks.ensemble import QUERIES
 from fastbat.attacks.objective import Objective, cross_entropy, margin
 from fastbat.geometry import Box
@@ -54,6 +55,7 @@ class Plan:
             "pgd": tuple(partial(self.pgd, restart) for restart in range(self.restarts)),
             "pgd-highest-loss": (self.highest_loss,),
             "pgd-margin": (partial(self.pgd, 0, objective=margin),),  # for the red flags
+            "preview": (self.preview,),
             "aa": tuple(partial(self.part, part) for part in standard_parts(self.num_classes)),
         }
         return rounds[attack]
@@ -91,12 +93,20 @@ class Plan:
         how = {"eps": self.eps, "num_classes": self.num_classes, "seed": self.seed, "queries": self.queries}
         return autoattack_part(part, model, x, y, **how)  # type: ignore[arg-type]
 
+    def preview(self, model: nn.Module, x: Tensor, y: Tensor, index: Tensor) -> Tensor:
+        """Return what the preview of AutoAttack finds."""
+
+        def draw(rows: Tensor, which: str) -> Tensor:
+            return self.start(x[rows], index[rows.cpu()], "preview", which)
+
+        return preview(model, x, y, eps=self.eps, draw=draw)
+
     def transfer(self, surrogate: nn.Module, model: nn.Module, x: Tensor, y: Tensor, index: Tensor) -> Tensor:
         """Return what PGD-20 finds on the surrogate."""
         start = Box(x, self.eps).project(self.start(x, index, "transfer", 0))
         return x + pgd(Inside(surrogate), x, y, start, eps=self.eps, steps=TRANSFER_STEPS, step=self.eps / 4)
 
-    def start(self, x: Tensor, index: Tensor, attack: str, restart: int) -> Tensor:
+    def start(self, x: Tensor, index: Tensor, attack: str, restart: int | str) -> Tensor:
         """Draw U(-eps, eps) of x's shape."""
         return self.eps * (2 * uniform_starts(x, index, self.seed, attack, restart) - 1)
 

@@ -17,7 +17,13 @@ def sentence_of(result: Evaluation) -> str:
     numbers = ", ".join(map(number, result.accuracies))
     what = f"{about.get('target', 'The model')} (SHA-256 {about.get('sha256', about['weights'])[:SHORT]})"
     which = f"{images(result)} (SHA-256 {about['images'][:SHORT]})"
-    how = [*result.parts(), "Wilson's 95 % intervals", flags(result), f"seed {about['seed']}, {precision(about)}"]
+    how = [
+        *result.parts(),
+        *result.previewed(),
+        "Wilson's 95 % intervals",
+        flags(result),
+        f"seed {about['seed']}, {precision(about)}",
+    ]
     return f"{what}: {numbers}, on {which}; {'; '.join([*how, packages(about['versions'])])}."
 
 

@@ -16,7 +16,7 @@ from fastbat.results.origin import origin
 from fastbat.results.rows import CURVE, Cell, Group, Row, cell_of
 
 NAMES_BESIDE = Margins(right=150)  # room for names to the right of the lines
-ROBUST = ("pgd", "aa", "pgd-highest-loss", "fgsm", "square")
+ROBUST = ("pgd", "aa", "preview", "pgd-highest-loss", "fgsm", "square")
 
 
 class Curve(NamedTuple):

@@ -2,7 +2,7 @@
 
 An evaluation is counted in passes, a forward and a backward one together: K R of PGD-K-R, and of AutoAttack's parts 100
 (apgd-ce), 900 (apgd-t, 9 targets), 1,300 (fab-t, 9 targets of 100 iterations with a forward pass more each), 2,000
-(square: 5,000 forward passes).
+(square: 5,000 forward passes); of its preview, 280.
 """
 
 import time
@@ -28,7 +28,16 @@ from fastbat.training.state import State
 from fastbat.training.task import Task
 
 STEPS = 5  # the first is not counted
-PASSES = {"fgsm": 1, "apgd-ce": 100, "apgd-t": 900, "fab-t": 1_300, "square": 2_000, "aa": 4_300, "transfer": 20}
+PASSES = {
+    "fgsm": 1,
+    "apgd-ce": 100,
+    "apgd-t": 900,
+    "fab-t": 1_300,
+    "square": 2_000,
+    "aa": 4_300,
+    "preview": 280,
+    "transfer": 20,
+}
 
 
 @dataclass(frozen=True)
