@@ -5,8 +5,8 @@
     R <- 0.95 R + 0.05 rho,  rho = mean <sign g(n), g(d)> / |g(n)|_1 over the batch's images, cut to [-1, 1]
 
 r = U(0, 1) is one number a coordinate. The backward pass that trains the weights gives g(d), too. R starts at 0.99. P01
-clips to the images' box, and nothing is clipped to the eps ball. PertAlign, an alarm for collapse, is the mean cosine
-of g(n) and g(d).
+clips to the images' box, and nothing is clipped to the eps ball. The authors' alarm for collapse, PertAlign, the mean
+cosine of g(n) and g(d), is in the trainer, for every method.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from fastbat.attacks.alignment import mean_cosine
 from fastbat.attacks.gradient import input_gradient
 from fastbat.errors import InputError, check_weight
 from fastbat.geometry import Box, check_eps
@@ -62,4 +61,4 @@ class Sora(Method):
         after = len(x) * grad_of(delta)  # the loss is a mean
         rho = ((g.sign() * after).flatten(1).sum(1) / g.abs().flatten(1).sum(1).clamp_min(1e-12)).mean().clamp(-1, 1)
         self.memory["linearity"] = self.decay * linear + (1 - self.decay) * rho
-        batch.log.update(step_255=255 * step, rho=rho, pert_align=mean_cosine(g, after))
+        batch.log.update(step_255=255 * step, rho=rho)

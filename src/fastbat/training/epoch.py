@@ -5,10 +5,11 @@ optimizer.step(); optimizer.zero_grad()
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fastbat.data import Batch
@@ -33,7 +34,7 @@ def train_epoch(task: Task, state: State, checkpoints: Checkpoints) -> dict[str,
     """
     partial, number = state.partial, state.epoch + 1
     begin, end = task.steps(state.epoch, state.replays), task.steps(number, state.replays)
-    start, look = time.perf_counter() - partial.seconds, 1 if task.device.type == "cpu" else LOOK
+    start, look = time.perf_counter() - partial.seconds, look_every(task)
     if state.compiled and not partial.updates:
         state.compiled.size = 0  # that of this epoch's first part
     with bar(name := f"epoch {number} of {task.epochs}") as show:
@@ -71,7 +72,30 @@ def update(task: Task, state: State, batch: Batch, step: int) -> dict[str, Tenso
     """
     if found := find_gradients(task, state, batch, step):
         move_weights(task, state, step)
+        found |= alarmed(task, state, step, found)
     return found
+
+
+def alarmed(task: Task, state: State, step: int, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return whether the alarm is on after update `step`, in which that was `found`; act on it if that is wanted.
+
+    An update of more steps says nothing of one step, and is counted instead.
+    """
+    if "pert_align" not in found:
+        return {}
+    if state.method_at(step) is not state.method:
+        return {"escalated": torch.ones_like(found["loss"])}
+    on = state.alarm.heard(found["pert_align"])
+    if task.settings.on_alarm != "escalate":
+        return {"alarm": on}
+    if (step + 1) % look_every(task) == 0 and on:
+        state.alarm.escalate(step + 1 + task.settings.escalate_updates)
+    return {"alarm": on, "escalated": torch.zeros_like(on)}
+
+
+def look_every(task: Task) -> int:
+    """Return after how many updates the device is waited for, to look at what was found."""
+    return 1 if task.device.type == "cpu" else LOOK
 
 
 def find_gradients(task: Task, state: State, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -82,7 +106,7 @@ def find_gradients(task: Task, state: State, batch: Batch, step: int) -> dict[st
     state.model.train()
     progress = step / task.steps(task.epochs, state.replays)
     batch = replace(batch, step=step, progress=progress, label_smoothing=settings.label_smoothing, log={})
-    return gradients(state.method, state.net, batch, settings.accumulate)
+    return gradients(state.method_at(step), state.net, batch, settings.accumulate)
 
 
 def move_weights(task: Task, state: State, step: int) -> None:
@@ -104,5 +128,7 @@ def set_rates(task: Task, state: State, step: int) -> None:
 
 def learning_rate(task: Task, state: State, step: int) -> float:
     """Return the learning rate of update `step`."""
-    scale = 1 if state.method is task.method else task.method.traits.lr_scale  # a remedy gets the rate that is its own
+    scale = (
+        1 if state.method_at(step) is task.method else task.method.traits.lr_scale
+    )  # a remedy gets the rate that is its own
     return (task.settings.max_lr or 0) / scale * task.height(step, state.replays)

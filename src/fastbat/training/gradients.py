@@ -6,11 +6,14 @@ The gradients are weighted, not the losses, for methods read some off their loss
 no loss is left out of n.
 """
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
 from fastbat.data import Batch
 from fastbat.methods import Method
+from fastbat.training.alarm import InputGradients
 
 Sums = dict[str, tuple[Tensor, int]]  # of means times images, and over how many images
 
@@ -23,15 +26,18 @@ def gradients(method: Method, net: nn.Module, batch: Batch, parts: int) -> dict[
     found: Sums = {}
     cut, before, images = batch.split(parts), 0, 0
     for part in cut:
-        losses: list[Tensor] = []
-        for loss in method.losses(net, part):
-            if before and not losses:
-                weigh(net, before / len(part.y))
-            loss.backward()
-            losses.append(loss.detach())
+        losses, seen = list[Tensor](), InputGradients(part.x.shape)
+        with seen.of(net) if method.eps else nullcontext():
+            for loss in method.losses(net, part):
+                if before and not losses:
+                    weigh(net, before / len(part.y))
+                loss.backward()
+                losses.append(loss.detach())
         if losses:
             before = len(part.y)
             images += before
+            if (alignment := seen.alignment) is not None:
+                part.log["pert_align"] = alignment
             for name, value in {"loss": torch.stack(losses).mean(), **part.log}.items():
                 add(found, name, value, before)
     if len(cut) > 1 and images:

@@ -31,10 +31,29 @@ def describe_collapse(record: Mapping[str, Any]) -> str:
     )
 
 
-def describe_reaction(on_collapse: str) -> str:
+def describe_alarm(record: Mapping[str, Any]) -> str:
+    """Return in words that the alarm was on in the epoch of `record`."""
+    return (
+        f"alarm in epoch {record['epoch']}, before {record['alarm']:.1%} of its updates: the input gradients at start "
+        f"and end of the attack align less than half as well as before; in the mean {record['pert_align']:.2f}"
+    )
+
+
+def reaction(record: Mapping[str, Any], on_collapse: str, on_alarm: str) -> tuple[str, str]:
+    """Return what the guard does after the epoch of `record`, and why in words; two empty texts if nothing."""
+    if record.get("collapsed"):
+        return on_collapse, describe_collapse(record)
+    if record.get("alarm") and on_alarm != "ignore":
+        return on_alarm, describe_alarm(record)
+    return "", ""
+
+
+def describe_reaction(does: str) -> str:
     """Return in words what a training does next that is not rolled back."""
-    no_remedy = ", no remedy is left" if on_collapse == "rollback" else ""
-    reaction = "stopped" if on_collapse == "stop" else "continuing"
+    if does == "escalate":
+        return "; two steps for a while"
+    no_remedy = ", no remedy is left" if does == "rollback" else ""
+    reaction = "stopped" if does == "stop" else "continuing"
     return f"{no_remedy}; {reaction}, best.safetensors keeps the best epoch"
 
 

@@ -21,7 +21,7 @@ from fastbat.training.protocol import PROTOCOLS
 METHOD, EPS = "fast-bat", 8.0  # unless given; eps on the 0-255 scale
 FROM_0 = ("pad", "workers", "ga_images", "seed", "select_limit")  # whole numbers
 FROM_1 = ("image_size", "train_limit", "epochs", "batch_size", "accumulate",
-          "select_steps", "select_restarts")  # fmt: skip
+          "escalate_updates", "select_steps", "select_restarts")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,10 @@ class Settings:
     """Validation images that it attacks: the first N, 0 for all; 1,000 unless given (protocol released: all)."""
     on_collapse: Literal["warn", "stop", "rollback"] = "warn"
     """After catastrophic overfitting: warn, stop, or return to the last sound epoch and continue with PGD-AT."""
+    on_alarm: Literal["ignore", "warn", "stop", "rollback", "escalate"] = "ignore"
+    """When the two input gradients of an update cease to align: the same, or two steps for a while (escalate)."""
+    escalate_updates: int = 200
+    """Updates of two steps after an alarm, with --on-alarm escalate."""
     ga_images: int = 0
     """Measure gradient alignment (Figure 2) on the first N test images every epoch."""
     checkpoint_every: int | str = "10min"
@@ -149,6 +153,11 @@ class Settings:
     def check(self, method: Method) -> None:
         """Raise InputError where these settings do not suit the method, the device or the data set."""
         check_pace(method, self.accumulate, self.compile)
+        if self.on_alarm != "ignore" and method.traits.replays > 1:
+            raise InputError(
+                f"on_alarm is {self.on_alarm}, but {type(method).__name__} has one input gradient an update, and the "
+                "alarm compares two; leave it out"
+            )
         check_logger(self.log)
         check_device(self.device)
         how = ("image_column", "label_column", "image_size", "channels", "pad", "rotation")

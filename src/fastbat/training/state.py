@@ -18,9 +18,10 @@ from fastbat.errors import Damaged, InputError
 from fastbat.files import load_tensors, save_tensors
 from fastbat.methods import Method
 from fastbat.models import as_of_now
+from fastbat.training.alarm import Alarm
 from fastbat.training.compile import Compiled
 from fastbat.training.gradients import Sums, add
-from fastbat.training.overfitting import pgd_at
+from fastbat.training.overfitting import pgd_at, remedy
 from fastbat.training.run import changed, different
 from fastbat.training.task import Task
 
@@ -70,11 +71,16 @@ class State:
     best_ra: float = -1.0  # on validation images, of all epochs kept; with init_from of the weights before them
     best: dict[str, tuple[float, float]] = field(default_factory=dict)  # (ra, sa) of each model's best epoch
     discarded: list[dict[str, Any]] = field(default_factory=list)  # records of the next epoch that were taken back
+    alarm: Alarm = field(default_factory=Alarm)
 
     @property
     def model(self) -> nn.Module:
         """The network that is trained."""
         return self.models["model"]
+
+    def method_at(self, step: int) -> Method:
+        """Return the method that makes update `step`: the one in charge, or one of more steps after an alarm."""
+        return (step < self.alarm.until and remedy(self.method)) or self.method
 
     @property
     def replays(self) -> int:
@@ -96,6 +102,9 @@ def save_state(path: Path, task: Task, state: State, kept: Path | None = None) -
             tensors[f"momentum/{name}"] = momentum
     tensors |= {f"memory/{name}": tensor for name, tensor in state.method.state_dict().items()}
     known = {"bests": state.best, "highest_ra": state.best_ra, "discarded": state.discarded}
+    if state.alarm.updates:
+        tensors |= {"alarm/fast": state.alarm.fast, "alarm/slow": state.alarm.slow}
+        known["alarm"] = {"updates": state.alarm.updates, "until": state.alarm.until}
     if state.partial.updates:
         more, known["partial"] = packed(state)
         tensors |= more
@@ -141,6 +150,8 @@ def restore_state(saved: Saved, task: Task, state: State) -> None:
         weight = state.model.get_parameter(name)
         state.optimizer.state[weight]["momentum_buffer"] = torch.empty_like(weight).copy_(momentum)  # in its layout
     state.method.load_state_dict(part("memory"))
+    heard, means = found.get("alarm", {"updates": 0, "until": 0}), part("alarm")
+    state.alarm = Alarm(heard["updates"], heard["until"], **means)
     known = found.get("partial", {"updates": 0, "seconds": 0.0, "images": {}, "compiled_for": 0})
     state.partial = unpacked(known, part("sums"), part("losses"))
     if state.compiled:

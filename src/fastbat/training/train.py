@@ -15,11 +15,12 @@ from fastbat.progress import say
 from fastbat.provenance import provenance, versions
 from fastbat.runtime.device import peak_memory_mib
 from fastbat.runtime.precision import ieee_float32
+from fastbat.training.alarm import Alarm
 from fastbat.training.checkpoints import Checkpoints
 from fastbat.training.epoch import train_epoch
 from fastbat.training.faults import faults_explained
 from fastbat.training.loggers import logger
-from fastbat.training.overfitting import describe_collapse, describe_reaction, remedy
+from fastbat.training.overfitting import describe_reaction, reaction, remedy
 from fastbat.training.prepare import prepare
 from fastbat.training.run import Run
 from fastbat.training.selection import is_best, majority_accuracy, validate
@@ -73,13 +74,13 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
                 record = train_epoch(task, state, checkpoints)
             with checkpoints.between_epochs():
                 record |= validate(task, state)
-            if record.get("collapsed"):
-                fix = remedy(state.method) if settings.on_collapse == "rollback" else None
-                if fix:
-                    roll_back(state, fix, record, checkpoints)
-                    continue
-                stopped = settings.on_collapse == "stop"
-                say(f"{describe_collapse(record)}{describe_reaction(settings.on_collapse)}")
+            does, why = reaction(record, settings.on_collapse, settings.on_alarm)
+            if does == "rollback" and (fix := remedy(state.method)):
+                roll_back(state, fix, record, why, checkpoints)
+                continue
+            stopped = does == "stop"
+            if why:
+                say(f"{why}{describe_reaction(does)}")
             finish_epoch(run, task, state, record, checkpoints)
             log(record)
         checkpoints.finish()
@@ -97,22 +98,22 @@ def restore_or_start(run: Run, task: Task, state: State, checkpoints: Checkpoint
                 state.best_ra = validate(task, state)["val_ra"]
         checkpoints.save_epoch()
         write_records(run.metrics, [])
-    collapsed = any(record.get("collapsed") for record in read_records(run.metrics))
-    stopped = task.settings.on_collapse == "stop" and collapsed
+    how = task.settings.on_collapse, task.settings.on_alarm
+    stopped = any(reaction(record, *how)[0] == "stop" for record in read_records(run.metrics))
     if resumed and (stopped or state.epoch == task.epochs):
-        why = "which collapsed" if stopped else "the last"
+        why = "in which the guard stopped it" if stopped else "the last"
         say(f"nothing is left to train in {str(run.path)!r} after epoch {state.epoch}, {why}")
     return stopped
 
 
-def roll_back(state: State, fix: PgdAT, record: dict[str, Any], checkpoints: Checkpoints) -> None:
-    """Take the epoch of `record` back, which has collapsed, and go on with `fix`."""
+def roll_back(state: State, fix: PgdAT, record: dict[str, Any], why: str, checkpoints: Checkpoints) -> None:
+    """Take the epoch of `record` back, for the reason `why`, and go on with `fix`."""
     checkpoints.restore_epoch()
-    state.method = fix
+    state.method, state.alarm = fix, Alarm()
     state.discarded.append(record)
     checkpoints.save_epoch()
     on = f"then PGD-AT with {fix.steps} steps of eps / {fix.steps}"
-    say(f"{describe_collapse(record)}; back to epoch {state.epoch}, {on}")
+    say(f"{why}; back to epoch {state.epoch}, {on}")
 
 
 def finish_epoch(run: Run, task: Task, state: State, record: dict[str, Any], checkpoints: Checkpoints) -> None:
