@@ -99,6 +99,7 @@ class Batch:
     step: int | None = None  # of the update in the training, from 0
     progress: float | None = None  # the share of the training that is done, in [0, 1)
     label_smoothing: float = 0.0  # of the training loss: this share of each label is spread over all classes
+    random_smoothing: bool = False  # spread by new random weights over the other classes, in place of evenly over all
     log: dict[str, Tensor] = field(default_factory=dict, compare=False)  # what a method measures: 0-d tensors by name
 
     def __post_init__(self) -> None:

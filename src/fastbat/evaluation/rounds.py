@@ -54,7 +54,7 @@ class Plan:
             "fgsm": (self.fgsm,),
             "pgd": tuple(partial(self.pgd, restart) for restart in range(self.restarts)),
             "pgd-highest-loss": (self.highest_loss,),
-            "pgd-margin": (partial(self.pgd, 0, objective=margin),),  # for the red flags
+            "pgd-margin": tuple(partial(self.pgd, i, objective=margin) for i in range(self.restarts)),  # not by name
             "preview": (self.preview,),
             "aa": tuple(partial(self.part, part) for part in standard_parts(self.num_classes)),
         }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fastbat.errors import InputError
 from fastbat.lazy import F, Tensor, nn, torch
+from fastbat.randomness import uniform_like
 
 if TYPE_CHECKING:
     from fastbat.data import Batch as Batch
@@ -103,7 +104,22 @@ def training_loss(logits: Tensor, batch: Batch) -> Tensor:
     An attack climbs its own objective, on the labels themselves; FREE-AT, YOPO and FAST-BAT read theirs off this
     loss's backward pass, so that nobody may scale the loss.
     """
-    return F.cross_entropy(logits, batch.y, label_smoothing=batch.label_smoothing)
+    return loss_to(logits, batch.y, batch)
+
+
+def loss_to(logits: Tensor, targets: Tensor, batch: Batch) -> Tensor:
+    """Return the mean CE to `targets`, labels (B,) or shares (B, K), smoothed as the batch says."""
+    share = batch.label_smoothing
+    if not share or not batch.random_smoothing:
+        return F.cross_entropy(logits, targets, label_smoothing=share)
+    whole = targets if targets.ndim == 2 else F.one_hot(targets, logits.shape[1]).to(logits)
+    return F.cross_entropy(logits, (1 - share) * whole + share * at_random(logits, batch.y))
+
+
+def at_random(logits: Tensor, y: Tensor) -> Tensor:
+    """Return targets (B, K) that share 1 between all classes but the true ones, by weights U(0, 1)."""
+    weights = (0.5 + 0.5 * uniform_like(logits)).scatter(1, y[:, None], 0.0)
+    return weights / weights.sum(1, keepdim=True)
 
 
 def required(batch: Batch, what: str) -> Any:

@@ -12,8 +12,7 @@ from collections.abc import Callable
 from fastbat.attacks.objective import Objective
 from fastbat.errors import InputError
 from fastbat.lazy import F, Tensor, torch
-from fastbat.methods.method import Batch
-from fastbat.randomness import uniform_like
+from fastbat.methods.method import Batch, at_random, loss_to
 
 Targets = Callable[[Tensor, Tensor], Tensor]  # (logits (B, K), labels (B,)) -> targets (B, K)
 
@@ -36,11 +35,7 @@ def true_and_others(logits: Tensor, y: Tensor, true: float, others: float) -> Te
 def randomly_smoothed(share: float) -> Targets:
     """Return the targets that spread `share` over the other classes at random."""
 
-    def targets(logits: Tensor, y: Tensor) -> Tensor:
-        weights = (0.5 + 0.5 * uniform_like(logits)).scatter(1, y[:, None], 0.0)
-        return (share * weights / weights.sum(1, keepdim=True)).scatter(1, y[:, None], 1 - share)
-
-    return targets
+    return lambda logits, y: (share * at_random(logits, y)).scatter(1, y[:, None], 1 - share)
 
 
 def toward(targets: Targets) -> Objective:
@@ -50,7 +45,7 @@ def toward(targets: Targets) -> Objective:
 
 def target_loss(logits: Tensor, batch: Batch, targets: Targets) -> Tensor:
     """Return the mean CE to these targets; the batch's label smoothing spreads them once more."""
-    return F.cross_entropy(logits, targets(logits, batch.y), label_smoothing=batch.label_smoothing)
+    return loss_to(logits, targets(logits, batch.y), batch)
 
 
 def check_share(name: str, share: float) -> None:

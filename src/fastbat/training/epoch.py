@@ -106,6 +106,7 @@ def find_gradients(task: Task, state: State, batch: Batch, step: int) -> dict[st
     state.model.train()
     progress = step / task.steps(task.epochs, state.replays)
     batch = replace(batch, step=step, progress=progress, label_smoothing=settings.label_smoothing, log={})
+    batch = replace(batch, random_smoothing=settings.label_weights == "random")
     return gradients(state.method_at(step), state.net, batch, settings.accumulate)
 
 
@@ -115,7 +116,7 @@ def move_weights(task: Task, state: State, step: int) -> None:
     state.optimizer.step()
     state.optimizer.zero_grad()
     if settings.ema is not None:
-        move_average(state.models["ema"], state.model, settings.ema, step)
+        move_average(state.models["ema"], state.model, task.ema, step)
 
 
 def set_rates(task: Task, state: State, step: int) -> None:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def triangular(step: int, steps: int) -> float:
-    """Return the height of the triangle, in (0, 1], at update `step` (from 0) of `steps`."""
+def triangular(step: int, steps: int, end: float = 0.0) -> float:
+    """Return the height of the triangle, in (0, 1], at update `step` (from 0) of `steps`; at its end it is `end`."""
     position = (step + 0.5) / steps
-    return min(2 * position, 2 - 2 * position)
+    return min(2 * position, end + (1 - end) * (2 - 2 * position))
 
 
 def piecewise(step: int, knots: Sequence[tuple[int, float]]) -> float:

@@ -54,7 +54,8 @@ def accuracies(net: nn.Module, x: Tensor, y: Tensor, eps: float, settings: Setti
             steps, restarts = settings.select_steps, settings.select_restarts
             assert steps is not None and restarts is not None  # noqa: PT018 (resolved)
             plan = Plan(eps, 0, settings.seed, steps, restarts)
-            masks["ra"] = robust(model, images, clean, plan.rounds("pgd"), eps, size, show)
+            search = {"ce": "pgd", "margin": "pgd-margin"}[settings.select_on]
+            masks["ra"] = robust(model, images, clean, plan.rounds(search), eps, size, show)
             one = replace(plan, steps=1, restarts=1, step=STEP_RATIO * eps)
             masks["one_step"] = robust(model, images, clean, one.rounds("pgd"), eps, size)
     return {name: 100 * mask.float().mean().item() for name, mask in masks.items()}

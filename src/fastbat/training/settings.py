@@ -14,6 +14,7 @@ from fastbat.models import SHAPE, resolve_model
 from fastbat.plain import plain
 from fastbat.runtime.device import check_device
 from fastbat.training.fit import check_pace
+from fastbat.training.horizon import decay_of
 from fastbat.training.interval import Interval
 from fastbat.training.loggers import check_logger
 from fastbat.training.protocol import PROTOCOLS
@@ -78,6 +79,8 @@ class Settings:
     """Images a step; on imagenet in the last of its phases."""
     max_lr: float | None = None
     """Peak of the triangular learning rate; the data set's own unless given (CIFAR-10: 0.2), scaled by some methods."""
+    final_lr: float = 0.0
+    """Learning rate at the end, as a share of its peak."""
     momentum: float = 0.9
     """Momentum of SGD."""
     momentum_at_peak: float | None = None
@@ -88,8 +91,10 @@ class Settings:
     """Weight decay on BatchNorm's weights, too; the data set's own unless given (yes; ImageNet: no)."""
     label_smoothing: float = 0.0
     """Share of each label spread over all classes, in the training loss alone."""
-    ema: float | None = None
-    """Decay of a moving average of the weights, such as 0.9995: judged and saved next to them (best-ema, last-ema)."""
+    label_weights: Literal["equal", "random"] = "equal"
+    """How label_smoothing is spread: equally over all classes, or at random over the others, anew in each update."""
+    ema: float | str | None = None
+    """Moving average of the weights, saved next to them: its decay (0.9995) or its horizon, a share of the run (5%)."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """bf16: the model's forward pass under autocast, all else float32. auto: if the device multiplies in it rightly."""
     accumulate: int = 1
@@ -102,6 +107,8 @@ class Settings:
     """Random starts of that PGD; 1 unless given (protocol released: 10)."""
     select_limit: int | None = None
     """Validation images that it attacks: the first N, 0 for all; 1,000 unless given (protocol released: all)."""
+    select_on: Literal["ce", "margin"] = "ce"
+    """What that PGD climbs: cross-entropy, or the margin, which smoothed labels flatter less."""
     on_collapse: Literal["warn", "stop", "rollback"] = "warn"
     """After catastrophic overfitting: warn, stop, or return to the last sound epoch and continue with PGD-AT."""
     on_alarm: Literal["ignore", "warn", "stop", "rollback", "escalate"] = "ignore"
@@ -131,15 +138,15 @@ class Settings:
                     raise InputError(f"{name} is {value}; it must be at least {least}")
         if self.max_lr is not None and not 0 < self.max_lr <= 1e6:
             raise InputError(f"max_lr is {self.max_lr:g}; it must be above 0 and at most a million")
-        for name in ("momentum", "momentum_at_peak", "label_smoothing"):
+        for name in ("momentum", "momentum_at_peak", "label_smoothing", "final_lr"):
             if (value := getattr(self, name)) is not None and not 0 <= value < 1:
                 raise InputError(f"{name} is {value:g}; it must lie in [0, 1)")
         if self.momentum_at_peak is not None and self.momentum_at_peak > self.momentum:
             raise InputError(
                 f"momentum_at_peak is {self.momentum_at_peak:g}; it must not lie above momentum, {self.momentum:g}"
             )
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise InputError(f"ema is {self.ema:g}; the decay must lie between 0 and 1, such as 0.9995")
+        if self.ema is not None:
+            decay_of(self.ema)
         for name in ("weight_decay", "rotation"):
             if (value := getattr(self, name)) is not None and not 0 <= value < math.inf:
                 raise InputError(f"{name} is {value:g}; it must be 0 or above")
@@ -158,6 +165,8 @@ class Settings:
                 f"on_alarm is {self.on_alarm}, but {type(method).__name__} has one input gradient an update, and the "
                 "alarm compares two; leave it out"
             )
+        if self.final_lr and dataset_card(self.dataset).rates:
+            raise InputError(f"final_lr is {self.final_lr:g}, but {self.dataset} has a learning rate of its own")
         check_logger(self.log)
         check_device(self.device)
         how = ("image_column", "label_column", "image_size", "channels", "pad", "rotation")

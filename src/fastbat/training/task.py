@@ -12,6 +12,7 @@ from fastbat.errors import InputError
 from fastbat.methods import Method
 from fastbat.models import SHAPE
 from fastbat.runtime.device import pick_device
+from fastbat.training.horizon import decay_of
 from fastbat.training.schedule import piecewise, triangular
 from fastbat.training.settings import Settings, effective
 
@@ -79,6 +80,12 @@ class Task:
         normalisation = {"mean": self.card.mean, "std": self.card.std}
         return {"name": self.settings.model, "num_classes": self.classes, **shape, **normalisation}
 
+    @property
+    def ema(self) -> float:
+        """Decay of the average of the weights, where there is one."""
+        assert self.settings.ema is not None
+        return decay_of(self.settings.ema, self.steps(self.epochs, self.method.traits.replays))
+
     def steps(self, epochs: float, replays: int) -> int:
         """Return the number of updates in the first `epochs` epochs."""
         return self.loader.steps(round(epochs)) * replays
@@ -87,7 +94,7 @@ class Task:
         """Return the learning rate of update `step` in units of its peak."""
         if self.card.rates:
             return piecewise(step, [(self.steps(when * self.epochs, replays), rate) for when, rate in self.card.rates])
-        return triangular(step, self.steps(self.epochs, replays))
+        return triangular(step, self.steps(self.epochs, replays), self.settings.final_lr)
 
     def about(self) -> dict[str, Any]:
         """Return what the weights say of where they come from."""
