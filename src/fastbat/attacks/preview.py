@@ -1,6 +1,6 @@
 """A preview of AutoAttack: margins to the likeliest classes, climbed from outside of the budget to the inside.
 
-    t_1, t_2, t_3     the likeliest wrong classes, by the logits where PGD-10 on CE ends (steps of eps / 4)
+    t_1, ..., t_5     the likeliest wrong classes, by the logits where PGD-10 on CE ends (steps of eps / 4)
     for each of them, from U(-eps, eps), for s = 1/2, 1/4, 1/8:
         10 steps      d <- P_r(d + s eps sign grad (f_t - f_y)(x + d)),  r = (1 + s) eps
         10 steps      the same with r = eps
@@ -22,7 +22,7 @@ from fastbat.attacks.pgd import pgd
 from fastbat.geometry import Box
 from fastbat.lazy import Tensor, nn, torch
 
-CLASSES = 3
+CLASSES = 5
 SHARES = (1 / 2, 1 / 4, 1 / 8)  # s
 STEPS = 10  # of PGD, and of each third
 PASSES = STEPS + CLASSES * len(SHARES) * 3 * STEPS  # of an image that never leaves

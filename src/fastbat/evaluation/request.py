@@ -21,7 +21,7 @@ ATTACKS = {
     "pgd": "RA-PGD-K-R: K signed steps of eps / 4 from uniform starts, R restarts",
     "pgd-highest-loss": "the same, judged by the restart of highest loss alone, as the released code does; slower",
     "aa": "RA-AA: AutoAttack standard (apgd-ce, apgd-t, fab-t, square)",
-    "preview": "RA-preview: a cheap guess at RA-AA, by the margins to the three likeliest wrong classes",
+    "preview": "RA-preview: a cheap guess at RA-AA, by the margins to the five likeliest wrong classes",
     "apgd-ce": "AutoAttack's APGD on cross-entropy",
     "apgd-t": "AutoAttack's targeted APGD",
     "fab-t": "AutoAttack's targeted FAB",

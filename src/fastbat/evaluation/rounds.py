@@ -5,7 +5,7 @@
     pgd                R rounds: K signed steps of eps / 4 from a uniform start; the final iterate counts
     pgd-highest-loss   one round: of the same R restarts only the one of highest loss counts (released code)
     aa                 apgd-ce, apgd-t, fab-t, square (AutoAttack standard); each of these is an attack of its own, too
-    preview            the margins to three classes, climbed: a cheap guess at aa (fastbat.attacks.preview)
+    preview            the margins to five classes, climbed: a cheap guess at aa (fastbat.attacks.preview)
     transfer           PGD-20 made on another network, the surrogate
 
 Starts depend on (seed, attack, restart, image index) alone.

@@ -2,7 +2,7 @@
 
 An evaluation is counted in passes, a forward and a backward one together: K R of PGD-K-R, and of AutoAttack's parts 100
 (apgd-ce), 900 (apgd-t, 9 targets), 1,300 (fab-t, 9 targets of 100 iterations with a forward pass more each), 2,000
-(square: 5,000 forward passes); of its preview, 280.
+(square: 5,000 forward passes); of its preview, 460.
 """
 
 import time
@@ -35,7 +35,7 @@ PASSES = {
     "fab-t": 1_300,
     "square": 2_000,
     "aa": 4_300,
-    "preview": 280,
+    "preview": 460,
     "transfer": 20,
 }
 

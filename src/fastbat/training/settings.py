@@ -92,7 +92,7 @@ class Settings:
     label_smoothing: float = 0.0
     """Share of each label spread over all classes, in the training loss alone."""
     label_weights: Literal["equal", "random"] = "equal"
-    """How label_smoothing is spread: equally over all classes, or at random over the others, anew in each update."""
+    """How label_smoothing is spread: equally over all classes, or at random over the others, drawn in each update."""
     ema: float | str | None = None
     """Moving average of the weights, saved next to them: its decay (0.9995) or its horizon, a share of the run (5%)."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
