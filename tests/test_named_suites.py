@@ -4,6 +4,7 @@ import json
 import shutil
 from collections import Counter
 from contextlib import suppress
+from functools import cache
 
 import numpy as np
 import pytest
@@ -29,10 +30,16 @@ ARMS = {  # at the paper's scale: trainings but for their seed, and seeds; ours 
 SURROGATES = ["preactresnet18", "preactresnet50", "wideresnet-16-8"]  # of Table 4: one of each, undefended
 
 
+@cache
+def trials_at(name, scale):
+    """The trials of a suite at a scale, in their order; a list that is shared."""
+    return trials_of(named.at_scale(name, scale), name)
+
+
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_command_of_the_suites_would_be_accepted(scale, tmp_path):
     tables = {name: named.at_scale(name, scale) for name in named.names()}
-    trials = {each.run: each for name, table in tables.items() for each in trials_of(table, name)}
+    trials = {each.run: each for name in tables for each in trials_at(name, scale)}
     first = [each for each in trials.values() if not each.train["seed"]]
     check_all(first, tmp_path, check_command, {} if scale == "smoke" else {"data_dir": tmp_path})
     assert all(table["title"].endswith(f" ({scale} scale)") for table in tables.values())
@@ -40,14 +47,14 @@ def test_every_command_of_the_suites_would_be_accepted(scale, tmp_path):
 
 @pytest.mark.parametrize("name", named.names())
 def test_the_first_seed_of_every_arm_comes_before_the_second(name):
-    seeds = [each.train["seed"] for each in trials_of(named.at_scale(name, "paper"), name) if "eps" in each.train]
+    seeds = [each.train["seed"] for each in trials_at(name, "paper") if "eps" in each.train]
     assert seeds == sorted(seeds)
     assert len(set(Counter(seeds).values())) == 1
 
 
 @pytest.mark.parametrize("name", ARMS)
 def test_at_the_papers_scale_a_suite_has_the_papers_arms(name):
-    every = trials_of(named.at_scale(name, "paper"), name)
+    every = trials_at(name, "paper")
     trials = [each for each in every if "eps" in each.train]
     seeds = len({each.train["seed"] for each in trials})
     assert (len(trials) // seeds, seeds) == ARMS[name]
@@ -57,11 +64,7 @@ def test_at_the_papers_scale_a_suite_has_the_papers_arms(name):
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 6, 7, 8, 9, 10])
 def test_every_accuracy_that_the_paper_prints_of_a_table_has_its_trainings(number):
-    arms = [
-        completed(each.train)
-        for each in trials_of(named.at_scale(f"table{number}", "paper"), "")
-        if not each.train["seed"]
-    ]
+    arms = [completed(each.train) for each in trials_at(f"table{number}", "paper") if not each.train["seed"]]
     attacks = ("clean", "pgd", "aa", *(f"transfer-{name}" for name in SURROGATES))
     found = {cell for arm in arms for attack in attacks for eps in (2, 8, 16)
              for cell in map(id, printed(arm, attack, eps))}  # fmt: skip
@@ -70,7 +73,7 @@ def test_every_accuracy_that_the_paper_prints_of_a_table_has_its_trainings(numbe
 
 
 def test_the_small_table_2_is_the_one_whose_trainings_are_kept():
-    trials = {each.name: each for each in trials_of(named.at_scale("table2", "cpu"), "table2")}
+    trials = {each.name: each for each in trials_at("table2", "cpu")}
     assert list(trials)[:6] == [
         "fast-bat-eps16-seed0", "fast-at-eps16-seed0", "pgd-2-eps16-seed0", "fast-at-ga-eps16-seed0",
         "none-eps16-seed0", "fast-bat-eps8-seed0",
@@ -87,7 +90,7 @@ def test_the_small_table_2_is_the_one_whose_trainings_are_kept():
 
 
 def test_suites_share_their_trainings():
-    keys = {name: {key(each.train) for each in trials_of(named.at_scale(name, "cpu"), name)} for name in named.names()}
+    keys = {name: {key(each.train) for each in trials_at(name, "cpu")} for name in named.names()}
     assert keys["table2"] > keys["figure2"] | keys["figure3"]
     assert len(keys["table2"] & keys["table4"]) == 3 * 4
     assert len(keys["table2"] & keys["table1"]) == 3 * 6
@@ -96,8 +99,8 @@ def test_suites_share_their_trainings():
 
 
 def test_appendix_e_looks_closer_at_a_training_of_table_2_and_at_a_smooth_network():
-    trials = {each.name: each for each in trials_of(named.at_scale("appendix-e", "cpu"), "appendix-e")}
-    table2 = {each.name: each for each in trials_of(named.at_scale("table2", "cpu"), "table2")}
+    trials = {each.name: each for each in trials_at("appendix-e", "cpu")}
+    table2 = {each.name: each for each in trials_at("table2", "cpu")}
     assert key(trials["trained-seed1"].train) == key(table2["fast-bat-eps8-seed1"].train)
     assert trials["one-epoch-seed0"].train["epochs"] == 1
     smooth = trials["smooth-linearisepgd-nosign-seed2"]
@@ -106,7 +109,7 @@ def test_appendix_e_looks_closer_at_a_training_of_table_2_and_at_a_smooth_networ
         "digits",
         "fast-bat",
     )
-    looks = {scale: trials_of(named.at_scale("appendix-e", scale), "")[-1].looks[0] for scale in SCALES}
+    looks = {scale: trials_at("appendix-e", scale)[-1].looks[0] for scale in SCALES}
     decays = {scale: look["decay_over"] for scale, look in looks.items()}
     assert decays == {"paper": "316,1000,3162,10000", "cpu": "316,1000,3162", "smoke": "4,16"}
     assert named.names()[-4:] == ["figure1", "figure2", "figure3", "appendix-e"]
@@ -237,4 +240,4 @@ def test_a_suite_is_listed_and_shown_as_a_table_that_can_be_run(tmp_path, capsys
     assert (listed["table2"]["paper"], listed["table2"]["cpu"]) == (100, 30)
     main(["suite", "show", "table9", "--scale", "cpu"])
     (tmp_path / "mine.toml").write_text(capsys.readouterr().out)
-    assert read_trials(tmp_path / "mine.toml") == trials_of(named.at_scale("table9", "cpu"), "table9")
+    assert read_trials(tmp_path / "mine.toml") == trials_at("table9", "cpu")

@@ -34,13 +34,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from fastbat.errors import InputError, choose
 from fastbat.files import read_json, read_toml
+from fastbat.provenance import version_of
 from fastbat.training import Settings
 from fastbat.training.run import MAY_DIFFER_ON_RESUME, completed
 from fastbat.training.settings import METHOD
@@ -188,7 +188,7 @@ def key(train: Mapping[str, Any], inputs: Mapping[str, str] | None = None) -> st
     about = {"method": METHOD, **train}
     resolved = {name: value for name, value in completed(about).items() if name not in MAY_DIFFER_ON_RESUME}
     numbers = {name: float(value) for name, value in resolved.items() if type(value) is int}  # 16 is 16.0
-    text = json.dumps([version("fastbat"), resolved | numbers, sorted((inputs or {}).values())], sort_keys=True)
+    text = json.dumps([version_of("fastbat"), resolved | numbers, sorted((inputs or {}).values())], sort_keys=True)
     return f"{about['method']}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 

@@ -1,7 +1,6 @@
 """What a run trains on what: all that stays the same from its first step to its last."""
 
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from fastbat.data import DatasetCard, Loader, Splits, check_not_blank
 from fastbat.errors import InputError
 from fastbat.methods import Method
 from fastbat.models import SHAPE
+from fastbat.provenance import version_of
 from fastbat.runtime.device import pick_device
 from fastbat.training.schedule import piecewise, triangular
 from fastbat.training.settings import Settings, effective
@@ -98,5 +98,5 @@ class Task:
             "dataset": self.dataset,
             "image_size": size,
             "config": config,
-            "fastbat": version("fastbat"),
+            "fastbat": version_of("fastbat"),
         }
