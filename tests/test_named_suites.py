@@ -25,7 +25,7 @@ ARMS = {  # at the paper's scale: trainings but for their seed, and seeds; ours 
     "table1": (18, 10), "table2": (8 + 2, 10), "table3": (16, 10), "table4": (4, 10), "table5": (4 + 2, 10),
     "table6": (2, 2),
     "table7": (5 + 2, 10), "table8": (8 + 1, 10), "table9": (4, 10), "table10": (16 + 2, 10), "table11": (18, 3),
-    "figure1": (32, 10), "figure2": (8, 10), "figure3": (3, 1),
+    "figure1": (32, 10), "figure2": (8, 10), "figure3": (3, 3),
 }  # fmt: skip
 SURROGATES = ["preactresnet18", "preactresnet50", "wideresnet-16-8"]  # of Table 4: one of each, undefended
 
