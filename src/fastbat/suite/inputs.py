@@ -7,9 +7,11 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from fastbat.data import content
 from fastbat.files import check_file
+from fastbat.lazy import lazy_function
 from fastbat.suite.trials import Trial, named_inputs
+
+content = lazy_function("fastbat.data", "content")
 
 
 def inputs_of(trials: Iterable[Trial], data_dir: Path | None) -> dict[str, str]:
