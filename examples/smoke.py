@@ -63,7 +63,7 @@ def whole(name: str, jobs: int) -> bool:
 
 def run(words: list[str], log: Path) -> int:
     """Run a command of fastbat, what it prints added to `log`; return its exit status."""
-    with log.open("a") as file, redirect_stdout(file), redirect_stderr(file):
+    with log.open("a", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
         try:
             fastbat(words)
         except SystemExit as stop:

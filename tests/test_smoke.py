@@ -104,5 +104,5 @@ def test_a_trial_that_fails_is_counted_and_its_log_named(smoke, capsys):
     assert first.startswith("table1       0 of 1 trials finished, ")
     assert first.endswith("; see runs/smoke/table1.log")
     assert second.startswith("table2       2 of 2 trials finished, ")
-    assert "failed: training diverged" in Path("runs/smoke/table1.log").read_text()
+    assert "standard failed: exit status 2" in Path("runs/smoke/table1.log").read_text()
     assert Path("runs/smoke/report.html").exists()
