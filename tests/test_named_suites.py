@@ -15,8 +15,11 @@ from fastbat.cli.commands import check_command
 from fastbat.files import read_records
 from fastbat.paper import cells, printed
 from fastbat.randomness import generator
+from fastbat.report import write_report
 from fastbat.results import table
+from fastbat.results.names import shown
 from fastbat.suite import check_all, inputs_of, named, read_trials, trials_of
+from fastbat.suite.stand_in import stand_in
 from fastbat.suite.trials import key
 from fastbat.training.run import completed
 
@@ -89,6 +92,17 @@ def test_the_small_table_2_is_the_one_whose_trainings_are_kept():
     assert key(mine) == key(mine | {"data_dir": "elsewhere", "eps": 16.0})
 
 
+def test_what_stands_in_for_what_is_part_of_a_table():
+    found = {scale: {name: named.at_scale(name, scale).get("stands_for") for name in named.names()} for scale in SCALES}
+    assert not any(found["paper"].values())
+    assert {name: each for name, each in found["cpu"].items() if each} == {
+        "table6": {"tiny-imagenet": ["imagenet with resnet50"]},
+    }  # fmt: skip
+    assert found["smoke"].pop("table1") == {"digits": ["cifar10", "cifar100", "tiny-imagenet"]}
+    assert found["smoke"].pop("table6") == {"digits": ["imagenet with resnet50"]}
+    assert all(each == {"digits": ["cifar10"]} for each in found["smoke"].values())
+
+
 def test_suites_share_their_trainings():
     keys = {name: {key(each.train) for each in trials_at(name, "cpu")} for name in named.names()}
     assert keys["table2"] > keys["figure2"] | keys["figure3"]
@@ -150,6 +164,43 @@ def test_a_shared_training_is_trained_and_measured_once(in_process, tmp_path, ca
     main(["suite", "status", str(tmp_path / "out")])
     said = capsys.readouterr().out
     assert [name in said for name in ("one/fast-at", "other/fast-at-eps30", "other/fast-at-eps40")] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("dataset", "stands_for", "classes", "text"),
+    [
+        ("digits", ["cifar10", "imagenet with resnet50"], 10, "digits for CIFAR-10, ImageNet with resnet50"),
+        ("tiny-imagenet", [], 20, "20 of the 200 classes of Tiny-ImageNet"),
+        ("tiny-imagenet", ["imagenet"], 20, "Tiny-ImageNet for ImageNet; 20 of the 200 classes of Tiny-ImageNet"),
+        ("tiny-imagenet", [], 200, ""),
+        ("tiny-imagenet", [], None, ""),
+        ("cifar10", [], 10, ""),
+        ("owner/name", [], 3, ""),
+    ],
+)
+def test_a_stand_in_is_named_in_words(dataset, stands_for, classes, text):
+    assert stand_in(dataset, stands_for, classes, shown) == text
+
+
+def test_a_stand_in_is_named_in_the_table_the_export_and_the_report(in_process, tmp_path, capsys):
+    text = ONE.replace("eps = 30", "eps = [30, 40]")
+    (tmp_path / "one.toml").write_text(text.replace('title = "One"', 'title = "One"\nstands_for.digits = ["cifar10"]'))
+    out = tmp_path / "out" / "one"
+    main(["suite", "run", str(tmp_path / "one.toml"), "--out", str(out)])
+    said = capsys.readouterr().out
+    assert "stand-in" in said
+    assert "digits for cifar10" in said
+    assert {row["stand_in"] for row in table(out)} == {"digits for CIFAR-10"}
+    page = write_report([out], tmp_path / "page.html").read_text()
+    assert "Stand-in images: digits for CIFAR-10." in page
+    assert page.count("stand-in images (digits for CIFAR-10), ") == 2  # a group for each budget
+    assert '<th scope="row">stand-in</th><td>digits for CIFAR-10</td>' in page
+    (tmp_path / "one.toml").write_text(text)
+    main(["suite", "run", str(tmp_path / "one.toml"), "--out", str(tmp_path / "out" / "own")])  # digits as themselves
+    said = capsys.readouterr().out
+    assert "stand-in" not in said
+    assert {row["stand_in"] for row in table(tmp_path / "out" / "own")} == {None}
+    assert "tand-in" not in write_report([tmp_path / "out" / "own"], tmp_path / "page.html").read_text()
 
 
 def folder_of_images(root, level):
