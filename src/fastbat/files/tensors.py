@@ -41,7 +41,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     tensors, meta = read_safetensors(path)
     if "fastbat" not in meta:
-        raise InputError(f"{str(path)!r} has no fastbat metadata; only checkpoints written by fastbat say their model")
+        raise Damaged(f"{str(path)!r} has no fastbat metadata; only checkpoints written by fastbat say their model")
     return tensors, json.loads(meta["fastbat"])
 
 

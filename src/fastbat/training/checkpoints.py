@@ -94,7 +94,8 @@ class Checkpoints:
 
     def finish(self) -> None:
         """Remove what nobody needs any more: all epochs are on disk."""
-        self.run.previous.unlink(missing_ok=True)
+        for file in (self.run.previous, self.run.step):
+            file.unlink(missing_ok=True)
 
     def between_updates(self) -> None:
         """Write the state if it is time; raises Stopped, with the state on disk, if a signal came."""
