@@ -54,7 +54,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 def check_choices(settings: Any) -> None:
     """Raise InputError where a field of the dataclass `settings` is one of several words, and is none of them."""
-    for name, words in choices(type(settings)).items():
+    for name, words in choices(type(settings)).items():  # type: ignore[arg-type]  # a class does hash
         choose(name, getattr(settings, name), words)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from fastbat.errors import Damaged, InputError
+from fastbat.errors import Damaged
 from fastbat.files.paths import check_file
 from fastbat.files.safe import replace
 from fastbat.lazy import Tensor, torch
