@@ -84,10 +84,10 @@ def test_a_ramp_of_eps_in_an_update_resumes_with_what_is_remembered(name, how, t
     method, settings = METHODS[name](eps=8 / 255, **how), Settings(**{**vars(SMALL), "epochs": 2})
     gradients, seen = epochs.gradients, []
 
-    def ramped(method, net, batch, parts):
+    def ramped(method, net, batch, *how):
         now = method.with_eps(method.eps * (1 - 0.8 * batch.progress))  # down, so that the memory has to be cut
         seen.append(now.eps)
-        return gradients(now, net, batch, parts)
+        return gradients(now, net, batch, *how)
 
     def stopped(task, state, restore):
         return train_epoch(task, state, restore) if state.epoch == 0 else 1 / 0

@@ -1,7 +1,6 @@
 """A batch, and the crop, flip and rotation that make it from the stored images."""
 
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from torch.nn import functional as F
 
 from fastbat.data.batch_check import check_batch
 from fastbat.data.images import sent
+from fastbat.data.share import Share
 from fastbat.errors import InputError
 
 
@@ -34,10 +34,10 @@ class View:
             angle=torch.from_numpy(rng.uniform(-rotation, rotation, size)) if rotation else None,
         )
 
-    def rows(self, start: int, stop: int) -> "View":
-        """Return the views of images start..stop."""
-        angle = None if self.angle is None else self.angle[start:stop]
-        return View(self.top[start:stop], self.left[start:stop], self.flip[start:stop], self.pad, angle)
+    def rows(self, which: slice | Tensor) -> "View":
+        """Return the views of the images `which`."""
+        angle = None if self.angle is None else self.angle[which]
+        return View(self.top[which], self.left[which], self.flip[which], self.pad, angle)
 
     def apply(self, images: Tensor) -> Tensor:
         """Return the views of `images` (B, C, H, W) padded by zeros; same shape and type."""
@@ -100,6 +100,7 @@ class Batch:
     progress: float | None = None  # the share of the training that is done, in [0, 1)
     label_smoothing: float = 0.0  # of the training loss: this share of each label is spread over all classes
     log: dict[str, Tensor] = field(default_factory=dict, compare=False)  # what a method measures: 0-d tensors by name
+    share: Share | None = None  # what it is of the whole batch; None: it is the whole
 
     def __post_init__(self) -> None:
         check_batch(self.x, self.y)
@@ -107,19 +108,21 @@ class Batch:
             if (tensor := getattr(self, name)).is_inference():  # which autograd cannot save
                 object.__setattr__(self, name, tensor.clone())
 
+    @property
+    def images(self) -> int:
+        """How many images the batch, or this part of it, has on all processes together."""
+        return len(self.y) if self.share is None else len(self.share.owners)
+
     def split(self, parts: int) -> list["Batch"]:
         """Return the batch in `parts` parts of nearly one size, in fewer lest one be a single image (BatchNorm)."""
-        count, parts = len(self.y), max(1, min(parts, len(self.y) // 2))
-        if parts == 1:
-            return [self]
-        cuts = [round(i * count / parts) for i in range(parts + 1)]
-        return [self.rows(start, stop) for start, stop in pairwise(cuts)]
+        cut = (self.share or Share.alone(len(self.y))).cut(parts)
+        return [self] if len(cut) == 1 else [self.rows(which, share) for which, share in cut]
 
-    def rows(self, start: int, stop: int) -> "Batch":
-        """Return images start..stop."""
-        index = None if self.index is None else self.index[start:stop]
-        view = None if self.view is None else self.view.rows(start, stop)
-        return replace(self, x=self.x[start:stop], y=self.y[start:stop], index=index, view=view, log={})
+    def rows(self, which: slice, share: Share) -> "Batch":
+        """Return the images `which`, which are that share of the whole."""
+        index = None if self.index is None else self.index[which]
+        view = None if self.view is None else self.view.rows(which)
+        return replace(self, x=self.x[which], y=self.y[which], index=index, view=view, log={}, share=share)
 
 
 class LoadedBatch(Batch):

@@ -16,7 +16,6 @@ from fastbat.data import Batch
 from fastbat.errors import DivergedError
 from fastbat.models.finite import finite, not_finite
 from fastbat.progress import bar
-from fastbat.randomness import seed_torch
 from fastbat.runtime.device import synchronize
 from fastbat.training.average import move_average
 from fastbat.training.checkpoints import Checkpoints
@@ -42,7 +41,7 @@ def train_epoch(task: Task, state: State, checkpoints: Checkpoints) -> dict[str,
             show(i / batches, name)
             for j in range(max(i * replays, partial.updates), (i + 1) * replays):
                 checkpoints.between_updates()
-                partial.add(update(task, state, batch, before * replays + j), len(batch.y))
+                partial.add(update(task, state, batch, before * replays + j), batch.images)
                 partial.seconds = time.perf_counter() - start
     synchronize(task.device)
     partial.seconds = time.perf_counter() - start
@@ -65,12 +64,11 @@ def update(task: Task, state: State, batch: Batch, step: int) -> dict[str, Tenso
     A batch for which the method yields no loss makes no update, and nothing is returned.
     """
     settings = task.settings
-    seed_torch(settings.seed, "step", step)
     set_rates(task, state, step)
     state.model.train()
     progress = step / task.steps(task.epochs, state.replays)
     batch = replace(batch, step=step, progress=progress, label_smoothing=settings.label_smoothing, log={})
-    found = gradients(state.method, state.net, batch, settings.accumulate)
+    found = gradients(state.method, state.net, batch, settings.accumulate, (settings.seed, "step", step))
     if found:
         state.optimizer.step()
         state.optimizer.zero_grad()
