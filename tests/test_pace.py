@@ -23,7 +23,7 @@ from fastbat.tangent import directional, push
 from fastbat.training import Settings, train
 from fastbat.training import compile as compiling
 from fastbat.training.compile import Compiled
-from fastbat.training.gradients import gradients
+from fastbat.training.gradients import gradients, means
 from fastbat.training.prepare import prepare
 from test_methods import CASES, EPS, batch_of, method_of, model_of, update
 
@@ -155,7 +155,7 @@ def test_the_parts_gradients_are_the_batchs(size, tmp_path, monkeypatch):
     found = []
     for parts in (1, 5):
         model.zero_grad()
-        loss = gradients(METHODS["standard"](eps=0), model, batch, parts, ())["loss"]
+        loss = means(gradients(METHODS["standard"](eps=0), model, batch, parts, ()))["loss"]
         found.append((loss, [weight.grad.clone() for weight in model.parameters()]))
     torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-14)
 
@@ -167,7 +167,9 @@ def test_in_parts_the_share_of_the_term_is_that_of_the_first():
     with drawn_for_whole(8, torch.arange(4), 5):
         update(method, model, first)
     model.zero_grad()
-    assert gradients(method, model, batch, 2, (5,))["term"].item() == pytest.approx(first.log["term"].item(), rel=1e-4)
+    assert means(gradients(method, model, batch, 2, (5,)))["term"].item() == pytest.approx(
+        first.log["term"].item(), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "free-at"])

@@ -7,7 +7,7 @@ from fastbat.data import Loader, load
 from fastbat.data.share import Share, Shares
 from fastbat.methods import METHODS
 from fastbat.randomness import drawn_for_whole, normal_like, seed_torch, uniform_like
-from fastbat.training.gradients import gradients
+from fastbat.training.gradients import gradients, means
 from test_methods import EPS, batch_of, model_of, update
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
@@ -95,7 +95,7 @@ def test_noise_and_gradients_in_parts_are_those_of_the_whole_batch(name):
     batch = type(batch)(batch.x.double(), batch.y, batch.index, batch.view, step=3)
     for parts in (1, 3):
         model, method = model_of("cnn").double(), METHODS[name](eps=EPS)
-        loss = gradients(method, model, batch, parts, (0, "step", 3))["loss"]
+        loss = means(gradients(method, model, batch, parts, (0, "step", 3)))["loss"]
         found.append([loss, *(weight.grad for weight in model.parameters())])
     torch.testing.assert_close(*found, rtol=1e-11, atol=1e-13)
 

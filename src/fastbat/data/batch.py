@@ -11,6 +11,7 @@ from fastbat.data.batch_check import check_batch
 from fastbat.data.images import sent
 from fastbat.data.share import Share
 from fastbat.errors import InputError
+from fastbat.runtime.processes import averaged
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,14 @@ class Batch:
     def images(self) -> int:
         """How many images the batch, or this part of it, has on all processes together."""
         return len(self.y) if self.share is None else len(self.share.owners)
+
+    def averaged(self, value: Tensor) -> Tensor:
+        """Return the mean over `images` of a `value` that is the mean over the images here; without a graph.
+
+        For a method that decides by it, or remembers it: then it is the same on all processes. Alone it is `value`.
+        """
+        ranks = [] if self.share is None else self.share.owners.unique().tolist()
+        return averaged(value, len(self.y), ranks)
 
     def split(self, parts: int) -> list["Batch"]:
         """Return the batch in `parts` parts of nearly one size, in fewer lest one be a single image (BatchNorm)."""

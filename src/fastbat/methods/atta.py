@@ -60,7 +60,8 @@ class Atta(Method):
     def traits(self) -> Traits:
         """It must know where each pixel of a batch comes from."""
         carries = "ATTA carries attacks through crop and flip and back"
-        return Traits(needs={"view": f"{carries}; train it with --rotation 0, and not on a stream"})
+        lost = f"{carries}; train it with --rotation 0, and not on a stream"
+        return Traits(needs={"view": lost}, memory={"canvas": "image", "visits": "image"})
 
     @property
     def resolved(self) -> dict[str, Any]:

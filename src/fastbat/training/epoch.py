@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fastbat.data import Batch
+from fastbat.data.share import ALONE
 from fastbat.errors import DivergedError
 from fastbat.models.finite import finite, not_finite
 from fastbat.progress import bar
@@ -20,7 +21,8 @@ from fastbat.runtime.device import synchronize
 from fastbat.training.average import move_average
 from fastbat.training.checkpoints import Checkpoints
 from fastbat.training.divergence import explain
-from fastbat.training.gradients import gradients, means
+from fastbat.training.exchange import shared_gradients
+from fastbat.training.gradients import means
 from fastbat.training.state import State
 from fastbat.training.task import Task
 
@@ -68,7 +70,8 @@ def update(task: Task, state: State, batch: Batch, step: int) -> dict[str, Tenso
     state.model.train()
     progress = step / task.steps(task.epochs, state.replays)
     batch = replace(batch, step=step, progress=progress, label_smoothing=settings.label_smoothing, log={})
-    found = gradients(state.method, state.net, batch, settings.accumulate, (settings.seed, "step", step))
+    noise, recorded = (settings.seed, "step", step), state.partial.sums
+    found = shared_gradients(state.method, state.net, batch, settings.accumulate, noise, recorded)
     if found:
         state.optimizer.step()
         state.optimizer.zero_grad()
@@ -101,7 +104,7 @@ def divergence_cause(task: Task, state: State, losses: dict[int, Tensor], first:
     """Return in words why the losses of the epoch that `state` is to begin diverged."""
 
     def fault_of(number: int) -> str | None:
-        batch = next(task.loader.epoch(state.epoch, number // state.replays))
+        batch = next(replace(task.loader, shares=ALONE).epoch(state.epoch, number // state.replays))
         return not_finite(state.model.eval(), batch.x)
 
     values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))

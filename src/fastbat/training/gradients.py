@@ -21,13 +21,13 @@ Key = tuple[int | str, ...]  # of random numbers
 Sums = dict[str, tuple[Tensor, int]]  # of means times images, and over how many images
 
 
-def gradients(method: Method, net: nn.Module, batch: Batch, parts: int, noise: Key) -> dict[str, Tensor]:
-    """Leave the gradients in the weights of `net`; return the mean loss and what was measured, still on the device.
+def gradients(method: Method, net: nn.Module, batch: Batch, parts: int, noise: Key) -> Sums:
+    """Leave the gradients in the weights of `net`; return sums of the loss and of what was measured, on the device.
 
     Nothing is returned, and no gradient left, if the method yields no loss. The key `noise` is that of the update.
     """
     found: Sums = {}
-    cut, before, images = batch.split(parts), 0, 0
+    cut, before, images = [part for part in batch.split(parts) if len(part.y)], 0, 0
     for part in cut:
         losses: list[Tensor] = []
         with seeded(part, noise):
@@ -43,7 +43,7 @@ def gradients(method: Method, net: nn.Module, batch: Batch, parts: int, noise: K
                 add(found, name, value, before)
     if len(cut) > 1 and images:
         weigh(net, before / images)
-    return means(found)
+    return found
 
 
 @contextmanager
