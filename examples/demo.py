@@ -9,11 +9,10 @@ import time
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from fastbat import METHODS, Evaluation, Settings, train
 from fastbat.audit import diagnose_target, evaluate_target
+from fastbat.console import print_rows
 from fastbat.progress import say
 from fastbat.report import write_report
 
@@ -26,7 +25,7 @@ def main() -> None:
     torch.set_num_threads(1)  # 8x8 images keep no second core busy, and one thread gives every machine the same weights
     shutil.rmtree(RUNS, ignore_errors=True)
     rows = {name: train_and_evaluate(name) for name in ("standard", "fast-at", "fast-bat")}
-    Console().print(table(rows))
+    print_table(rows)
     say(f"\nThe runs are in {RUNS}/. Go on with: .venv/bin/fastbat evaluate {RUNS}/fast-bat --eps 64")
     say(f"The report, to open in a browser: {write_report([RUNS], RUNS / 'report.html')}")
 
@@ -42,15 +41,15 @@ def train_and_evaluate(name: str) -> tuple[float, Evaluation]:
     return seconds, measured
 
 
-def table(rows: dict[str, tuple[float, Evaluation]]) -> Table:
-    """Return the comparison: accuracies in percent with their 95 % intervals."""
+def print_table(rows: dict[str, tuple[float, Evaluation]]) -> None:
+    """Print the comparison: accuracies in percent with their 95 % intervals."""
     n = next(iter(rows.values()))[1].n
-    title = f"digits, eps 51/255, {n} test images, accuracies in %"
-    result = Table("method", "SA", "RA-PGD-50-10", "RA-AA", "time", title=title)
-    for name, (seconds, measured) in rows.items():
-        result.add_row(name, *(str(accuracy) for accuracy in measured.accuracies), f"{seconds:.0f} s")
-    result.caption = r"\[low, high]: 95 % interval over the draw of the images. One seed each."
-    return result
+    print_rows(
+        ("method", "SA", "RA-PGD-50-10", "RA-AA", "time"),
+        [(name, *map(str, measured.accuracies), f"{seconds:.0f} s") for name, (seconds, measured) in rows.items()],
+        title=f"digits, eps 51/255, {n} test images, accuracies in %",
+        caption="[low, high]: 95 % interval over the draw of the images. One seed each.",
+    )
 
 
 if __name__ == "__main__":

@@ -21,14 +21,15 @@ from torch.nn import functional as F
 from fastbat.cli import main
 from fastbat.data import load
 from fastbat.models import build_model
-from fastbat.suite.processes import ChildError, Children
+from fastbat.randomness import seed_generators
+from fastbat.suite.processes import Child, ChildError
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    torch.manual_seed(0)
+    seed_generators(0)
 
 
 @pytest.fixture(scope="session")
@@ -41,10 +42,10 @@ def real_data() -> Path:
 
 @pytest.fixture
 def in_process(monkeypatch):
-    """Run the commands of trials here: a process of its own is what other tests are about, and imports torch again."""
+    """Run the commands of trials here: other tests are about their processes, which import torch again."""
 
-    def execute(children, arguments, log):
-        with log.open("a") as file, redirect_stdout(StringIO()) as out:
+    def execute(child, arguments):
+        with child.log.open("a") as file, redirect_stdout(StringIO()) as out:
             file.write(f"$ fastbat {shlex.join(arguments)}\n")
             try:
                 main(list(arguments))
@@ -52,7 +53,7 @@ def in_process(monkeypatch):
                 raise ChildError(f"exit status {stop.code}") from stop
         return out.getvalue()
 
-    monkeypatch.setattr(Children, "execute", execute)
+    monkeypatch.setattr(Child, "execute", execute)
 
 
 def percent(record: dict, attack: str) -> float:

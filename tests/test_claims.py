@@ -11,7 +11,7 @@ from fastbat.evaluation.interval import paired_over_seeds
 from fastbat.paper import cells, claims_of_the_paper
 from fastbat.results import claims
 from fastbat.results.claims import aimed
-from report_records import accuracy, evaluation, mask, suite, trial
+from report_records import accuracy, epoch, evaluation, mask, suite, trial
 
 USUAL = {"activation": "relu", "ig_mode": "hessian-free", "linearise": "pgd-nosign", "a_255": None}
 KEYS = ("table", "metric", "method", "dataset", "model", "train_eps", "test_eps", "unit", *USUAL)
@@ -105,7 +105,109 @@ def test_what_is_not_the_papers_is_not_compared(tmp_path):
     folder = measured(tmp_path, {"fast-at": 200, "fast-at-ga": 400})
     text = (folder / "results.jsonl").read_text().replace('"shortcut": "raw"', '"shortcut": "preact"')
     (folder / "results.jsonl").write_text(text)
-    assert {each["verdict"] for each in claims(folder)} == {"not run"}
+    assert {each["verdict"] for each in claims(folder)} == {"not run", "not testable"}
+
+
+def by_alignment(folder, *runs):
+    """A suite of FAST-AT, a seed a run: each GA by epoch, and whether the epoch had collapsed."""
+    trials = [
+        trial("fast-at", seed, [epoch(i, ra=0 if fallen else 20, ga=ga, collapsed=fallen)
+                                for i, (ga, fallen) in enumerate(path, 1)],
+              [evaluation([accuracy("pgd", 16)])], eps=16, shortcut="raw", ga_images=1000)
+        for seed, path in enumerate(runs)
+    ]  # fmt: skip
+    return found(suite(folder, trials))
+
+
+DROP = [(0.9, False), (0.95, False), (0.2, True), (0.3, True)]
+SOUND = [(0.9, False), (0.8, False), (0.7, False), (0.6, False)]
+
+
+def test_alignment_falls_with_every_collapse_or_the_claim_did_not_hold(tmp_path):
+    claim = by_alignment(tmp_path / "a", DROP, SOUND, [(0.8, False), (0.6, False), (0.1, True), (0.1, True)])
+    mean, least = claim["ga-drop-with-overfitting"]["comparisons"]
+    assert claim["ga-drop-with-overfitting"]["verdict"] == "held"
+    assert (mean["measured"], mean["seeds"]) == (pytest.approx((-0.75 - 0.7) / 2), 2)  # two of three collapsed
+    assert (least["measured"], least["low"], least["high"]) == (pytest.approx(-0.7),) * 3
+    exception = [(0.8, False), (0.8, False), (0.78, True), (0.7, True)]
+    claim = by_alignment(tmp_path / "b", DROP, DROP, exception)["ga-drop-with-overfitting"]
+    assert (claim["verdict"], claim["comparisons"][1]["measured"]) == ("did not hold", pytest.approx(-0.02))
+    one = by_alignment(tmp_path / "c", DROP, SOUND)["ga-drop-with-overfitting"]
+    assert (one["verdict"], one["comparisons"][0]["measured"]) == ("cannot be decided", None)
+    assert by_alignment(tmp_path / "d", SOUND)["ga-drop-with-overfitting"]["verdict"] == "not run"
+
+
+def test_high_alignment_is_necessary_unless_a_sound_training_lacks_it_and_an_example_shows_that_it_is_not_enough(
+    tmp_path,
+):
+    high = [(0.9, False), (0.9, False), (0.8, True), (0.2, True)]
+    claim = by_alignment(tmp_path / "a", SOUND, high)["ga-necessary-only"]
+    assert (claim["verdict"], [each["measured"] for each in claim["comparisons"]]) == ("held", [0.6, 0.8])
+    none = by_alignment(tmp_path / "b", SOUND, DROP)["ga-necessary-only"]
+    assert [each["verdict"] for each in none["comparisons"]] == ["held", "cannot be decided"]
+    low = by_alignment(tmp_path / "c", [(0.4, False)] * 4, high)["ga-necessary-only"]
+    assert [each["verdict"] for each in low["comparisons"]] == ["did not hold", "held"]
+    assert low["verdict"] == "did not hold"
+
+
+def hessian_aware(folder, **epochs):
+    """A suite of Hessian-aware FAST-BAT at eps 8, three seeds, with what its epochs recorded."""
+    trials = [
+        trial(
+            "fast-bat", seed, [epoch(1, **epochs), epoch(2, **epochs)], eps=8, shortcut="raw", ig_mode="hessian-aware"
+        )
+        for seed in range(3)
+    ]
+    return found(suite(folder, trials))["hessian-near-zero"]
+
+
+def test_a_hessian_is_close_to_zero_where_it_moves_the_answer_little_and_nothing_falls_back(tmp_path):
+    claim = hessian_aware(tmp_path / "a", hessian=0.02, fallbacks=0.0)
+    assert [each["verdict"] for each in claim["comparisons"]] == ["held", "held"]
+    assert (claim["comparisons"][0]["measured"], claim["comparisons"][0]["seeds"]) == (pytest.approx(0.02), 3)
+    claim = hessian_aware(tmp_path / "b", hessian=1.5, fallbacks=0.9)
+    assert [each["verdict"] for each in claim["comparisons"]] == ["did not hold", "did not hold"]
+    older = hessian_aware(tmp_path / "c", fallbacks=0.9)
+    assert (older["made"], older["verdict"]) == (1, "did not hold")
+
+
+def looked_at(folder, ranges, fingerprint="same"):
+    """A suite of figure 3, a seed each method, with a closer look at best and last weights; loss_range is given."""
+    results = [evaluation([accuracy("pgd", 16)], weights, weights=weights) for weights in ("best", "last")]
+    trials = [trial(method, 0, results=results, eps=16, shortcut="raw") for method in ranges]
+    suite(folder, trials)
+    for each in trials:
+        method = each["train"]["method"]
+        for weights in ("best", "last"):
+            place = folder / each["trial"] / f"look-{weights}"
+            place.mkdir(parents=True)
+            about = {"target": f"{weights}.safetensors", "epoch": 1, "fingerprint": fingerprint or method}
+            values = np.array(ranges[method])
+            (place / "diagnosis.json").write_text(json.dumps({"n": len(values), "eps_255": 16.0, "settings": about}))
+            np.savez(place / "flatness.npz", loss_range=values, loss_bend=values / 2)
+    return found(folder)["flatter-landscape"]
+
+
+def test_a_landscape_is_flatter_beyond_the_draw_of_the_images_and_on_the_same_images_alone(tmp_path):
+    noise = np.random.default_rng(0).random(200)
+    ranges = {"fast-at": 2 + noise, "fast-at-ga": 1 + noise, "fast-bat": 1.5 + noise + 0.1 * noise[::-1]}
+    claim = looked_at(tmp_path / "a", ranges)
+    assert (claim["verdict"], claim["made"], claim["of"]) == ("held", 8, 8)
+    first = claim["comparisons"][0]
+    gains = ranges["fast-bat"] - ranges["fast-at"]
+    half = 1.959963984540054 * gains.std() / np.sqrt(200)
+    assert (first["measured"], first["low"], first["high"]) == pytest.approx(
+        (gains.mean(), gains.mean() - half, gains.mean() + half)
+    )
+    assert (first["seeds"], first["images"]) == (1, 200)
+    assert looked_at(tmp_path / "b", ranges | {"fast-bat": 3 + noise})["verdict"] == "did not hold"
+    assert looked_at(tmp_path / "c", ranges, fingerprint=None)["verdict"] == "not run"  # of other images each
+    assert looked_at(tmp_path / "d", {"fast-at": 2 + noise})["verdict"] == "not run"
+
+
+def test_alignment_that_was_not_measured_decides_nothing(tmp_path):
+    folder = measured(tmp_path, {"fast-at": 200, "fast-bat": 400, "fast-at-ga": 300, "pgd-2": 300})
+    assert found(folder)["ga-for-free"]["verdict"] == "not run"
 
 
 def test_the_command_prints_verdicts(tmp_path, capsys):
@@ -114,5 +216,7 @@ def test_the_command_prints_verdicts(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "cannot be decided" in said
     assert "of 57 claims have no comparison here" in said
+    for claim in claims_of_the_paper():
+        assert claim.get("not_testable", "") in said
     main(["suite", "claims", str(folder), "--json"])
     assert len(json.loads(capsys.readouterr().out)["claims"]) == 57

@@ -164,6 +164,29 @@ def test_a_damaged_cache_is_decoded_anew(tmp_path, monkeypatch):
     assert len(decoded) == 4  # once, and once for each damage
 
 
+@pytest.mark.parametrize("name", ["pixels.npy", "labels.npy", "images.json"])
+def test_no_flipped_bit_of_the_cache_is_used(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FASTBAT_CACHE", str(tmp_path))
+    stored = np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3)
+    rows = [(f"row {i}", pixels.tolist()) for i, pixels in enumerate(stored)]
+    encoded = Encoded(rows, np.array([1, 0]), np.array([0, 1]), ("ant", "bee"))
+    truth = cache.cached(("key",), encoded, None)
+    (file,) = tmp_path.glob(f"*/{name}")
+    whole = file.read_bytes()
+    for place in range(0, len(whole), 7):
+        altered = bytearray(whole)
+        altered[place] ^= 1 << place % 8
+        file.write_bytes(altered)
+        found = cache.cached(("key",), encoded, None)
+        assert torch.equal(found.pixels, truth.pixels)
+        assert torch.equal(found.labels, truth.labels)
+        assert found.classes == truth.classes == ("ant", "bee")
+        assert file.read_bytes() in (whole, bytes(altered))  # as it was, or altered where it says nothing
+    file.unlink()
+    assert torch.equal(cache.cached(("key",), encoded, None).pixels, truth.pixels)
+    assert "were cut short or altered; they are decoded again\n" in capsys.readouterr().err
+
+
 def test_augmentation_belongs_to_seed_and_step():
     first, again, other = (next(Loader(images(), 5, seed, pad=2, flip=True).epoch(3)).view for seed in (0, 0, 1))
     assert torch.equal(first.top, again.top)

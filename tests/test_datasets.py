@@ -3,7 +3,11 @@
 import io
 import json
 import math
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import datasets
@@ -447,6 +451,18 @@ def test_a_stream_begun_at_a_batch_is_the_rest_of_the_whole_one(photographs):
         rest = list(loader(splits, 4, 0, 2).epoch(1, start))
         assert [tuple(batch.index.tolist()) for batch in rest] == [tuple(b.index.tolist()) for b in whole[start:]]
         assert all(torch.equal(batch.x, other.x) for batch, other in zip(whole[start:], rest, strict=True))
+
+
+def test_a_signal_to_all_processes_of_a_job_stops_its_training_between_two_updates(photographs, tmp_path):
+    flags = {"dataset": "imagenet", "data_dir": photographs, "workers": 1, "method": "standard", **TINY, "epochs": 2000}
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
+    command = [sys.executable, "-m", "fastbat", "train", *words, f"--out={tmp_path / 'run'}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as child:
+        said = [next(child.stderr) for _ in range(3)]  # after the first epoch at the latest
+        os.killpg(child.pid, signal.SIGTERM)
+        said += child.stderr.readlines()
+    assert child.returncode == 143, said
+    assert said[-1].startswith("fastbat: stopped in epoch "), said
 
 
 def test_another_epoch_and_another_seed_cut_other_crops(photographs):

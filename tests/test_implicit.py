@@ -152,6 +152,8 @@ def test_where_the_system_is_positive_it_is_the_dense_solution(seed: int, net: C
     assert not found.w[one.free == 0].any()
     assert 0.2 < one.free.mean() < 0.8
     assert found.residual < 1e-13
+    image = (one.dense @ (one.free * one.v).flatten())[one.index]
+    assert found.hessian == pytest.approx((image.norm() / (lam * (one.free * one.v).norm())).item(), rel=1e-12)
     assert off(one.free * one.v / lam, true) > 0.05  # the Hessian is there to be missed
 
 
@@ -204,6 +206,7 @@ def test_negative_curvature_falls_back_to_hessian_free(seed: int) -> None:
     assert found.iterations == 1
     assert torch.equal(found.w, one.free * direction / lam)
     assert found.residual == pytest.approx(3, rel=1e-9)  # |(H + lambda) / lambda - 1| = top / lambda
+    assert found.hessian == pytest.approx(3, rel=1e-9)
     generic = one.solve(lam, iterations=100, tolerance=1e-13)  # any v has some of that direction
     assert generic.fell_back
     assert generic.iterations > 1
@@ -226,6 +229,7 @@ def test_without_curvature_it_is_hessian_free_in_one_step() -> None:
     found = solve(0 * delta, delta, v, mask, lam=0.3)
     assert off(found.w, mask * v / 0.3) < 1e-15
     assert (found.iterations, found.fell_back) == (1, False)
+    assert found.hessian < 1e-15
     assert found.residual < 1e-15
 
 
@@ -234,7 +238,7 @@ def test_with_nothing_to_solve_it_is_zero(which: str) -> None:
     one = system(smooth_net(0), 0)
     found = one._replace(**{which: torch.zeros_like(one.v)}).solve(1.0)
     assert not found.w.any()
-    assert (found.iterations, found.residual, found.fell_back) == (0, 0.0, False)
+    assert (found.iterations, found.residual, found.fell_back, found.hessian) == (0, 0.0, False, 0.0)
 
 
 # The whole gradient against the lower level.
@@ -404,6 +408,7 @@ def test_the_measures_are_those_of_the_solver(
     assert passed == pytest.approx(method.resolved["lam"], rel=1e-15)
     assert (batch.log["fallbacks"], batch.log["iterations"]) == (fell_back, found.iterations)
     assert batch.log["residual"].item() == pytest.approx(found.residual, rel=1e-12)
+    assert batch.log["hessian"].item() == pytest.approx(found.hessian, rel=1e-12)
     assert 1 <= found.iterations <= 10
     assert torch.equal(mask, free(batch.x, delta.detach(), EPS))
     assert batch.log["active"].item() == pytest.approx(1 - mask.mean().item(), abs=1e-15)

@@ -298,6 +298,8 @@ def test_random_numbers_depend_on_their_key_alone():
     torch.rand(100)
     seed_torch(5, "step", 1)
     assert torch.equal(torch.rand(3), first)
+    torch.manual_seed(int(generator(5, "step", 1).integers(2**63)))
+    assert torch.equal(torch.rand(3), first)
 
 
 def test_a_starting_point_belongs_to_its_image_whatever_the_batch():

@@ -1,15 +1,21 @@
 """The paper's suites: every table and figure at every scale is a table of trials; trainings are shared."""
 
 import json
+import shutil
 from collections import Counter
+from contextlib import suppress
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fastbat.cli import main
 from fastbat.cli.commands import check_command
+from fastbat.files import read_records
 from fastbat.paper import cells, printed
+from fastbat.randomness import generator
 from fastbat.results import table
-from fastbat.suite import check_all, named, read_trials, trials_of
+from fastbat.suite import check_all, inputs_of, named, read_trials, trials_of
 from fastbat.suite.trials import key
 from fastbat.training.run import completed
 
@@ -117,13 +123,74 @@ def test_a_shared_training_is_trained_and_measured_once(in_process, tmp_path, ca
     runs = sorted(each for each in (tmp_path / "out" / "runs").iterdir() if each.is_dir())
     assert len(runs) == 2
     logs = {each.name: each.with_name(f"{each.name}.log").read_text() for each in runs}
-    assert sum(text.count("$ fastbat train") for text in logs.values()) == 3  # the second finds the first one's weights
+    assert sum(text.count("$ fastbat train") for text in logs.values()) == 2  # the second suite starts none again
     assert sum(text.count("$ fastbat evaluate") for text in logs.values()) == 2
     assert {row["suite"] for row in table(tmp_path / "out")} == {"one", "other"}
     capsys.readouterr()
     main(["suite", "status", str(tmp_path / "out")])
     said = capsys.readouterr().out
     assert [name in said for name in ("one/fast-at", "other/fast-at-eps30", "other/fast-at-eps40")] == [True] * 3
+
+
+def folder_of_images(root, level):
+    """Write a data set of two classes in PNG files, whose names and sizes are the same at every level of grey."""
+    for split, count in (("train", 20), ("test", 5)):
+        for label, name in enumerate(("dark", "light")):
+            (folder := root / split / name).mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                pixels = generator(level, split, label, i).integers(40 * label, 80 + level + 40 * label, (16, 16, 3))
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.bmp")
+    return root
+
+
+def test_another_data_set_of_the_same_name_is_not_taken_for_it(in_process, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FASTBAT_CACHE", str(tmp_path / "cache"))
+    data = folder_of_images(tmp_path / "data", 0)
+    shared, own = tmp_path / "one.toml", tmp_path / "own.toml"
+    shared.write_text(ONE.replace('"digits"', '"folder"\nmodel = "cnn"'))
+    own.write_text(ONE.replace('"digits"', '"folder"\nmodel = "cnn"').replace('store = "../runs"\n', ""))
+    out = tmp_path / "out"
+
+    def run(table, data, folder):
+        with suppress(SystemExit):
+            main(["suite", "run", str(table), "--out", str(folder), "--data-dir", str(data)])
+        return read_records(folder / "results.jsonl")
+
+    def trained():
+        return sum(each.read_text().count("$ fastbat train") for each in (out / "runs").glob("*.log"))
+
+    first = run(shared, data, out / "a")[-1]["results"][0]
+    kept = run(own, data, tmp_path / "own")
+    moved = shutil.copytree(data, tmp_path / "moved")
+    assert run(shared, moved, out / "b")[-1]["results"][0] == first
+    assert trained() == 1
+    folder_of_images(data, 100)
+    second = run(shared, data, out / "c")[-1]["results"][0]
+    assert trained() == 2
+    assert second["settings"]["fingerprint"] != first["settings"]["fingerprint"]
+    assert run(shared, data, out / "a")[-1]["results"][0] == second  # that suite was finished, with other images
+    assert trained() == 2
+    refused = run(own, data, tmp_path / "own")
+    assert refused[: len(kept)] == kept
+    assert [each["status"] for each in refused[len(kept) :]] == ["failed"]
+    assert "was begun with other content of folder; remove it, or name another --out" in refused[-1]["error"]
+    capsys.readouterr()
+    main(["suite", "status", str(out), "--json"])  # which is told no folder of data
+    assert {row["state"] for row in json.loads(capsys.readouterr().out)["trials"]} == {"finished"}
+    run(own, tmp_path / "nowhere", tmp_path / "own")
+    assert read_records(tmp_path / "own" / "results.jsonl") == refused
+
+
+def test_other_weights_of_the_same_name_to_start_from_make_another_training(tmp_path):
+    train = {"dataset": "digits", "method": "fast-at", "init_from": str(tmp_path / "w.safetensors")}
+    found = []
+    for content in (b"one", b"two"):
+        (tmp_path / "w.safetensors").write_bytes(content)
+        trials = trials_of({"train": train}, "a table")
+        inputs = inputs_of(trials, None)
+        assert list(inputs) == ["digits", train["init_from"]]
+        found.append(trials_of({"train": train, "store": "runs"}, "a table", inputs)[0].run)
+    assert found[0] != found[1]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import struct
 import sys
 import zlib
@@ -17,7 +18,7 @@ import torch
 from PIL import Image
 
 from fastbat.audit import Origin, evaluate_target
-from fastbat.data import DATASETS, Images, load, load_test
+from fastbat.data import DATASETS, Images, content, load, load_test
 from fastbat.data.check import check_not_blank, check_published
 from fastbat.data.crop import centre
 from fastbat.data.picture import endings, picture
@@ -291,6 +292,26 @@ def test_the_content_of_a_table_decides_whatever_its_time_and_size(tmp_path):
         splits = load("parquet", tmp_path / "t")
         assert (splits.train.pixels[:, 0, 0, 0] == level[0]).all()
         assert (load_test("parquet", tmp_path / "t").pixels[:, 0, 0, 0] == level[0]).all()
+
+
+def test_what_a_data_set_is_made_of_is_known_by_its_content_wherever_it_lies(tmp_path):
+    first = pictures(tmp_path / "first", lambda key: saved(colour(key), "BMP"), ending="bmp")
+    moved = shutil.copytree(first, tmp_path / "moved")
+    assert content("folder", first) == content("folder", moved)
+    other = bytearray((moved / "test" / "bee" / "1.bmp").read_bytes())
+    other[-1] ^= 255
+    (moved / "test" / "bee" / "1.bmp").write_bytes(other)  # one pixel of the test split, in a file of the same size
+    found = [content("folder", first), content("folder", moved)]
+    (moved / "train" / "ant").rename(moved / "train" / "cow")
+    (moved / "test" / "ant").rename(moved / "test" / "cow")
+    found += [content("folder", moved), content("digits", None)]
+    for labels in ([0, 1], [1, 0]):
+        for split in ("train", "test"):
+            table(tmp_path / "t" / f"{split}.parquet", (), labels * 10, [png(i) for i in range(20)])
+        found.append(content("parquet", tmp_path / "t"))
+    assert len(set(found)) == len(found)
+    with pytest.raises(InputError, match=r"no train\*.parquet and no train/CLASS"):
+        content("folder", tmp_path / "moved" / "train" / "bee")
 
 
 def test_a_streamed_table_is_copied_once_and_anew_when_it_was_replaced(tmp_path, monkeypatch):

@@ -20,9 +20,10 @@ from fastbat.files import read_records
 from fastbat.paper import cells, printed
 from fastbat.provenance import command_line, commit
 from fastbat.report import write_report
+from fastbat.report.audit import accuracies, only_row
 from fastbat.report.cards import Cards
 from fastbat.report.colour import ramp
-from fastbat.report.findings import findings
+from fastbat.report.findings import findings, robustness
 from fastbat.report.landscape import surfaces
 from fastbat.report.plane import front, measured
 from fastbat.report.svg import coordinate, ticks, top_with
@@ -325,11 +326,25 @@ def test_costs_are_in_trainings_of_fast_at_and_the_front_is_what_nothing_cheaper
     assert [mark.name for mark in front(measured(group, Cards()))] == ["FAST-AT", "FAST-BAT"]
 
 
+def test_of_several_seeds_the_fastest_is_the_cost_since_other_work_only_adds(tmp_path):
+    seconds = {"fast-at": (10, 80, 12), "pgd-2": (90, 20, 15)}
+    trials = [
+        trial(method, seed, [epoch(1, seconds=each)], [evaluation([accuracy("pgd", 8, 40, 100)])])
+        for method, of in seconds.items()
+        for seed, each in enumerate(of)
+    ]
+    (group,) = groups_of(read([suite(tmp_path, trials)]))
+    assert {row.name: row.cost.value for row in group.rows} == {"FAST-AT": 1, "PGD-2": 1.5}
+
+
 def test_findings_name_who_is_told_apart_from_the_best_who_collapsed_and_what_is_open(tmp_path):
     hits = {"fast-at": 60, "fast-bat": 58, "pgd-2": 20, "atta": 57, "trades": 57, "yopo": 56, "free-at": 56}
-    ends = [epoch(1), epoch(2, 1, 60, collapsed=True)]
+    ends = {
+        "pgd-2": [epoch(1), epoch(2, 1, 60, collapsed=True)],
+        "atta": [epoch(1, collapsed=True), epoch(2)],
+    }
     trials = [
-        trial(method, 0, ends if method == "pgd-2" else None, [evaluation([accuracy("pgd", eps, of, 100)])], eps)
+        trial(method, 0, ends.get(method), [evaluation([accuracy("pgd", eps, of, 100)])], eps)
         for method, of in hits.items()
         for eps in (8, 16)
     ]
@@ -342,8 +357,9 @@ def test_findings_name_who_is_told_apart_from_the_best_who_collapsed_and_what_is
         "ATTA 57.0, TRADES 57.0, FREE-AT 56.0 and one more. At eps 16, "
     )
     assert cost.text.endswith(UNTIMED)
-    assert collapse.head == "2 of 14 collapsed."
+    assert collapse.head == "2 of 14 ended collapsed."
     assert collapse.text.startswith("At eps 8: PGD-2. At eps 16: PGD-2. ")
+    assert "The guard warned of two more that recovered." in collapse.text
     assert open_.text.startswith("There is one seed a row")
 
 
@@ -599,3 +615,17 @@ def test_records_of_old_versions_are_read(tmp_path):
     assert row.cells["pgd"].percent == pytest.approx(best["ra_pgd"])
     assert [row.cells["aa"].low, row.cells["aa"].high] == pytest.approx(best["ra_aa_interval"], abs=1e-3)
     assert row.checked == "not checked"
+
+
+def test_the_page_of_one_model_lists_every_attack_at_every_budget(tmp_path):
+    made = [accuracy("clean", 0, 90, 100), *(accuracy(name, eps, hits, 100) for name, eps, hits in
+            (("pgd", 1, 30), ("aa", 1, 20), ("pgd", 8, 2), ("aa", 8, 0)))]  # fmt: skip
+    found = read([suite(tmp_path, [trial("fast-at", 0, results=[evaluation(made)])])])
+    row = only_row(groups_of(found))
+    shown = [(each["label"], each["text"]) for each in accuracies(row, Cards())]
+    assert shown == [
+        ("SA", "90.0"), ("RA-PGD-50-10 at eps 1/255", "30.0"), ("RA-AA at eps 1/255", "20.0"),
+        ("RA-PGD-50-10 at eps 8/255", "2.0"), ("RA-AA at eps 8/255", "0.0"),
+    ]  # fmt: skip
+    text = robustness(row).text
+    assert "20.0 % [13.3, 28.9] at eps 1/255 (RA-AA), 0.0 % [0.0, 3.7] at eps 8/255 (RA-AA)." in text

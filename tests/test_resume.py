@@ -2,7 +2,9 @@
 
 import json
 import os
+import resource
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -197,9 +199,9 @@ def test_minutes_are_counted_from_the_last_checkpoint(tmp_path, monkeypatch):
         clock[0] += 40  # seconds
         return update(task, state, batch, step)
 
-    def spy(path, task, state):
+    def spy(path, task, state, **how):
         seen.append((path.name, state.epoch, state.partial.updates))
-        save(path, task, state)
+        save(path, task, state, **how)
 
     monkeypatch.setattr(epochs, "update", slow)
     monkeypatch.setattr(checkpoints, "save_state", spy)
@@ -357,3 +359,143 @@ def test_more_epochs_are_another_schedule_and_the_way_to_them_is_said_and_works(
     assert way == ["--init-from", "a run", "--out", "NEW"]
     main(["train", *FLAGS, "--select-steps", "1", "--epochs", epochs, *way])
     assert len(read_records(Path("NEW", "metrics.jsonl"))) == int(epochs)
+
+
+# Damaged files
+
+
+def flip(data):
+    altered = bytearray(data)
+    altered[len(altered) // 2] ^= 4
+    return bytes(altered)
+
+
+DAMAGE = {
+    "truncated": lambda data: data[:-100],
+    "altered": flip,
+    "without its header": lambda data: b"\0" + data[1:],
+    "empty": lambda data: b"",
+    "gone": None,
+}
+
+
+def damage(file, how):
+    if DAMAGE[how] is None:
+        file.unlink()
+    else:
+        file.write_bytes(DAMAGE[how](file.read_bytes()))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Return a run of three epochs that never stopped, and one that was killed in its third."""
+    folder, settings = tmp_path_factory.mktemp("runs"), replace(SMALL, epochs=3, ema=0.9, checkpoint_every=1)
+    run = train(METHODS["free-at"](eps=EPS, replays=2), settings, folder / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        update = epochs.update
+        patch.setattr(epochs, "update", lambda *how: 1 / 0 if how[-1] == 14 else update(*how))
+        with pytest.raises(ZeroDivisionError):
+            train(METHODS["free-at"](eps=EPS, replays=2), settings, folder / "stopped")
+    return run, Run(folder / "stopped")
+
+
+def go_on_in(folder):
+    """Resume what may have been damaged."""
+    settings = replace(SMALL, epochs=3, ema=0.9, checkpoint_every=1)
+    return train(METHODS["free-at"](eps=EPS, replays=2), settings, folder, resume=True)
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize(
+    ("names", "used"),
+    [(["step"], "last"), (["step", "last"], "previous"), (["last"], "step"), (["last", "previous"], "step")],
+    ids=lambda each: "-".join(each) if isinstance(each, list) else each,
+)
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_used(names, used, how, whole, tmp_path, capsys):
+    run, stopped = whole
+    shutil.copytree(stopped.path, tmp_path / "run")
+    for name in names:
+        damage(tmp_path / "run" / f"{name}.ckpt", how)
+    found = go_on_in(tmp_path / "run")
+    said = capsys.readouterr().err
+    if "step" in names and how != "gone":
+        assert said.count(f"it is left out, and '{tmp_path / 'run' / used}.ckpt' is used") == len(names)
+    assert_same(found, run)
+    assert not [file.name for file in found.path.iterdir() if file.name in ("previous.ckpt", "step.ckpt")]
+
+
+def test_checkpoints_of_which_none_is_whole_are_refused(whole, tmp_path):
+    shutil.copytree(whole[1].path, tmp_path / "run")
+    for name in ("step", "last", "previous"):
+        damage(tmp_path / "run" / f"{name}.ckpt", "truncated")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir() if file.suffix == ".ckpt"}
+    with pytest.raises(InputError, match=r"step.ckpt' is not a whole safetensors file"):
+        go_on_in(tmp_path / "run")
+    assert all((tmp_path / "run" / name).read_bytes() == content for name, content in before.items())
+
+
+def test_weights_in_the_place_of_a_checkpoint_are_not_taken_for_one(whole, tmp_path, capsys):
+    shutil.copytree(whole[1].path, tmp_path / "run")
+    shutil.copy(tmp_path / "run" / "best.safetensors", tmp_path / "run" / "step.ckpt")
+    assert_same(go_on_in(tmp_path / "run"), whole[0])
+    assert "step.ckpt' holds weights, not a training state; it is left out, and " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_damaged_weights_of_the_best_epoch_are_replaced_by_those_of_a_later_one(how, whole, tmp_path, capsys):
+    shutil.copytree(whole[1].path, tmp_path / "run")
+    damage(tmp_path / "run" / "best.safetensors", how)
+    run = go_on_in(tmp_path / "run")
+    assert "; the best of the epochs to come takes its place\n" in capsys.readouterr().err
+    assert load_tensors(run.weights("best"))[1]["epoch"] == 3
+    assert read_records(run.metrics)[-1]["best"]
+
+
+def test_what_a_killed_process_left_half_written_is_removed(whole, tmp_path):
+    shutil.copytree(whole[1].path, tmp_path / "run")
+    (tmp_path / "run" / ".last.ckpt.0123abcd").write_bytes(b"half of")
+    run = go_on_in(tmp_path / "run")
+    assert [file.name for file in run.path.glob(".*")] == [".lock"]
+
+
+def test_a_full_disk_loses_no_checkpoint(whole, tmp_path, capsys):
+    """The system refuses to write more than some kilobytes to a file, from the second epoch on."""
+    limits, update = resource.getrlimit(resource.RLIMIT_FSIZE), epochs.update
+
+    def fills(task, state, batch, step):
+        if step == 8:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4000, limits[1]))
+        return update(task, state, batch, step)
+
+    settings = replace(SMALL, epochs=3, ema=0.9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(epochs, "update", fills)
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                train(METHODS["free-at"](eps=EPS, replays=2), settings, tmp_path / "run")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert load_tensors(Run(tmp_path / "run").state)[1]["epoch"] == 1
+    assert_same(go_on_in(tmp_path / "run"), whole[0])
+
+
+def test_a_roll_back_whose_checkpoint_is_damaged_goes_one_epoch_further_back(tmp_path, monkeypatch, capsys):
+    method, settings = METHODS["fast-at"](eps=EPS), replace(SMALL, on_collapse="rollback", epochs=4)
+    update, validate = epochs.update, RUN.validate
+
+    def judged(task, state):
+        collapses = state.epoch + 1 == 3 and state.method is task.method
+        return validate(task, state) | ({"val_one_step": 60.0, "val_ra": 1.0, "collapsed": True} if collapses else {})
+
+    def damaged(task, state, batch, step):
+        if step == 8 and state.method is task.method:  # the last of the third epoch
+            damage(Run(tmp_path / "run").state, "altered")
+        return update(task, state, batch, step)
+
+    monkeypatch.setattr(epochs, "update", damaged)
+    monkeypatch.setattr(RUN, "validate", judged)
+    run = train(method, settings, tmp_path / "run")
+    assert "back to epoch 1, then PGD-AT" in capsys.readouterr().err
+    records = read_records(run.metrics)
+    assert [record["epoch"] for record in records] == [1, 2, 3, 4]
+    assert [record.get("remedy_steps") for record in records] == [None, 2, 2, 2]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import percent
+from fastbat.audit import evaluate_target
 from fastbat.cli import main
 from fastbat.errors import InputError
 from fastbat.files import locked, read_records, write_records
@@ -19,6 +20,7 @@ from fastbat.report import write_report
 from fastbat.results.read import read
 from fastbat.suite import local, read_trials, run_suite
 from fastbat.suite.estimate import evaluation_passes
+from fastbat.suite.processes import ChildError, Children
 from fastbat.suite.runner import duration
 from fastbat.suite.trials import flags
 from fastbat.training import Run
@@ -138,8 +140,9 @@ def test_a_bad_table_is_one_line_and_nothing_is_started(text, message, tmp_path,
 WILD = "[[arm]]\nname = 'wild'\nmax_lr = 1e6\nmethod = 'standard'\n"
 
 
-def test_trials_run_at_a_time_in_processes_of_their_own_and_a_failure_stops_no_other(tmp_path, capsys):
-    out = tmp_path / "a suite"
+def test_trials_run_at_a_time_in_a_process_each_and_a_failure_stops_no_other(tmp_path, monkeypatch, capsys):
+    out, started, start = tmp_path / "a suite", [], Children.start
+    monkeypatch.setattr(Children, "start", lambda self, log: started.append(log.name) or start(self, log))
     text = TINY + WILD + "[[arm]]\n[evaluate]\nattacks = 'clean,pgd'\npgd_steps = 2\npgd_restarts = 1\nlimit = 20\n"
     assert fastbat("suite", "run", table(tmp_path, text), "--out", out, "--jobs", 2) == 1
     said = capsys.readouterr().err
@@ -150,10 +153,30 @@ def test_trials_run_at_a_time_in_processes_of_their_own_and_a_failure_stops_no_o
     assert records["wild"]["error"].startswith("training diverged")
     assert records["wild"]["error"].endswith("(exit status 2; wild.log)")
     assert records["fast-at"]["results"][0]["n"] == 20
-    assert "$ fastbat evaluate " in (out / "fast-at.log").read_text()
+    assert sorted(started) == ["fast-at.log", "wild.log"]
+    assert [line.split()[2] for line in (out / "fast-at.log").read_text().splitlines() if line.startswith("$ ")] == [
+        "train", "evaluate",
+    ]  # fmt: skip
+    alone = evaluate_target(out / "fast-at", attacks=("clean", "pgd"), pgd_steps=2, pgd_restarts=1, limit=20)
+    same = [{**each, "seconds": 0} for each in records["fast-at"]["results"][0]["accuracies"]]
+    assert [{**each, "seconds": 0} for each in alone.record()["accuracies"]] == same
+    capsys.readouterr()
     main(["suite", "status", str(out), "--json"])
     wild, _ = json.loads(capsys.readouterr().out)["trials"]
     assert (wild["state"], wild["error"]) == ("failed", records["wild"]["error"])
+
+
+def test_a_trials_process_runs_one_command_after_another_until_it_dies(tmp_path):
+    log = tmp_path / "trial.log"
+    with Children().process(log) as child:
+        assert json.loads(child.execute(["list", "attacks", "--json"]))["aa"]
+        with pytest.raises(ChildError, match=r"unknown method 'fast-bta'; .* \(exit status 2; trial.log\)"):
+            child.execute(["train", "--method=fast-bta"])
+        assert "fast-bat" in child.execute(["list", "methods", "--json"])
+        child.process.kill()
+        with pytest.raises(ChildError, match=r"\(exit status -9; trial.log\)"):
+            child.execute(["list", "methods"])
+    assert log.read_text().count("$ fastbat list") == 3
 
 
 def test_a_suite_runs_each_trial_once(in_process, tmp_path, capsys):

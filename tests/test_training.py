@@ -151,13 +151,13 @@ def test_a_crash_between_any_two_files_of_an_epoch_loses_nothing(at, tmp_path, m
     where = checkpoints if at == "state" else RUN
     real = getattr(where, calls[at])
 
-    def crash(path, *args):
+    def crash(path, *args, **how):
         if read_records(Run(tmp_path / "crashed").metrics) and path.name.split(".")[0] in (
             at,
             "last" * (at == "state"),
         ):
             raise OSError("power cut")
-        return real(path, *args)
+        return real(path, *args, **how)
 
     monkeypatch.setattr(where, calls[at], crash)
     monkeypatch.setattr(RUN, "is_best", lambda state, kind, record: True)

@@ -12,6 +12,10 @@ class InputError(ValueError):
     """Bad input, found before any work was started; its text is one line for the user."""
 
 
+class Damaged(InputError):
+    """A file that was truncated or altered since it was written."""
+
+
 class DivergedError(RuntimeError):
     """Training ran into a loss that is no number; its text says where, and what is saved."""
 

@@ -24,6 +24,7 @@ class Solution:
     iterations: int
     residual: float  # |(H_FF + lambda I) w - v_F| / |v_F|; of the Hessian-free w where it fell back
     fell_back: bool
+    hessian: float  # |H_FF v_F| / (lambda |v_F|): the relative residual of the Hessian-free w, 0 where H = 0
 
 
 def solve(
@@ -48,19 +49,21 @@ def solve(
     w, r = torch.zeros_like(b), b
     p, rr, bb = r, _dot(r, r), _dot(b, b)
     if bb == 0:
-        return Solution(w, 0, 0.0, False)
+        return Solution(w, 0, 0.0, False, 0.0)
     for i in range(iterations):
         image = system(p)
+        if i == 0:
+            hessian = relative(image / lam - b)
         curvature = _dot(p, image)
         if not curvature > 0:
             w = b / lam
-            return Solution(w, i + 1, relative(system(w) - b), True)
+            return Solution(w, i + 1, relative(system(w) - b), True, hessian)
         w, r = w + rr / curvature * p, r - rr / curvature * image
         rr, before = _dot(r, r), rr
         if rr <= tolerance**2 * bb:
             break
         p = r + rr / before * p
-    return Solution(w, i + 1, math.sqrt(rr / bb), False)
+    return Solution(w, i + 1, math.sqrt(rr / bb), False, hessian)
 
 
 def _dot(a: Tensor, b: Tensor) -> float:

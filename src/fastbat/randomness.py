@@ -11,10 +11,10 @@ undisturbed process gives.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from itertools import count
 
 from fastbat.lazy import Tensor, np, torch
 
@@ -24,47 +24,61 @@ def generator(*key: int | str) -> np.random.Generator:
     return np.random.default_rng([zlib.crc32(k.encode()) if isinstance(k, str) else k for k in key])
 
 
-def seed_torch(*key: int | str) -> None:
-    """Seed torch's global generators (all devices) from `key`: noise inside a training step, weights."""
-    torch.manual_seed(torch_seed(*key))
-
-
 def torch_seed(*key: int | str) -> int:
     """Return the seed that torch's generators get from `key`."""
     return int(generator(*key).integers(2**63))
+
+
+def seed_torch(*key: int | str) -> None:
+    """Seed torch's global generators (all devices) from `key`: noise inside a training step, weights."""
+    seed_generators(torch_seed(*key))
+
+
+def seed_generators(seed: int) -> None:
+    """Seed torch's global generators as torch.manual_seed does, whose stack traces take 1 ms without an accelerator."""
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
 
 
 def uniform_like(x: Tensor) -> Tensor:
     """Draw U(-1, 1) of x's shape for the images of a batch, a row each.
 
     Every random number of a method comes from here or from `normal_like`, so that a part of a batch can be given its
-    rows of what is drawn for the whole (`drawn_for_whole`).
+    rows of what is drawn for the whole (`drawn_for_whole`), and an image its own (`starts_fixed`).
     """
-    return 2 * _drawn("uniform_", x) - 1
+    return 2 * _DRAW.get()("uniform_", x) - 1
 
 
 def normal_like(x: Tensor) -> Tensor:
     """Draw N(0, 1) of x's shape for the images of a batch, a row each."""
-    return _drawn("normal_", x)
+    return _DRAW.get()("normal_", x)
 
 
-@dataclass(frozen=True)
-class _Whole:
-    """The noise of a whole batch, of which a part takes the rows `place`."""
+Draw = Callable[[str, Tensor], Tensor]  # what torch's "uniform_" or "normal_" fills a tensor of x's shape with
 
-    size: int
-    place: Tensor  # (B,) int64, on the host
-    seed: int
-    generators: dict[torch.device, torch.Generator] = field(default_factory=dict)
-
-    def generator(self, device: torch.device) -> torch.Generator:
-        """Return the generator of all draws on `device`; it begins as torch's own does after `seed_torch`."""
-        if device not in self.generators:
-            self.generators[device] = torch.Generator(device).manual_seed(self.seed)
-        return self.generators[device]
+_DRAW: ContextVar[Draw] = ContextVar("draw", default=lambda how, x: getattr(torch.empty_like(x), how)())
 
 
-_WHOLE: ContextVar[_Whole | None] = ContextVar("_WHOLE", default=None)
+@contextmanager
+def _drawn_by(draw: Draw) -> Iterator[None]:
+    token = _DRAW.set(draw)
+    try:
+        yield
+    finally:
+        _DRAW.reset(token)
+
+
+@contextmanager
+def starts_fixed(index: Tensor, *key: int | str) -> Iterator[None]:
+    """Let row i of a method's random numbers within the block depend on (`key`, the draw, index[i]) alone.
+
+    So the same image has the same starts whatever batch it is in, and a method is a function of weights and images.
+    """
+    draws = count()
+    with _drawn_by(lambda how, x: _rows(how, x, index, *key, next(draws))):
+        yield
 
 
 @contextmanager
@@ -74,29 +88,29 @@ def drawn_for_whole(size: int, place: Tensor, *key: int | str) -> Iterator[None]
     So the parts of a batch together draw what it would draw whole, on however many processes they are. Torch's global
     generators stay as they are.
     """
-    token = _WHOLE.set(_Whole(size, place, torch_seed(*key)))
-    try:
+    seed, generators = torch_seed(*key), dict[torch.device, torch.Generator]()
+
+    def draw(how: str, x: Tensor) -> Tensor:
+        if len(x) != len(place):
+            raise RuntimeError(f"noise for {len(x)} rows, of a part of a batch with {len(place)} images")
+        if x.device not in generators:
+            generators[x.device] = torch.Generator(x.device).manual_seed(seed)
+        own, row = torch.empty_like(x), torch.empty_like(x[0])
+        shape, strides = (size, *row.shape), (row.numel(), *row.stride())  # own's layout, with more rows
+        whole = torch.empty_strided(shape, strides, dtype=x.dtype, device=x.device)
+        getattr(whole, how)(generator=generators[x.device])
+        return torch.index_select(whole, 0, place.to(x.device, non_blocking=True), out=own)
+
+    with _drawn_by(draw):
         yield
-    finally:
-        _WHOLE.reset(token)
-
-
-def _drawn(how: str, x: Tensor) -> Tensor:
-    """Return what torch's `how`, such as "uniform_", fills a tensor of x's shape and layout with."""
-    own, whole = torch.empty_like(x), _WHOLE.get()
-    if whole is None:
-        filled: Tensor = getattr(own, how)()
-        return filled
-    if len(x) != len(whole.place):
-        raise RuntimeError(f"noise for {len(x)} rows, of a part of a batch with {len(whole.place)} images")
-    row = torch.empty_like(own[0])
-    shape, strides = (whole.size, *row.shape), (row.numel(), *row.stride())  # own's layout, with more rows
-    drawn = torch.empty_strided(shape, strides, dtype=own.dtype, device=own.device)
-    getattr(drawn, how)(generator=whole.generator(own.device))
-    return torch.index_select(drawn, 0, whole.place.to(own.device, non_blocking=True), out=own)
 
 
 def uniform_starts(x: Tensor, index: Tensor, *key: int | str) -> Tensor:
     """Draw U(0, 1) of x's shape; row i depends on (`key`, index[i]) alone, whatever batch it is in."""
-    rows = [generator(*key, i).random(x.shape[1:], dtype=np.float32) for i in index.tolist()]
+    return _rows("uniform_", x, index, *key)
+
+
+def _rows(how: str, x: Tensor, index: Tensor, *key: int | str) -> Tensor:
+    name = {"uniform_": "random", "normal_": "standard_normal"}[how]
+    rows = [getattr(generator(*key, i), name)(x.shape[1:], dtype=np.float32) for i in index.tolist()]
     return torch.from_numpy(np.stack(rows)).to(x)

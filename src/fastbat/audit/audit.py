@@ -14,11 +14,12 @@ from fastbat.audit.counters import batches_counted
 from fastbat.audit.origin import Origin, name_of
 from fastbat.audit.readings import find_hint
 from fastbat.audit.subject import Subject, opened
+from fastbat.audit.theory import measure, methods_by_weight, training_images
 from fastbat.data import unit
 from fastbat.errors import InputError
 from fastbat.evaluation import Diagnosis, Evaluation, diagnose, evaluate, loss_landscape
 from fastbat.evaluation.attacked import first_device
-from fastbat.evaluation.request import attacks_of, check_surrogates
+from fastbat.evaluation.request import Theory, attacks_of, check_surrogates
 from fastbat.files import append_record, as_path, check_writable, write_json
 from fastbat.progress import say
 from fastbat.provenance import now, provenance, versions
@@ -107,13 +108,15 @@ def diagnose_target(
     data_dir: Path | str | None = None,
     device: str = "auto",
     seed: int = 0,
+    theory: Theory = Theory(),  # noqa: B008 (frozen)
 ) -> dict[str, Any]:
     """Look closer at `target` on its first `limit` test images; write what is found into the folder `out`, return it.
 
     OUT/diagnosis.json, landscape.npz (steps, losses) and landscape.png around test image `image` (Figure 3: 1456, the
-    first where there are fewer), smallest-eps.npz; easiest.png and .npz with the images that broke at the smallest
-    budgets and what the model says of them. Raises InputError where target, weights, data or matplotlib are missing,
-    or the model has no gradient.
+    first where there are fewer), flatness.npz, smallest-eps.npz; easiest.png and .npz with the images that broke at the
+    smallest budgets and what the model says of them. Raises InputError where target, weights, data or matplotlib are
+    missing, or the model has no gradient. With `theory` diagnosis.json also has what it asks of Appendix E, for a run
+    of FAST-BAT.
     """
     from fastbat.audit.figures import draw_examples, draw_landscape  # here, for its library is an extra
 
@@ -127,6 +130,8 @@ def diagnose_target(
     image = (FIGURE_3 if n > FIGURE_3 else 0) if image is None else image
     if not 0 <= image < n:
         raise InputError(f"image is {image}; the test images are numbered from 0 to {n - 1}")
+    methods = methods_by_weight(subject) if theory.asked else {}
+    trained_on = training_images(subject, data_dir, theory.train_images) if theory.asked else None
     x, y = subject.test.slice(0, limit).tensors()
     check_writable(out)
     say_how_read(subject)
@@ -135,6 +140,7 @@ def diagnose_target(
     one, label = subject.test.slice(image, image + 1).tensors()
     steps, losses = loss_landscape(model, one[0].to(place), int(label), 2 * eps, seed=seed)
     np.savez(out / "landscape.npz", steps=steps.cpu().numpy(), losses=losses.cpu().numpy())
+    np.savez(out / "flatness.npz", loss_range=found.loss_range.numpy(), loss_bend=found.loss_bend.numpy())
     np.savez(out / "smallest-eps.npz", smallest_eps=found.smallest_eps.numpy())
     draw_landscape(out / "landscape.png", steps, losses, f"test image {image}")
     order = [i for i in found.smallest_eps.argsort(stable=True).tolist() if 0 < found.smallest_eps[i] < torch.inf]
@@ -149,7 +155,8 @@ def diagnose_target(
         draw_examples(out / "easiest.png", rows)
     about = subject.source() | provenance(place) | {"versions": versions("torch", "numpy")}
     about |= {"classes": list(subject.test.classes)}
-    numbers = {**found.numbers, "easiest": kept, "landscape_image": image, "settings": about}
+    of_theory = measure(model, methods, trained_on, theory, seed) if trained_on else {}
+    numbers = {**found.numbers, **of_theory, "easiest": kept, "landscape_image": image, "settings": about}
     write_json(out / "diagnosis.json", numbers)
     return numbers
 

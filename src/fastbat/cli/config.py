@@ -50,7 +50,8 @@ def flat(table: Mapping[str, Any], file: Path) -> dict[str, Any]:
     train, resolved = table.get("train", {}), table.get("resolved", {})
     if not isinstance(resolved, dict):
         raise InputError(f"resolved in {str(file)!r} is no setting; it is a table that a run adds")
-    refuse_unknown(resolved, known_settings(table["method"]) if table.get("method") in METHODS else resolved, file)
+    method = str(table.get("method"))
+    refuse_unknown(resolved, known_settings(method) if method in METHODS else resolved, file)
     if not isinstance(train, dict):
         raise InputError(f"train in {str(file)!r} is no setting; name a table [train], or the settings alone")
     config: dict[str, Any] = {}
@@ -66,7 +67,7 @@ def flat(table: Mapping[str, Any], file: Path) -> dict[str, Any]:
             if name in config:
                 raise InputError(f"{name} is in {str(file)!r} twice; leave one out")
             config[name] = value
-    for name in {"config", "resume"} & config.keys():
+    for name in {"config", "resume", "replay"} & config.keys():
         raise InputError(f"{name} in {str(file)!r} is no setting of a run; give it as a flag: --{name}")
     return config
 

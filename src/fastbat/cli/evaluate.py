@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
-from rich.table import Table
 
 from fastbat.audit.check import check_target
 from fastbat.audit.counters import in_words
 from fastbat.audit.origin import Origin, numbers, run_of
 from fastbat.cli.listing import print_json
 from fastbat.cli.words import BUDGET
+from fastbat.console import print_rows, stdout
 from fastbat.errors import InputError
 from fastbat.evaluation.request import (
     Precision,
+    Theory,
     attacks_of,
     budgets_of,
     check_new_file,
@@ -171,7 +171,7 @@ def last_name(target: str) -> str:
 
 def show(result: "Evaluation") -> None:
     """Print one evaluation of a target: its table, then flags and notes, a line each."""
-    about, console = result.settings, Console(highlight=False)
+    about, console = result.settings, stdout()
     console.print(result, soft_wrap=True)
     lines = [about["hint"]] if "hint" in about else []
     if says := about.get("says"):
@@ -183,6 +183,33 @@ def show(result: "Evaluation") -> None:
         lines.append(f"{about['target']} was {in_words(counts)}")
     for line in (*lines, f"To quote: {result.sentence()}", f"Command: {about['command']}"):
         console.print(line, soft_wrap=True, markup=False)
+
+
+@dataclass(frozen=True)
+class OfTheory:
+    """What is measured of the paper's Appendix E; the same names are keys of a suite's [diagnose]."""
+
+    noise_at: str | None = None
+    """Sizes of mini-batches, comma-separated: bias and variance of their gradient next to that of all images."""
+    decay_over: str | None = None
+    """Numbers of steps, comma-separated: the mean gradient over N of plain SGD from these weights, in float64."""
+    train_images: int = 8192
+    """The first N training images: all that there are for it."""
+    draws: int = 50
+    """Mini-batches of each size."""
+
+    def arguments(self) -> Theory:
+        """Return what is asked for; InputError where a list is none."""
+        sizes = {name: counts(name, getattr(self, name), "32,128,512") for name in ("noise_at", "decay_over")}
+        return Theory(**sizes, train_images=self.train_images, draws=self.draws)
+
+
+def counts(what: str, text: str | None, example: str) -> tuple[int, ...]:
+    """Return the whole numbers of a comma-separated list such as `example`; InputError where it is none."""
+    found = [] if text is None else numbers(what, text, example)
+    if fraction := next((number for number in found if number != int(number)), None):
+        raise InputError(f"{what} holds {fraction:g}; it must be whole numbers with commas between them: {example}")
+    return tuple(map(int, found))
 
 
 def diagnose_command(
@@ -198,6 +225,7 @@ def diagnose_command(
     seed: int = 0,
     data_dir: Path | None = None,
     device: str = "auto",
+    theory: Annotated[OfTheory, Parameter(name="*", group="Appendix E, for a run of FAST-BAT")] = OfTheory(),
     origin: Annotated[Origin, Parameter(name="*", group="A model that was not trained here")] = Origin(),  # noqa: B008
 ) -> None:
     """Look closer at a model: gradient alignment and size, loss landscape, the images that break most easily.
@@ -207,7 +235,7 @@ def diagnose_command(
     target
         A model, as for `fastbat evaluate`.
     out
-        Folder for diagnosis.json, landscape.npz and .png, smallest-eps.npz and easiest.png.
+        Folder for diagnosis.json, landscape.npz and .png, flatness.npz, smallest-eps.npz and easiest.png.
     checkpoint
         Which weights of a run directory.
     eps
@@ -225,15 +253,17 @@ def diagnose_command(
     device
         cpu, cuda, or auto: cuda where there is one.
     """
-    check_diagnosis(eps=eps, limit=limit, image=image, examples=examples, seed=seed)
+    check_diagnosis(eps=eps, limit=limit, image=image, examples=examples, seed=seed, theory=theory)
     check_target(target, checkpoint, origin, data_dir)
     from fastbat.audit import diagnose_target
 
     found = diagnose_target(
         target, out, checkpoint, origin=origin, eps=None if eps is None else eps / 255, limit=limit, image=image,
-        examples=examples, data_dir=data_dir, device=device, seed=seed,
+        examples=examples, data_dir=data_dir, device=device, seed=seed, theory=theory.arguments(),
     )  # fmt: skip
-    Console().print(diagnosis_table(found))
+    print_diagnosis(found)
+    if "train_images" in found:
+        print_theory(found)
     say(f"wrote {out}")
 
 
@@ -244,6 +274,7 @@ def check_diagnosis(
     image: int | None = None,
     examples: int = 8,
     seed: int = 0,
+    theory: OfTheory = OfTheory(),
     **others: Any,
 ) -> None:
     """Raise InputError where `fastbat diagnose` with these arguments would be refused before it opens its target."""
@@ -253,22 +284,43 @@ def check_diagnosis(
         if count is not None and count < least:
             raise InputError(f"{name} is {count}; it must be at least {least}")
     check_seed(seed)
+    theory.arguments()
     if find_spec("matplotlib") is None:
         raise InputError("pictures need matplotlib: pip install matplotlib")
 
 
-def diagnosis_table(found: Mapping[str, Any]) -> Table:
-    """Return the table of a diagnosis."""
+def print_diagnosis(found: Mapping[str, Any]) -> None:
+    """Print the table of a diagnosis."""
     about = found["settings"]
-    table = Table("what", "value", title=f"{about['target']}: {found['n']} images of {about['dataset']}")
     norms = ", ".join(f"{size:.2g}" for size in found["gradient_l2"].values())
     zeros = f"{found['zero_gradients']:.1%}, {found['zero_margin_gradients']:.1%}"
-    table.add_row("gradient alignment (1: a linear loss)", "none" if found["ga"] is None else f"{found['ga']:.3f}")
-    table.add_row("L2 norm of the input gradient: 5 %, median, 95 %", norms)
-    table.add_row("images without a gradient of CE, of the margin", zeros)
-    for eps, share in list(found["robust_share"].items())[3::4]:
-        table.add_row(f"withstand PGD-20 at eps {eps}/255", f"{share:.1%}")
-    return table
+    flat = f"{found['loss_range']:.3g}, {found['loss_bend']:.3g}"
+    rows = [
+        ("gradient alignment (1: a linear loss)", "none" if found["ga"] is None else f"{found['ga']:.3f}"),
+        ("L2 norm of the input gradient: 5 %, median, 95 %", norms),
+        ("images without a gradient of CE, of the margin", zeros),
+        (f"range of the loss within eps {found['eps_255']:g}/255, distance from its plane: means", flat),
+        *(
+            (f"withstand PGD-20 at eps {eps}/255", f"{share:.1%}")
+            for eps, share in list(found["robust_share"].items())[3::4]
+        ),
+    ]
+    print_rows(
+        ("what", "value"), rows, text=("what",), title=f"{about['target']}: {found['n']} images of {about['dataset']}"
+    )
+
+
+def print_theory(found: Mapping[str, Any]) -> None:
+    """Print the table of what was measured of Appendix E."""
+    rows = []
+    for row in found.get("noise", ()):
+        values = f"bias {row['bias']:.3g} (without: {row['bias_error']:.2g}), variance {row['variance']:.3g}"
+        rows.append(("gradient of a mini-batch", row["of"], str(row["b"]), "", values))
+    for row in found.get("decay", ()):
+        mean = "not finite" if row["mean_square"] is None else f"{row['mean_square']:.3g}"
+        rows.append(("mean |gradient|^2", row["of"], str(row["batch"]), str(row["steps"]), mean))
+    title = f"Appendix E: {found['train_images']} training images"
+    print_rows(("what", "c", "images", "steps", "value"), rows, text=("what", "c", "value"), title=title)
 
 
 def export_command(target: Path, file: Path, /, *, checkpoint: Checkpoint = "best") -> None:

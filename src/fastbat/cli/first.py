@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from fastbat.cli.words import BUDGET, VALUE
+from fastbat.errors import InputError
 from fastbat.training import CAUSES, Run
 
 
@@ -23,6 +24,7 @@ class First:
     out: Path | None = None
     config: Path | None = None
     resume: bool = False
+    replay: Path | None = None
 
     @property
     def causes(self) -> dict[str, Any]:
@@ -31,7 +33,9 @@ class First:
 
     @property
     def resumed(self) -> Run | None:
-        """The run that is to resume; None: a new one starts."""
+        """The run that is to resume, or to be looked at; None: a new one starts."""
+        if self.replay is not None:
+            return Run(self.replay)
         return Run(self.out) if self.resume and self.out is not None and Run(self.out).begun else None
 
     @property
@@ -43,7 +47,7 @@ class First:
 def read_first(words: Sequence[str]) -> First:
     """Return these flags among the `words` after `fastbat train`; CycloptsError if one of them is malformed.
 
-    Raises InputError where there is no run to resume, and no setting to start one with.
+    Raises InputError where there is no run to look at, or to resume, and no setting to start one with.
     """
     app = App(help_flags=(), version_flags=(), default_parameter=VALUE, exit_on_error=False, print_error=False)
 
@@ -52,6 +56,8 @@ def read_first(words: Sequence[str]) -> First:
 
     _, bound, others, _ = app.parse_known_args(words)
     found: First = bound.arguments.get("given", First())
+    if found.replay is not None and not Run(found.replay).begun:
+        raise InputError(f"no run to replay: {str(Run(found.replay).config)!r} does not exist; name a run directory")
     if found.resume and found.out and not (found.resumed or found.causes or found.config or others):
         raise Run(found.out).missing  # a slip of the pen, as a rule: no setting says what else to train
     return found

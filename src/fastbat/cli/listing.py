@@ -4,10 +4,8 @@ import json
 from typing import Any, Literal
 
 from docstring_parser import parse_from_object
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from fastbat.console import print_rows
 from fastbat.data import DATASETS
 from fastbat.evaluation.request import ATTACKS
 from fastbat.methods import METHODS
@@ -33,10 +31,7 @@ def list_command(what: Literal["methods", "models", "datasets", "attacks"], *, j
     if json:
         print_json(entries)
         return
-    table = Table("name", "what it is")
-    for name, text in entries.items():
-        table.add_row(name, escape(text))
-    Console().print(table)
+    print_rows(("name", "what it is"), entries.items(), text=("what it is",))
 
 
 def describe_model(card: Architecture) -> str:

@@ -1,5 +1,6 @@
 """The commands, and how they end."""
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ def main(words: Sequence[str] | None = None) -> None:
         build_app(words)(words, exit_on_error=False, print_error=False)
     except (InputError, DivergedError, CycloptsError) as error:
         fail(one_line(error), 2)
+    except BrokenPipeError:  # of stdout, as after `| head`, which wants no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(141)  # as after SIGPIPE
     except OSError as error:
         what = f"{error.filename or 'a file'}: {error.strerror or error}"
         fail(f"{what}; check its folder, its rights and the free space", 2)

@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from fastbat.cli.listing import print_json
+from fastbat.console import print_rows
 from fastbat.errors import InputError
 from fastbat.files import check_new
 from fastbat.progress import say
@@ -58,13 +57,15 @@ def claims_command(*folders: Path, json: bool = False) -> None:
     if json:
         print_json({"claims": judged})
         return
-    table = Table("verdict", "claim", "held", "made", "of", "in the paper", box=SIMPLE_HEAD)
-    for each in sorted(judged, key=lambda claim: -int(claim["made"])):
-        if each["made"]:
-            numbers = (str(each[name]) for name in ("held", "made", "of", "supported"))
-            table.add_row(each["verdict"], each["claim"], *numbers)
-    Console().print(table)
-    print(f"{sum(not each['made'] for each in judged)} of {len(judged)} claims have no comparison here")
+    made = sorted((claim for claim in judged if claim["made"]), key=lambda claim: -int(claim["made"]))
+    rows = [[str(each[name]) for name in ("verdict", "claim", "held", "made", "of", "supported")] for each in made]
+    heads = ("verdict", "claim", "held", "made", "of", "in the paper")
+    print_rows(heads, rows, text=("verdict", "claim"), least=("in the paper", "of"), box=SIMPLE_HEAD)
+    missing = sum(not each["made"] and not each["reason"] for each in judged)
+    print(f"{missing} of {len(judged)} claims have no comparison here")
+    for each in judged:
+        if each["reason"]:
+            print(f"{each['verdict']}: {each['claim']} {each['reason']}")
 
 
 def write(rows_of: Callable[..., list[dict[str, Any]]], folders: tuple[Path, ...], out: Path) -> None:

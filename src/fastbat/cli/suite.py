@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tomli_w
 from cyclopts import App, Parameter
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from fastbat.cli.commands import check_command, configure_command
 from fastbat.cli.listing import print_json
 from fastbat.cli.results import claims_command, compare_command, export_results_command
+from fastbat.console import print_rows
 from fastbat.errors import InputError
 from fastbat.files import check_writable, read_toml, write_json
 from fastbat.suite import (
@@ -24,6 +23,7 @@ from fastbat.suite import (
     check_all,
     check_ray,
     flags,
+    inputs_of,
     local,
     named,
     on_ray,
@@ -109,6 +109,7 @@ def run_command(
             raise InputError("address, cpus and gpus are of a cluster; add --engine ray")
         jobs = jobs or 1
         where = local(out, extra, jobs)
+    trials = trials_of(table, what, inputs_of(trials, data_dir))
     text = Path(what).read_text("utf-8-sig") if scale is None else tomli_w.dumps(table)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end ends the trials, too
     records = run_suite(trials, text, out, where, jobs)
@@ -138,10 +139,8 @@ def list_suites_command(*, json: bool = False) -> None:
     if json:
         print_json({"suites": found, "scales": scales})
         return
-    table = Table("suite", "about", *scales, box=SIMPLE_HEAD)
-    for each in found:
-        table.add_row(*(str(value) for value in each.values()))
-    Console().print(table)
+    rows = [[str(value) for value in each.values()] for each in found]
+    print_rows(("suite", "about", *scales), rows, text=("about",), box=SIMPLE_HEAD)
     for scale, says in scales.items():
         print(f"{scale}: {says}")
 
@@ -223,7 +222,7 @@ def estimate_command(
     if json:
         print_json(found)
     else:
-        Console().print(cost_table(costs, f"{hours:.0f} hours at most: what is broken leaves"))
+        print_costs(costs, f"{hours:.0f} hours at most: what is broken leaves")
 
 
 def folder_of(what: str, scale: str | None, out: Path) -> Path:
@@ -231,13 +230,20 @@ def folder_of(what: str, scale: str | None, out: Path) -> Path:
     return out if scale is None else out / what
 
 
-def cost_table(costs: list["Cost"], caption: str) -> Table:
-    """Return the table of an estimate."""
-    table = Table("trial", "steps", "ms a step", "training, h", "evaluation, h", caption=caption)
-    for cost in costs:
-        hours = (f"{cost.training_hours:.2f}", f"{cost.evaluation / 3600:.2f}")
-        table.add_row(cost.trial, str(cost.steps), f"{1000 * cost.seconds_per_step:.0f}", *hours)
-    return table
+def print_costs(costs: list["Cost"], caption: str) -> None:
+    """Print the table of an estimate."""
+    rows = [
+        (
+            cost.trial,
+            str(cost.steps),
+            f"{1000 * cost.seconds_per_step:.0f}",
+            f"{cost.training_hours:.2f}",
+            f"{cost.evaluation / 3600:.2f}",
+        )
+        for cost in costs
+    ]
+    heads = ("trial", "steps", "ms a step", "training, h", "evaluation, h")
+    print_rows(heads, rows, text=("trial",), least=("steps", "ms a step"), caption=caption)
 
 
 def show(found: list[Row], json: bool) -> None:
@@ -245,17 +251,16 @@ def show(found: list[Row], json: bool) -> None:
     if json:
         print_json({"trials": [asdict(row) for row in found]})
         return
-    table = Table(
-        "trial", "state", "weights", "eps", "SA", "PGD", "AA", "n", "s/epoch", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
-    for column in table.columns:
-        column.no_wrap = True
-    for row in found:
-        shares = ["" if share is None else f"{share:.1f}" for share in (row.sa, row.ra_pgd, row.ra_aa)]
-        seconds = "" if row.seconds_per_epoch is None else f"{row.seconds_per_epoch:.1f}"
-        eps = f"{row.eps_255:g}" if row.eps_255 else ""
-        table.add_row(row.trial, row.state, row.checkpoint, eps, *shares, str(row.n or ""), seconds)
-    Console().print(table)
+    heads = ("trial", "state", "weights", "eps", "SA", "PGD", "AA", "n", "s/epoch")
+    print_rows(heads, map(cells, found), text=("trial",), least=("s/epoch", "n", "weights"), box=SIMPLE_HEAD)
     for row in found:
         if row.error:
             print(f"{row.trial} failed: {row.error}")
+
+
+def cells(row: Row) -> list[str]:
+    """Return a row of a suite as texts."""
+    shares = ["" if share is None else f"{share:.1f}" for share in (row.sa, row.ra_pgd, row.ra_aa)]
+    seconds = "" if row.seconds_per_epoch is None else f"{row.seconds_per_epoch:.1f}"
+    eps = f"{row.eps_255:g}" if row.eps_255 else ""
+    return [row.trial, row.state, row.checkpoint, eps, *shares, str(row.n or ""), seconds]

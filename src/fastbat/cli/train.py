@@ -38,11 +38,17 @@ def train_command(name: str, notes: Sequence[str] = (), file: Path | None = None
         out: Path | None = None,
         resume: bool = False,
         config: Path | None = None,
+        replay: Path | None = None,
         settings: Settings = Settings(),  # noqa: B008 (frozen)
         **options: Any,
     ) -> None:
         run = Run(out or Path("runs") / f"{settings.dataset}-{method}-eps{eps:g}-seed{settings.seed}")
         chosen, settings = configure(method=method, eps=eps, settings=settings, **options)
+        if replay is not None:
+            from fastbat.training import replay as replay_fault
+
+            say(replay_fault(chosen, settings, replay))
+            return
         described = describe(chosen, settings)
         run.check(described, resume)
         if file is not None:
@@ -79,6 +85,7 @@ def train_command(name: str, notes: Sequence[str] = (), file: Path | None = None
             "Run",
             "TOML file of settings (or of a table [train]), under flags. RUN/config.toml repeats it.",
         ),
+        flag("replay", Path | None, None, "Run", "Run directory whose failed update is made again, in float32."),
         *(flag(f.name, hints[f.name], f.default, f"Settings of {name}", docs.get(f.name)) for f in own),
         Argument("settings", Argument.KEYWORD_ONLY, default=Settings(), annotation=training),
     ]

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from fastbat.data.batch import Batch, View
     from fastbat.data.cards import DATASETS, DatasetCard, Phase, dataset_card
     from fastbat.data.check import check_not_blank
+    from fastbat.data.find import content
     from fastbat.data.images import Images, fingerprint, unit
     from fastbat.data.loader import Loader
     from fastbat.data.registry import Splits, load, load_test
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATASETS", "Batch", "DatasetCard", "ImageSet", "Images", "Loader", "Phase", "Splits", "Stream", "View",
-    "check_not_blank", "check_source", "dataset_card", "fingerprint", "load", "load_test", "unit",
+    "check_not_blank", "check_source", "content", "dataset_card", "fingerprint", "load", "load_test", "unit",
 ]  # fmt: skip
 
 export_lazily(__name__)

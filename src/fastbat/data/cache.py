@@ -5,7 +5,6 @@ start. FASTBAT_CACHE names the folder that holds them (~/.cache/fastbat unless s
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +21,8 @@ from fastbat.data.images import Images, fingerprint
 from fastbat.data.picture import chw
 from fastbat.data.tables import Shards, copied
 from fastbat.errors import InputError
-from fastbat.files import replacing
-from fastbat.progress import bar
+from fastbat.files import read_records, replacing, write_records
+from fastbat.progress import bar, say
 
 VERSION = 2  # of what pictures are decoded to
 
@@ -36,6 +35,8 @@ def cached(made_of: tuple[object, ...], encoded: Encoded, size: int | None) -> I
     """
     folder = place() / hashlib.sha256(repr((VERSION, made_of)).encode()).hexdigest()
     if (images := _read(folder)) is None:
+        if (folder / "images.json").exists():
+            say(f"the images in {str(folder)!r} were cut short or altered; they are decoded again")
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         pixels = _decode(encoded, size)
@@ -78,15 +79,15 @@ def writing(folder: Path) -> Iterator[None]:
 def _read(folder: Path) -> Images | None:
     """Return what lies in the cache; None where it is missing, cut short or altered."""
     try:
-        about = json.loads((folder / "images.json").read_text())
+        (about,) = read_records(folder / "images.json")
         pixels, labels = (
             torch.from_numpy(np.load(folder / f"{part}.npy", mmap_mode="c")) for part in ("pixels", "labels")
         )
-    except (OSError, ValueError, EOFError):
-        return None
-    if fingerprint(pixels, labels) != about["fingerprint"]:
-        return None
-    return Images(pixels, labels, tuple(about["classes"]), about["fingerprint"])
+        whole = (pixels.dtype, labels.dtype) == (torch.uint8, torch.int64)
+        whole = whole and fingerprint(pixels, labels) == about["fingerprint"]
+    except Exception:  # what numpy raises at an altered header is not documented
+        whole = False
+    return Images(pixels, labels, tuple(about["classes"]), about["fingerprint"]) if whole else None
 
 
 def _decode(encoded: Encoded, size: int | None) -> NDArray[np.uint8]:
@@ -113,5 +114,4 @@ def _write(folder: Path, pixels: NDArray[np.uint8], encoded: Encoded) -> None:
         "classes": encoded.classes,
         "fingerprint": fingerprint(torch.from_numpy(pixels), torch.from_numpy(encoded.labels)),
     }
-    with replacing(folder / "images.json") as file:  # last: its presence says that the arrays are whole
-        file.write(json.dumps(about).encode())
+    write_records(folder / "images.json", [about])  # last: its presence says that the arrays are whole

@@ -7,11 +7,9 @@ levels 0..16 of an image, row by row, and its digit.
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from fastbat.data.images import Images, fingerprint
 from fastbat.errors import InputError
+from fastbat.lazy import np, torch
 
 FILE = "datasets/data/digits.csv.gz"
 TEST_SIZE = 397  # the last 397 images are the test set, so that their writers are mostly others than the training set's

@@ -1,8 +1,6 @@
 """Loading a data set by its name: found, checked, and cut into train, validation and test."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +11,14 @@ from fastbat.data.cards import DatasetCard, dataset_card
 from fastbat.data.check import check_published, check_several, say_dark, say_grey, say_order
 from fastbat.data.columns import Source
 from fastbat.data.digits import load_digits
-from fastbat.data.encoded import Encoded, on_disk
-from fastbat.data.folders import hidden
-from fastbat.data.hub import on_hub
+from fastbat.data.encoded import Encoded
+from fastbat.data.find import finder, found, tests_of
 from fastbat.data.images import Images, mean_and_std
 from fastbat.data.source import check_source
 from fastbat.data.stream import ImageSet, Stream
 from fastbat.errors import InputError
 from fastbat.files import as_path
 
-Find = Callable[[str], Source | None]  # a split by its name, None where it is not there
 MOST_CLASSES = 100_000
 LUMA = (0.299, 0.587, 0.114)  # of R, G and B in grey
 
@@ -69,11 +65,7 @@ def load(
     if name == "digits":
         splits: tuple[ImageSet, ...] = load_digits()
     else:
-        find = _finder(name, card, data_dir)
-        found = find("train"), _test_split(card, find)
-        if found[0] is None or (found[1] is None and card.mean):
-            raise _missing(name, card, data_dir, card.tests[0] if found[0] else "train")
-        splits = tuple(_images(source, card, workers=workers, **how) for source in filter(None, found))
+        splits = tuple(_images(source, card, workers=workers, **how) for source in found(name, card, data_dir))
     train, test = _agreed(name, *(splits if len(splits) == 2 else _tenth_off(*splits)))
     check_several(name, train)
     _look_at(name, card, train, image_size, channels)
@@ -88,7 +80,7 @@ def load_test(name: str, data_dir: Path | str | None = None, *, validation: str 
     """
     card, data_dir = dataset_card(name), None if data_dir is None else as_path("data_dir", data_dir)
     check_source(name, data_dir, **how)
-    test = None if name == "digits" else _test_split(card, _finder(name, card, data_dir))
+    test = None if name == "digits" else tests_of(card, finder(name, card, data_dir))
     if test is None:
         return load(name, data_dir, validation=validation, **how).test
     images = _images(test, card, **how)
@@ -102,26 +94,6 @@ def load_test(name: str, data_dir: Path | str | None = None, *, validation: str 
         raise InputError(f"{name} has test labels {low}..{high}; number the classes from 0 on")
     images = replace(images, classes=images.classes or tuple(map(str, range(int(images.labels.max()) + 1))))
     return _halves(name, images)[1] if validation == "test" else images
-
-
-def _finder(name: str, card: DatasetCard, data_dir: Path | None) -> Find:
-    if data_dir is not None:
-        return partial(on_disk, data_dir, name if card.mean else None, card.mixed)
-    assert card.hub is not None  # check_source
-    return on_hub(card.hub, card.mixed).get
-
-
-def _test_split(card: DatasetCard, find: Find) -> Source | None:
-    return next(filter(None, map(find, card.tests)), None)
-
-
-def _missing(name: str, card: DatasetCard, data_dir: Path | None, split: str) -> InputError:
-    files = f"{name}-{split}*.parquet" if card.mean else f"{split}*.parquet"
-    hint = ", or leave data_dir out to download it" if card.hub and data_dir else ""
-    inside = sorted(each.name for each in data_dir.iterdir() if not hidden(each)) if data_dir else []
-    there = f", which holds {', '.join(inside[:5])}{', ...' if len(inside) > 5 else ''}" if inside else ""
-    where = f"{str(data_dir or card.hub)!r}{there}"
-    return InputError(f"no {files} and no {split}/CLASS/*.jpg in {where}; put the data set's files there{hint}")
 
 
 def _images(

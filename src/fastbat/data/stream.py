@@ -7,6 +7,7 @@ What is drawn depends on (seed, step, place in the batch) alone, so the number o
 """
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -115,6 +116,7 @@ class Stream:
             collate_fn=_stacked,
             pin_memory=self.labels.is_cuda,
             generator=torch.Generator(),  # nothing here is to draw from the global one
+            worker_init_fn=_left_to_its_parent,
         )
         made = iter(loader)
         for batch in batches:
@@ -122,6 +124,12 @@ class Stream:
             if isinstance(pixels, InputError):
                 raise pixels
             yield pixels
+
+
+def _left_to_its_parent(_: int) -> None:
+    """Let a worker end with its parent alone: Ctrl-C and a scheduler's SIGTERM reach every process of a job."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _stacked(images: list[Any]) -> Tensor | InputError:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fastbat.evaluation.evaluate import evaluate
     from fastbat.evaluation.flags import RedFlag
     from fastbat.evaluation.interval import paired, wilson
-    from fastbat.evaluation.landscape import loss_landscape
+    from fastbat.evaluation.landscape import flatness, loss_landscape
     from fastbat.evaluation.measures import correct, robust
     from fastbat.evaluation.record import Accuracy, Evaluation
     from fastbat.evaluation.request import ATTACKS
@@ -30,6 +30,7 @@ __all__ = [
     "correct",
     "diagnose",
     "evaluate",
+    "flatness",
     "frozen",
     "gradient_alignment",
     "loss_landscape",

@@ -12,6 +12,7 @@ from fastbat.errors import InputError
 from fastbat.evaluation.alignment import gradient_alignment
 from fastbat.evaluation.attacked import AttackedModel, TestImages
 from fastbat.evaluation.check import check_fit
+from fastbat.evaluation.landscape import flatness
 from fastbat.evaluation.measures import attack, by_class, correct
 from fastbat.evaluation.probe import gradient_sizes
 from fastbat.evaluation.request import budgets_of, check_seed
@@ -30,11 +31,15 @@ class Diagnosis:
     """What a closer look shows."""
 
     numbers: Mapping[str, Any]
-    """JSON-ready: GA score, norms of the input gradient, shares without one, accuracy by class."""
+    """JSON-ready: GA score, norms of the input gradient, shares without one, accuracy by class; means over images."""
     smallest_eps: Tensor
     """(N,) the least budget tried at which PGD-20 breaks the image; 0: misclassified, inf: never broken."""
     x_adv: Tensor
     """(N, C, H, W) the example at that budget."""
+    loss_range: Tensor
+    """(N,) how far the loss ranges over the square |s|, |t| <= eps around the image (Figure 3)."""
+    loss_bend: Tensor
+    """(N,) how far it lies there from its plane through the image, at most."""
 
 
 def diagnose(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, seed: int = 0) -> Diagnosis:
@@ -54,6 +59,7 @@ def diagnose(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, seed: int = 
         right, margins = correct(model, images).to(images.device), gradient_sizes(model, x, y)
         parts = zip(x.split(AT_ONCE), y.split(AT_ONCE), strict=True)
         norms = torch.cat([input_gradient(model, *p, torch.zeros_like(p[0])).flatten(1).norm(dim=1) for p in parts])
+        ranges, bends = flatness(model, x, y, eps, seed=seed)
         smallest, x_adv = smallest_budgets(model, x, y, right, Plan(eps, classes, seed, 20, 1))
     numbers = {
         "n": len(y),
@@ -62,13 +68,15 @@ def diagnose(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, seed: int = 
         "gradient_l2": {f"{q:.0%}": norms.quantile(q).item() for q in QUANTILES},
         "zero_gradients": (norms == 0).float().mean().item(),
         "zero_margin_gradients": (margins == 0).float().mean().item(),
+        "loss_range": ranges.mean().item(),
+        "loss_bend": bends.mean().item(),
         "sa": 100 * right.float().mean().item(),
         "sa_per_class": by_class(right, y, classes),
         "robust_share": {
             f"{255 * level:.10g}": (smallest > level * (1 + 1e-6)).float().mean().item() for level in levels(eps)
         },
     }
-    return Diagnosis(numbers, smallest.cpu(), x_adv.cpu())
+    return Diagnosis(numbers, smallest.cpu(), x_adv.cpu(), ranges.cpu(), bends.cpu())
 
 
 def levels(eps: float) -> list[float]:

@@ -8,6 +8,7 @@ noise within a seed is in both, so the interval errs on the wide side.
 import math
 from collections.abc import Sequence
 from statistics import NormalDist, mean, stdev
+from typing import Any
 
 from fastbat.errors import InputError
 from fastbat.lazy import np
@@ -54,11 +55,16 @@ def paired_over_seeds(
     """
     if len(masks) == 1:
         return paired(masks[0], others[0], n, tests)
-    gains = bits(masks, n) - bits(others, n)
+    gain, low, high = over_images_and_seeds(bits(masks, n) - bits(others, n), tests)
+    return 100 * gain, 100 * low, 100 * high
+
+
+def over_images_and_seeds(gains: "np.typing.NDArray[Any]", tests: int = 1) -> tuple[float, float, float]:
+    """Return the mean of values (seeds, n), one an image, and its interval; of one seed over the images alone."""
     by_seed = [float(each) for each in gains.mean(1)]
-    of_images = normal(tests) * float(gains.mean(0).std()) / math.sqrt(n)
+    of_images = normal(tests) * float(gains.mean(0).std()) / math.sqrt(gains.shape[1])
     half, gain = math.hypot(of_images, of_seeds_alone(by_seed, tests)), mean(by_seed)
-    return 100 * gain, 100 * (gain - half), 100 * (gain + half)
+    return gain, gain - half, gain + half
 
 
 def mean_over_seeds(values: Sequence[float]) -> tuple[float, float, float]:

@@ -5,7 +5,8 @@ FOLDER/
   .evaluation-KEY-ATTACK@EPS-BLOCK.safetensors     its adversarial examples, where they are to be saved
 
 KEY is the checksum of everything that the result depends on: weights, outputs, images, attacks, seed, precision, batch
-size. The files are removed when the evaluation is complete; what is never gone on with may be deleted.
+size. The files are removed when the evaluation is complete; what is never gone on with may be deleted. A block
+whose line or examples were cut short or altered is made anew.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
+from fastbat.errors import InputError
 from fastbat.files import append_record, load_tensors, locked, read_records, save_tensors
 from fastbat.runtime.processes import agreed, rank
 
@@ -30,14 +32,21 @@ class Journal:
         self.done: dict[tuple[str, int], dict[str, Any]] = {}
 
     def read(self) -> dict[tuple[str, int], dict[str, Any]]:
-        """Return the finished blocks of all processes."""
+        """Return the finished blocks of all processes, those that are whole."""
         files = sorted(self.folder.glob(f"{self.name}-*.jsonl")) if self.folder else []
         lines = [record for file in files for record in read_records(file)]
-        return {(line["job"], line["block"]): line for line in lines}
+        return {(line["job"], line["block"]): line for line in lines if self.whole(line)}
+
+    def whole(self, line: Mapping[str, Any]) -> bool:
+        """Say whether the examples that were kept of a block, if any were, can be read."""
+        try:
+            return not line.get("examples") or bool(load_tensors(self.file(line["job"], line["block"])))
+        except InputError:
+            return False
 
     def add(self, job: str, block: int, line: Mapping[str, Any], examples: Mapping[str, Tensor] | None) -> None:
         """Keep what an attack did to a block, its examples first."""
-        record = {"job": job, "block": block, **line}
+        record = {"job": job, "block": block, **line} | ({} if examples is None else {"examples": True})
         self.done[job, block] = record
         if self.folder is None:
             return
@@ -70,5 +79,6 @@ class Journal:
 
     def remove(self) -> None:
         """Forget: the evaluation is complete."""
-        for file in list(self.folder.glob(f"{self.name}*")) if self.folder else ():
-            file.unlink(missing_ok=True)
+        for begins in (self.name, f".{self.name}"):  # the second: beside one of them, where a process was killed
+            for file in list(self.folder.glob(f"{begins}*")) if self.folder else ():
+                file.unlink(missing_ok=True)

@@ -8,20 +8,18 @@ from dataclasses import asdict, dataclass, replace
 from io import StringIO
 from typing import Any
 
-from rich import markup
 from rich.console import Console, Group
 from rich.jupyter import JupyterMixin
-from rich.table import Table
 from rich.text import Text
 
 from fastbat.attacks.ensemble import MIN_CLASSES_TARGETED, PARTS
+from fastbat.console import ANY_TABLE, Rows
 from fastbat.evaluation.flags import RedFlag
 from fastbat.evaluation.interval import wilson
 from fastbat.evaluation.sentence import sentence_of
 from fastbat.geometry import tiny
 
 SCHEMA = 3
-WIDTH = 100  # of a table that is printed from Python
 INTERVALS = "[low, high]: 95 % interval over the draw of the images"
 HEADLINES = {"sa": "clean", "ra_pgd": "pgd", "ra_aa": "aa"}  # in a record, and whose percentage each is
 
@@ -125,24 +123,21 @@ class Evaluation(JupyterMixin):
         """Return the same with more settings: what was evaluated."""
         return replace(self, settings={**self.settings, **about})
 
-    def table(self) -> Table:
+    def table(self) -> Rows:
         """Return a row for each accuracy: name, budget, accuracy, seconds."""
         about, title = self.settings, f"{self.n} images"
         if "target" in about:
             epoch = "" if about["epoch"] is None else f", epoch {about['epoch']}"
             title = f"{about['target']}{epoch}: {title} of {about['dataset']}"
-        table = Table("", "eps", "accuracy, %", "seconds", title=title, min_width=len(title))
-        for a in self.accuracies:
-            row = (a.label, f"{255 * a.eps:g}/255" if a.eps else "", str(a), f"{a.seconds:.1f}")
-            table.add_row(*map(markup.escape, row))
-        return table
+        rows = [(a.label, f"{255 * a.eps:g}/255" if a.eps else "", str(a), f"{a.seconds:.1f}") for a in self.accuracies]
+        return Rows(("", "eps", "accuracy, %", "seconds"), rows, ("",), ("seconds",), title)
 
     def __rich__(self) -> Group:
         """Return the table and what belongs under it, for a terminal or a notebook."""
         return Group(self.table(), *map(Text, (INTERVALS, *self.remarks())))
 
     def __str__(self) -> str:
-        with (console := Console(file=StringIO(), highlight=False, width=WIDTH)).capture() as shown:
+        with (console := Console(file=StringIO(), highlight=False, width=ANY_TABLE)).capture() as shown:
             console.print(self, soft_wrap=True)
         return shown.get().rstrip()
 

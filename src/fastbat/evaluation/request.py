@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Real
 from operator import index
 from pathlib import Path
@@ -67,6 +68,37 @@ def whole(name: str, number: Any) -> int:
     if found < 1 or isinstance(number, bool):
         raise InputError(f"{name} is {number}; it must be a whole number of at least 1")
     return found
+
+
+@dataclass(frozen=True)
+class Theory:
+    """What is measured of Appendix E."""
+
+    noise_at: tuple[int, ...] = ()
+    """Sizes of mini-batches whose gradient is measured next to that of all images."""
+    decay_over: tuple[int, ...] = ()
+    """Numbers of steps of plain SGD, over each of which the gradient is measured."""
+    train_images: int = 8192
+    """The first N training images: all that there are for it."""
+    draws: int = 50
+    """Mini-batches of each size."""
+
+    def __post_init__(self) -> None:
+        for name in ("noise_at", "decay_over"):
+            sizes = tuple(whole(name, number) for number in getattr(self, name))
+            if len(set(sizes)) < len(sizes):
+                raise InputError(f"{name} holds the same number twice: {', '.join(map(str, sizes))}")
+            object.__setattr__(self, name, sizes)
+        whole("train_images", self.train_images)
+        if whole("draws", self.draws) < 2:
+            raise InputError(f"draws is {self.draws}; a variance needs at least 2")
+        if (most := max(self.noise_at, default=0)) > self.train_images:
+            raise InputError(f"noise_at holds {most}, above train_images, which is {self.train_images}")
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything is."""
+        return bool(self.noise_at or self.decay_over)
 
 
 def check_seed(seed: Any) -> int:

@@ -11,34 +11,33 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from fastbat.errors import InputError
+from fastbat.errors import Damaged, InputError
 from fastbat.files.paths import check_file
-from fastbat.files.safe import replacing
+from fastbat.files.safe import replace
 from fastbat.lazy import Tensor, torch
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write `tensors` and the JSON metadata `about`, with a SHA-256 over both, to a safetensors file."""
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any], kept: Path | None = None) -> None:
+    """Write `tensors` and the JSON metadata `about`, with a SHA-256 over both, to a safetensors file, as `replace`."""
     from safetensors.torch import save
 
     stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(about, sort_keys=True)
-    with replacing(path) as file:
-        file.write(in_order(save(stored, {"fastbat": text, "sha256": checksum(stored, text)})))
+    replace(path, *in_order(save(stored, {"fastbat": text, "sha256": checksum(stored, text)})), kept=kept)
 
 
-def in_order(data: bytes) -> bytes:
-    """Return the safetensors file `data` with its header sorted by name: equal weights make equal files."""
+def in_order(data: bytes) -> tuple[bytes, bytes, memoryview]:
+    """Return in parts the safetensors file `data`, its header sorted by name: equal weights make equal files."""
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + data[end:]
+    return len(header).to_bytes(8, "little"), header, memoryview(data)[end:]
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and metadata of a file of `save_tensors`, on the CPU.
 
-    Raises InputError where it is missing, truncated, altered, or not one of ours.
+    Raises InputError where it is missing or not one of ours, Damaged where it was truncated or altered.
     """
     tensors, meta = read_safetensors(path)
     if "fastbat" not in meta:
@@ -49,7 +48,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors and metadata of any safetensors file, on the CPU; one of ours must match its checksum.
 
-    Raises InputError where it is missing, truncated or altered.
+    Raises InputError where it is missing, Damaged where it was truncated or altered.
     """
     check_file(path)
     try:
@@ -57,9 +56,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             meta = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator of its own)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{str(path)!r} is not a whole safetensors file ({error}); copy it again") from error
+        raise Damaged(f"{str(path)!r} is not a whole safetensors file ({error}); copy it again") from error
     if "fastbat" in meta and meta.get("sha256") != checksum(tensors, meta["fastbat"]):
-        raise InputError(f"{str(path)!r} does not match its checksum: it was altered or damaged; copy it again")
+        raise Damaged(f"{str(path)!r} does not match its checksum: it was altered or damaged; copy it again")
     return tensors, meta
 
 

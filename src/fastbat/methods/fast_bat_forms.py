@@ -62,6 +62,7 @@ def with_inverse(
         fallbacks=x.new_tensor(found.fell_back),
         iterations=x.new_tensor(found.iterations),
         residual=x.new_tensor(found.residual),
+        hessian=x.new_tensor(found.hessian),
     )
     term = c / a * (g * found.w).sum()
     return loss + (term - term.detach())

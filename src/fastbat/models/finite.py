@@ -1,6 +1,7 @@
 """Where a network's numbers stop being finite: the first layer, in the order in which they run."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -22,7 +23,15 @@ def not_finite(model: nn.Module, x: Tensor) -> str | None:
 
 @torch.no_grad()
 def first_not_finite(model: nn.Module, x: Tensor) -> tuple[Tensor, str]:
-    """Return the logits (B, K) of images x, and in words where numbers are not finite first, empty if all are.
+    """Return the logits (B, K) of images x, and in words where numbers are not finite first, empty if all are."""
+    with looked_at(model) as first:
+        logits: Tensor = model(x)
+    return logits, "".join(first)
+
+
+@contextmanager
+def looked_at(model: nn.Module) -> Iterator[list[str]]:
+    """Yield a list that holds, once the block has run `model`, where numbers were not finite first, if any were.
 
     That is the output of a layer; or its input, if what stands between two layers makes them so.
     """
@@ -39,8 +48,7 @@ def first_not_finite(model: nn.Module, x: Tensor) -> tuple[Tensor, str]:
     with ExitStack() as hooks:
         for name, module in model.named_modules():
             hooks.enter_context(module.register_forward_hook(look(name)))
-        logits: Tensor = model(x)
-    return logits, "".join(first)
+        yield first
 
 
 def finite(part: Any) -> bool:

@@ -1,13 +1,14 @@
 """One model alone: its accuracies, classes, how much each image takes, and how it was measured."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastbat.report.cards import Cards
 from fastbat.report.svg import Plot, ticks
 from fastbat.results.read import Look
 from fastbat.results.records import Accuracy, Measured, Trial
-from fastbat.results.rows import Group, Row
+from fastbat.results.rows import ATTACKS, Group, Row, cell_of
 
 LONG = {
     "clean": "Clean images",
@@ -28,12 +29,27 @@ def only_row(groups: Sequence[Group]) -> Row | None:
     return next((row for row in rows if row.chosen), rows[0]) if len(trials) == 1 else None
 
 
+def at_every_budget(row: Row) -> list[tuple[str, Row]]:
+    """Return each attack on the weights of a row at each budget: its name, and the row of that budget."""
+    made = [a for each in row.trials[0].evaluations if each.checkpoint == row.checkpoint for a in each.accuracies]
+    ordered = sorted({(a.eps_255, place(a.attack), a.attack) for a in made})
+    of = [(name, eps, cell_of(row.trials, row.checkpoint, name, eps)) for eps, _, name in ordered]
+    return [(name, replace(row, eps_255=eps, cells={name: cell})) for name, eps, cell in of if cell]
+
+
+def place(attack: str) -> int:
+    """Return where an attack stands: those of the results first."""
+    return ATTACKS.index(attack) if attack in ATTACKS else len(ATTACKS)
+
+
 def accuracies(row: Row, cards: Cards) -> list[dict[str, Any]]:
-    """Return the accuracies of a model at its own budget."""
+    """Return the accuracies of a model at every budget."""
+    rows = at_every_budget(row)
+    several = len({each.eps_255 for _, each in rows} - {0}) > 1
     return [
         {
             "name": LONG.get(name, name),
-            "label": cell.label,
+            "label": cell.label + (f" at eps {each.eps_255:g}/255" if several and each.eps_255 else ""),
             "text": f"{cell.percent:.1f}",
             "range": f"{cell.low:.1f} to {cell.high:.1f}",
             "lo": round(cell.low, 2),
@@ -43,10 +59,11 @@ def accuracies(row: Row, cards: Cards) -> list[dict[str, Any]]:
             "n": f"{cell.n:,}",
             "kind": "clean" if name == "clean" else "pgd",
             "bound": cell.parts[0].upper_bound,
-            "card": cards.accuracy(row, name),
+            "card": cards.accuracy(each, name),
             "source": row.trials[0].source + 1,
         }
-        for name, cell in row.cells.items()
+        for name, each in rows
+        for cell in each.cells.values()
     ]
 
 
@@ -64,7 +81,8 @@ def classes(row: Row, looks: Sequence[Look]) -> dict[str, Any] | None:
         for i, (sa, ra) in enumerate(zip(clean, robust, strict=True))
         if sa is not None and ra is not None
     ]
-    return {"label": row.cells[attack].label, "n": row.cells["clean"].n // len(clean), "rows": shown}
+    label = row.cells[attack].label + (f" at eps {row.eps_255:g}/255" if row.eps_255 else "")
+    return {"label": label, "n": row.cells["clean"].n // len(clean), "rows": shown}
 
 
 def least_budgets(looks: Sequence[Look]) -> dict[str, Any] | None:
@@ -108,10 +126,11 @@ def short(name: str, value: Any) -> str:
     return f"{value[:16]}…" if name in HASHES else str(value)
 
 
-def lowest(row: Row) -> Accuracy | None:
-    """Return the lowest robust accuracy: what was shown at most."""
-    robust = [cell.parts[0] for name, cell in row.cells.items() if name != "clean"]
-    return min(robust, key=lambda each: each.percent, default=None)
+def lowest(row: Row) -> list[Accuracy]:
+    """Return the lowest robust accuracy at each budget: what was shown at most."""
+    robust = [cell.parts[0] for name, each in at_every_budget(row) if name != "clean" for cell in each.cells.values()]
+    budgets = dict.fromkeys(part.eps_255 for part in robust)
+    return [min((part for part in robust if part.eps_255 == eps), key=lambda part: part.percent) for eps in budgets]
 
 
 def remarks(row: Row) -> list[str]:

@@ -117,7 +117,7 @@ def row_view(row: Row, group: Group, tops: dict[str, float], cards: Cards) -> di
         "words": row.cost.words,
         "card": cards.add(
             f"Cost: {row.cost.words}",
-            [("what", "training alone, in the mean over seeds"), ("made of", row.cost.note)],
+            [("what", "training alone"), ("made of", row.cost.note)],
             source,
         ),
     }

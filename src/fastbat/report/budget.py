@@ -13,9 +13,8 @@ from fastbat.report.labels import place_labels
 from fastbat.report.svg import Margins, Plot, diamond, disc, linked, ticks, top_with
 from fastbat.results.names import shown
 from fastbat.results.origin import origin
-from fastbat.results.rows import Cell, Group, Row, cell_of
+from fastbat.results.rows import CURVE, Cell, Group, Row, cell_of
 
-LEAST = 3  # budgets that make a curve
 NAMES_BESIDE = Margins(right=150)  # room for names to the right of the lines
 ROBUST = ("pgd", "aa", "pgd-highest-loss", "fgsm", "square")
 
@@ -48,7 +47,7 @@ def attacked_at(row: Row) -> Curve | None:
     every = [each for trial in row.trials for each in trial.evaluations if each.checkpoint == row.checkpoint]
     for attack in ROBUST:
         made = sorted({a.eps_255 for each in every for a in each.accuracies if a.attack == attack})
-        if len(made) >= LEAST:
+        if len(made) >= CURVE:
             cells = [
                 (0.0, row.cells.get("clean")),
                 *((e, cell_of(row.trials, row.checkpoint, attack, e)) for e in made),
@@ -74,7 +73,7 @@ def trained_at(groups: Sequence[Group]) -> list[Curve]:
             checkpoint == "last",
         )
         for (_, name, checkpoint, _), points in arms.items()
-        if len({eps for eps, _, _ in points}) >= LEAST and checkpoint in ("", "best", "last")
+        if len({eps for eps, _, _ in points}) >= CURVE and checkpoint in ("", "best", "last")
     ]
 
 

@@ -5,14 +5,19 @@ from typing import Any
 
 from fastbat.report.svg import ticks
 from fastbat.results.claims import VERDICTS, Claim, Comparison, in_words
+from fastbat.results.comparisons import OF_ALL
 from fastbat.results.names import counted
+from fastbat.results.sides import ACCURACIES
 
 MINUS = "\u2212"
-SLUGS = dict(zip(VERDICTS, ("held", "not-held", "undecided", "not-tried"), strict=True))
+SLUGS = dict(zip(VERDICTS, ("held", "not-held", "undecided", "not-tried", "not-tried"), strict=True))
 
 
 def claims(judged: Sequence[Claim]) -> dict[str, Any] | None:
-    """Return the claims with a comparison that was made, as the template shows them; None where there are none."""
+    """Return the claims with a comparison that was made, as the template shows them; None where there are none.
+
+    After them come those that no experiment decides, each with its reason.
+    """
     made = [each for each in judged if each.made]
     if not made:
         return None
@@ -29,7 +34,10 @@ def claims(judged: Sequence[Claim]) -> dict[str, Any] | None:
     count = [(verdict, sum(each.verdict == verdict for each in judged)) for verdict in VERDICTS]
     return {
         "axis": axis if drawn else [],
-        "rows": [view(each, place) for each in sorted(made, key=lambda each: VERDICTS.index(each.verdict))],
+        "rows": [
+            *(view(each, place) for each in sorted(made, key=lambda each: VERDICTS.index(each.verdict))),
+            *(named(each) | {"why": each.reason} for each in judged if each.reason),
+        ],
         "count": [(verdict, n) for verdict, n in count if n],
     }
 
@@ -41,7 +49,20 @@ def decisive(claim: Claim) -> Comparison:
 
 def in_points(one: Comparison) -> bool:
     """Say whether a comparison is a difference in points."""
-    return "-" in one.test["relation"] and one.test["metric"] != "ga" and one.found is not None
+    return "-" in one.test["relation"] and one.test["metric"] in ACCURACIES and one.found is not None
+
+
+def named(claim: Claim) -> dict[str, Any]:
+    """Return a claim with its verdict, and without what decides it."""
+    return {
+        "verdict": claim.verdict,
+        "slug": SLUGS[claim.verdict],
+        "text": str(claim.about["claim"]).removesuffix("."),
+        "where": claim.about["where"],
+        "one": "",
+        "others": [],
+        "plot": None,
+    }
 
 
 def view(claim: Claim, place: Callable[[float], float]) -> dict[str, Any]:
@@ -50,11 +71,7 @@ def view(claim: Claim, place: Callable[[float], float]) -> dict[str, Any]:
     held = sum(each.verdict == VERDICTS[0] for each in claim.made)
     left = f", {of - len(claim.made)} of {of} not made" if of > len(claim.made) else ""
     theirs = f"By the paper's own tables: {claim.about['supported']}"
-    return {
-        "verdict": claim.verdict,
-        "slug": SLUGS[claim.verdict],
-        "text": str(claim.about["claim"]).removesuffix("."),
-        "where": claim.about["where"],
+    return named(claim) | {
         "why": f"{held} of {len(claim.made)} comparisons held{left}. {theirs}.",
         "one": sentence(one),
         "others": [f"{each.verdict}: {sentence(each)}" for each in claim.made if each is not one],
@@ -82,7 +99,9 @@ def sentence(one: Comparison) -> str:
     measured, theirs = (
         [f"{value:{form}}".replace("-", MINUS) for value in values] for values in (one.found or (), papers(one))
     )
-    numbers = "{} [{}, {}]".format(*measured) if measured else "too few seeds"
+    certain = len(set(measured)) == 1  # a number without an interval
+    numbers = ("{}" if certain else "{} [{}, {}]").format(*measured) if measured else "too few seeds"
     paper = f"the paper {theirs[0]}" if theirs else "not in the paper's numbers"
-    scale = f"{counted(one.seeds, 'seed')}, {one.images:,} images"
+    noun = "training" if one.test["metric"] in OF_ALL else "seed"
+    scale = counted(one.seeds, noun) + (f", {one.images:,} images" if one.images else "")
     return f"{in_words(one.test)}: {numbers}; {paper}; {scale}"

@@ -12,8 +12,9 @@ from fastbat.results.cost import UNTIMED
 from fastbat.results.names import counted, listed, network, shown, span
 from fastbat.results.place import beats
 from fastbat.results.read import Found
+from fastbat.results.records import Accuracy
 from fastbat.results.rows import Group, Row
-from fastbat.results.state import fell, robust, still_rising
+from fastbat.results.state import collapsed, fell, robust, still_rising
 
 MOST = 3  # groups that a finding speaks of
 NAMED = 4  # rows that a sentence names
@@ -94,14 +95,18 @@ def collapse(groups: Sequence[Group]) -> Finding | None:
     if not attacked:
         return None
     count = sum(fell(trial.epochs) for trial in attacked)
+    recovered = sum(bool(collapsed(trial.epochs)) and not fell(trial.epochs) for trial in attacked)
+    passing = f" The guard warned of {counted(recovered, 'more', 'more')} that recovered." if recovered else ""
     if not count:
         total = counted(len(attacked), "training").capitalize()
-        return Finding("None collapsed.", f"{total}, and none overfitted catastrophically.")
+        return Finding("None ended collapsed.", f"{total}, and none ended in catastrophic overfitting.{passing}")
     names = [(at(group, ": "), [row.full_name for row in once(group.rows) if row.fallen]) for group in groups]
     told = [f"{where}{some(rows)}." for where, rows in names if rows]
     return Finding(
-        f"{count} of {len(attacked)} collapsed.",
-        " ".join([*told[:MOST], "That is catastrophic overfitting. Their best epoch is shown where it was kept."]),
+        f"{count} of {len(attacked)} ended collapsed.",
+        " ".join(
+            [*told[:MOST], f"That is catastrophic overfitting.{passing} The best epoch is shown where it was kept."]
+        ),
     )
 
 
@@ -149,12 +154,16 @@ def robustness(row: Row) -> Finding | None:
     clean, least = row.cells.get("clean"), lowest(row)
     said = [f"It classifies {clean.percent:.1f} % of the clean images correctly."] if clean else []
     if least:
-        low, high = least.interval
-        bound = "at most " if least.upper_bound else ""
-        said.append(
-            f"Under the strongest attack made ({least.label}) {bound}{least.percent:.1f} % [{low:.1f}, {high:.1f}]."
-        )
+        shown = least if len(least) <= MOST else [least[0], least[-1]]
+        said.append(f"Under the strongest attack made: {', '.join(map(strongest, shown))}.")
     return Finding("How robust.", " ".join(said))
+
+
+def strongest(accuracy: Accuracy) -> str:
+    """Return the accuracy under the strongest attack at a budget."""
+    (low, high), bound = accuracy.interval, "at most " if accuracy.upper_bound else ""
+    where = f" at eps {accuracy.eps_255:g}/255" if accuracy.eps_255 else ""
+    return f"{bound}{accuracy.percent:.1f} % [{low:.1f}, {high:.1f}]{where} ({accuracy.label})"
 
 
 def flags_of(row: Row) -> Finding | None:

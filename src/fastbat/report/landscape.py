@@ -11,7 +11,6 @@ from fastbat.report.colour import png, ramp
 from fastbat.report.svg import Margins, Plot, ticks
 from fastbat.results.names import shown, title
 from fastbat.results.read import Look
-from fastbat.results.records import checkpoint_of
 
 MOST = 6  # surfaces of a page
 LEAST_LOSS = 1e-4  # of the logarithmic scale
@@ -46,8 +45,17 @@ def surface(look: Look) -> dict[str, Any]:
         "at": f"{z[middle, middle]:.3f}",
         "step": f"{z[edge, middle]:.2f}",
         "inside": f"{z[np.ix_(inside, inside)].max():.2f}",
+        "many": many(look),
         "source": look.source + 1,
     }
+
+
+def many(look: Look) -> str:
+    """Return range and bend of the loss in the mean over all images that were looked at; empty in an old record."""
+    if not look.flatness:
+        return ""
+    how = f"range {look.about['loss_range']:.3g}, at most {look.about['loss_bend']:.3g} from its plane"
+    return f"Within eps around {look.about['n']:,} images, in the mean: {how}"
 
 
 def name_of(look: Look) -> str:
@@ -55,8 +63,7 @@ def name_of(look: Look) -> str:
     target = str(look.settings.get("target", "the model"))
     if look.trial is None:
         return target
-    weights = checkpoint_of(target, look.settings)
-    where = f", {shown(weights)}" if weights not in ("", "best") else ""
+    where = f", {shown(look.checkpoint)}" if look.checkpoint not in ("", "best") else ""
     seed = f", seed {look.trial.seed}" if look.trial.seed else ""
     return f"{title(look.trial)}{where}{seed}"
 

@@ -34,7 +34,7 @@ from fastbat.results.names import shown
 from fastbat.results.origin import MISSING, commit, machine, same, training
 from fastbat.results.read import Found, Source, kind_of, read
 from fastbat.results.records import Trial, measured
-from fastbat.results.rows import Group, groups_of
+from fastbat.results.rows import Group, Row, groups_of
 from fastbat.results.table import as_csv, lines
 
 STYLES = ("tokens.css", "base.css", "board.css", "plots.css", "sections.css", "phone.css", "print.css")
@@ -86,7 +86,7 @@ def render(found: Found, title: str | None = None) -> str:
         "standfirst": standfirst(groups, one),
         "findings": findings(groups, found) if one is None else findings_of_one(one, found),
         "scale": scale(groups),
-        "one": None if one is None else single(one, groups, found, cards),
+        "one": None if one is None else single(one, found, cards),
         "relative": any(row.cost and row.cost.relative for group in groups for row in group.rows),
         "untimed": UNTIMED if any(row.cost and not row.cost.timed for group in groups for row in group.rows) else "",
         "columns": board.columns(groups),
@@ -103,7 +103,7 @@ def render(found: Found, title: str | None = None) -> str:
         "profile": profile(found.looks),
         "examples": examples(found.looks),
         "flags": raised(groups),
-        "claims": claims(judge(groups)),
+        "claims": claims(judge(found, groups)),
         "sources": [source_view(i, source, found) for i, source in enumerate(found.sources)],
         "paper": any(cell.paper for group in groups for row in group.rows for cell in row.cells.values()),
         "version": version("fastbat"),
@@ -161,11 +161,10 @@ def scale(groups: Sequence[Group]) -> dict[str, Any] | None:
     return {"rows": rows, "whose": "here" if all(each == here for each in others) else "here, first group"}
 
 
-def single(row: Any, groups: Sequence[Group], found: Found, cards: Cards) -> dict[str, Any]:
+def single(row: Row, found: Found, cards: Cards) -> dict[str, Any]:
     """Return what the page shows of one model alone."""
     return {
         "accuracies": audit.accuracies(row, cards),
-        "others": board.board(groups, cards) if len([r for group in groups for r in group.rows]) > 1 else [],
         "classes": audit.classes(row, found.looks),
         "least": audit.least_budgets(found.looks),
         "remarks": audit.remarks(row),

@@ -1,7 +1,7 @@
 """What a training costs beside FAST-AT of the same group.
 
 The median of measured steps times their number, where the suite's folder has an estimate.json; else the seconds that
-the epochs took, in which whatever else ran on the machine shows.
+the epochs took. Whatever else ran on the machine shows in these and only adds, so the fastest of the seeds counts.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from fastbat.results.rows import Row
 
 
-UNTIMED = "Costs are the seconds of the epochs, with whatever else ran on the machine."
+UNTIMED = "Costs are the seconds of the fastest seed's epochs, with whatever else ran on the machine."
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What the trainings of a row took, in the mean over seeds."""
+    """What a training of a row takes."""
 
     value: float
     relative: bool  # in FAST-AT's trainings; else seconds
@@ -49,14 +49,14 @@ class Cost:
         """What it is made of."""
         if self.timed:
             return f"{self.seconds:,.0f} s: steps times the median of those that were timed (estimate.json)"
-        return f"{self.seconds:,.0f} s for all epochs as recorded; other work on the machine shows in them"
+        return f"{self.seconds:,.0f} s for all epochs of the fastest seed; other work on the machine shows in them"
 
 
 def costs(rows: Sequence[Row]) -> dict[str, Cost]:
     """Return the cost of each row by its id; nothing for a row whose epochs have no seconds."""
     timed = all(trial.estimated is not None for row in rows for trial in row.trials)
     found = {row.id: [trial.estimated or 0.0 if timed else spent(trial) for trial in row.trials] for row in rows}
-    seconds = {id: mean(each) for id, each in found.items() if all(each)}
+    seconds = {id: mean(each) if timed else min(each) for id, each in found.items() if all(each)}
     plain = [row for row in rows if row.id in seconds and row.trials[0].setting("method") == "fast-at"]
     base = min(plain, key=lambda row: len(row.trials[0].train), default=None)
     unit = seconds[base.id] if base else 1.0

@@ -19,7 +19,7 @@ from typing import Any
 from fastbat.errors import InputError
 from fastbat.files import read_json, read_records, read_toml
 from fastbat.lazy import np
-from fastbat.results.records import Measured, Record, Trial, latest, measured
+from fastbat.results.records import Measured, Record, Trial, checkpoint_of, latest, measured
 from fastbat.suite.runner import ESTIMATE
 from fastbat.suite.trials import read_trials
 from fastbat.training import Run
@@ -50,6 +50,7 @@ class Look:
     steps: Any = None  # (points,), on the [0, 1] scale
     losses: Any = None  # (points, points)
     smallest: Any = None  # (images,), on the [0, 1] scale
+    flatness: Record = field(default_factory=dict)  # loss_range, loss_bend: (images,)
     easiest: Record = field(default_factory=dict)  # x, x_adv, label, says, sure, ... of what broke most easily
 
     @property
@@ -57,6 +58,11 @@ class Look:
         """What was looked at, by which command, on which machine."""
         found: Record = self.about.get("settings", {})
         return found
+
+    @property
+    def checkpoint(self) -> str:
+        """Which weights of a run were looked at: best, last, ...; empty if they are no run's."""
+        return checkpoint_of(str(self.settings.get("target", "")), self.settings)
 
     @property
     def classes(self) -> list[str]:
@@ -206,10 +212,10 @@ def looks_in(folder: Path | None) -> Iterator[Path]:
 def look(folder: Path, source: int, trial: Trial | None) -> Look:
     """Return the closer look in `folder`."""
     surface, smallest = arrays(folder / "landscape.npz"), arrays(folder / "smallest-eps.npz")
-    easiest = arrays(folder / "easiest.npz")
+    flat, easiest = arrays(folder / "flatness.npz"), arrays(folder / "easiest.npz")
     about = read_json(folder / DIAGNOSIS)
     return Look(
-        about, source, trial, surface.get("steps"), surface.get("losses"), smallest.get("smallest_eps"), easiest
+        about, source, trial, surface.get("steps"), surface.get("losses"), smallest.get("smallest_eps"), flat, easiest
     )
 
 

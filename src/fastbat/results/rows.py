@@ -1,7 +1,8 @@
 """From trials to the rows of the results: the seeds of an arm are one row, rows of equal scale are one group.
 
-An evaluation's own budget is the one trained against if it has that, else its first; a row belongs to the group of it.
-Of several evaluations of the same weights each accuracy is taken from the one with most images.
+A row is about one budget of an attack. An evaluation has a row for each of its budgets; if they are enough for a
+curve, one row, of the budget trained against if it has that, else of its first. Of several evaluations of the same
+weights each accuracy is taken from the one with most images.
 """
 
 from collections import Counter
@@ -21,6 +22,7 @@ from fastbat.results.state import Epochs, fell, guesses, in_words
 
 ATTACKS = ("clean", "pgd", "aa")  # columns of the results; others have a table of their own
 CHOSEN = ("", "best")  # weights that rows are ranked by
+CURVE = 3  # budgets of one evaluation that make a curve
 
 
 @dataclass(frozen=True)
@@ -190,18 +192,21 @@ def appearances(trials: Sequence[Trial]) -> Iterator[tuple[Trial, float, str]]:
     for trial in trials:
         places: dict[tuple[float, str], None] = {}
         for each in sorted(trial.evaluations, key=lambda each: len(each.budgets)):
-            places[(main_budget(each, trial, [eps for eps, _ in places]), each.checkpoint)] = None
+            for eps in budgets_shown(each, trial, [eps for eps, _ in places]):
+                places[(eps, each.checkpoint)] = None
         attacked = any(eps for eps, _ in places)
         for eps, checkpoint in places or {(trial.eps_255 or 0.0, "best"): None}:
             if eps or not attacked:  # clean alone belongs to the attacks on the same weights
                 yield trial, eps, checkpoint
 
 
-def main_budget(each: Measured, trial: Trial, taken: Sequence[float]) -> float:
-    """Return the budget that an evaluation is about: the one trained against, else one `taken`, or its first."""
+def budgets_shown(each: Measured, trial: Trial, taken: Sequence[float]) -> Sequence[float]:
+    """Return the budgets of an evaluation; of a curve the one trained against, else one `taken`, or its first."""
     if not each.budgets:
-        return trial.eps_255 or 0.0
-    return next((eps for eps in (trial.eps_255, *taken) if eps in each.budgets and eps), each.budgets[0])
+        return [trial.eps_255 or 0.0]
+    if len(each.budgets) < CURVE:
+        return each.budgets
+    return [next((eps for eps in (trial.eps_255, *taken) if eps in each.budgets and eps), each.budgets[0])]
 
 
 def filled(group: Group, arms: Sequence[tuple[str, list[Trial]]]) -> Group:

@@ -60,14 +60,15 @@ def differences(*folders: Path | str) -> list[Line]:
         InputError: If a folder holds no records.
     """
     found = read([Path(folder) for folder in folders])
-    return [
-        {**of_group(group, found), **compared(one, other, attack)}
-        for group in groups_of(found)
-        for one, other in combinations(group.rows, 2)
-        if one.checkpoint == other.checkpoint
-        for attack in one.cells
-        if attack in other.cells
-    ]
+    kept: dict[tuple[Any, ...], Line] = {}
+    for group in groups_of(found):
+        for one, other in combinations(group.rows, 2):
+            for attack in one.cells if one.checkpoint == other.checkpoint else ():
+                if attack in other.cells:
+                    cells = identity(one, one.cells[attack]), identity(other, other.cells[attack])
+                    if cells[::-1] not in kept:
+                        kept.setdefault(cells, {**of_group(group, found), **compared(one, other, attack)})
+    return list(kept.values())
 
 
 def lines(groups: Sequence[Group], found: Found) -> list[Line]:
@@ -77,10 +78,14 @@ def lines(groups: Sequence[Group], found: Found) -> list[Line]:
     for cells_of in (lambda row: row.cells.values(), cells_at_any_budget):
         for group, row in rows:
             for cell in cells_of(row):
-                model = (*map(id, row.trials), row.checkpoint)
                 line = {**of_group(group, found), **of_row(row), **of_cell(cell)}
-                kept.setdefault((model, cell.parts[0].attack, cell.parts[0].eps_255), line)
+                kept.setdefault(identity(row, cell), line)
     return list(kept.values())
+
+
+def identity(row: Row, cell: Cell) -> tuple[Any, ...]:
+    """Return what is the same of an accuracy in every group that shows it: its weights, attack and budget."""
+    return (*map(id, row.trials), row.checkpoint, cell.parts[0].attack, cell.parts[0].eps_255)
 
 
 def cells_at_any_budget(row: Row) -> Iterator[Cell]:

@@ -7,13 +7,14 @@ from fastbat.lazy import export_lazily
 if TYPE_CHECKING:
     from fastbat.suite.engine import check_ray, local, on_ray
     from fastbat.suite.estimate import Cost, estimate
+    from fastbat.suite.inputs import inputs_of
     from fastbat.suite.runner import ESTIMATE, check_all, run_suite
     from fastbat.suite.status import Row, status
     from fastbat.suite.trials import flags, read_trials, trials_of
 
 __all__ = [
-    "ESTIMATE", "Cost", "Row", "check_all", "check_ray", "estimate", "flags", "local", "on_ray", "read_trials",
-    "run_suite", "status", "trials_of",
+    "ESTIMATE", "Cost", "Row", "check_all", "check_ray", "estimate", "flags", "inputs_of", "local", "on_ray",
+    "read_trials", "run_suite", "status", "trials_of",
 ]  # fmt: skip
 
 export_lazily(__name__)

@@ -1,25 +1,68 @@
-"""A command of fastbat as a trial's process: it ends where the process that started it does, however that ended.
+"""The process of a trial: commands of fastbat, one after another; it ends if the process that started it does.
 
-    python -m fastbat.suite.child train ...
+    python -m fastbat.suite.child JOBS LOG      # LOG names it in a list of processes
 
-That process holds the other end of this one's standard input. A system closes it with the last of its threads, so that
-a killed suite leaves no training behind, which would hold its run directory.
+Each line of standard input is a command, as JSON: a list of words, or null where no more will come. Each is answered by
+a line of JSON on standard output: its exit status and what it printed. Whatever else is printed goes to stderr.
+
+The other process holds the other end of standard input. A system closes it with the last of its threads, so that a
+killed suite leaves no training behind, which would hold its run directory.
 """
 
+import gc
+import json
 import os
-import runpy
-import threading
+import sys
+import traceback
+from contextlib import redirect_stdout, suppress
+from importlib import import_module
+from io import StringIO
+from queue import SimpleQueue
+from threading import Thread
+
+import torch
 
 ENDED = 143  # as after SIGTERM
 
+Words = list[str]
 
-def end_with_the_other() -> None:
-    """Wait until nobody holds the other end of standard input, and leave at once."""
-    while os.read(0, 1024):
-        pass
+
+def listen(commands: SimpleQueue[Words | None]) -> None:
+    """Hand on the commands of standard input; leave at once where it ends before it says so."""
+    for line in sys.stdin:
+        commands.put(words := json.loads(line))
+        if words is None:
+            return
     os._exit(ENDED)
 
 
+def run(words: Words) -> dict[str, object]:
+    """Return the exit status of a command of fastbat and what it printed."""
+    sys.argv = ["fastbat", *words]
+    status: object = 0
+    with redirect_stdout(StringIO()) as printed:
+        try:
+            import_module("fastbat.cli").main(words)  # of a layer above
+        except SystemExit as stop:
+            status = stop.code or 0
+        except BaseException:
+            traceback.print_exc()
+            status = 1
+    gc.collect()  # what a training held is free for its evaluation
+    return {"status": status, "printed": printed.getvalue()}
+
+
+def serve(jobs: int) -> None:
+    """Run commands with this process's share of the threads, until there are no more."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    commands: SimpleQueue[Words | None] = SimpleQueue()
+    Thread(target=listen, args=(commands,), daemon=True).start()
+    while (words := commands.get()) is not None:
+        print(json.dumps(run(words)), file=answers, flush=True)
+
+
 if __name__ == "__main__":
-    threading.Thread(target=end_with_the_other, daemon=True).start()
-    runpy.run_module("fastbat.cli", run_name="__main__", alter_sys=True)
+    with suppress(KeyboardInterrupt):  # between two commands; the other process says that it was stopped
+        serve(int(sys.argv[1]))

@@ -2,7 +2,7 @@
 
 RUN/              the run directory, of the trial's name, or in a store that tables share
   look-.../       a closer look (`fastbat diagnose`)
-RUN.begun.jsonl   the settings it was begun with, and a record a finished evaluation or look
+RUN.begun.jsonl   the settings it was begun with, then a record for its training, each evaluation and look when finished
 RUN.log           what it printed, with its commands
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from fastbat.errors import InputError
 from fastbat.files import append_record, read_records, read_safetensors, write_records
 from fastbat.provenance import now
-from fastbat.suite.processes import ChildError, Children
+from fastbat.suite.processes import Child, ChildError, Children
 from fastbat.suite.trials import Trial, flags, surrogates_of
 from fastbat.training import Run
 from fastbat.training.run import completed, different
@@ -24,30 +24,40 @@ Record = dict[str, Any]
 
 
 def run_trial(trial: Trial, out: Path, extra: Mapping[str, Any], children: Children) -> Record:
-    """Train, going on where it was begun, and measure, in processes of their own; return whatever became of it."""
+    """Train, going on where it was begun, and measure, in a process of its own; return whatever became of it."""
     record: Record = {**description(trial), "run": trial.run, "status": "finished", "started": now()}
     run = Run(trial.place(out))
-    log, kept = log_of(run), run.path.with_name(f"{run.path.name}.begun.jsonl")
-    resume = ["--resume"] if run.config.exists() else []
     try:
-        restore_or_start(trial, kept, run)
-        children.execute([*train_command(trial, out, extra), *resume], log)
-        record["results"] = []
-        for evaluation in trial.evaluations:
-            found = made_before(trial, run, kept, evaluation)
-            if found is None:
-                found = json.loads(children.execute(evaluate_command(trial, out, evaluation, extra), log))
-                append_record(kept, {"evaluate": written(trial, evaluation), "result": found})
-            record["results"].append(found)
-        for look in trial.looks:
-            if {"diagnose": look} not in read_records(kept):
-                children.execute(diagnose_command(trial, out, look, extra), log)
-                append_record(kept, {"diagnose": look})
-        record["epochs"], record["provenance"] = read_records(run.metrics), read_records(run.provenance)
-        record["resolved"] = effective(run.read_config())
+        restore_or_start(trial, run)
+        with children.process(log_of(run)) as child:
+            record |= made(trial, run, out, extra, child)
     except (ChildError, OSError, ValueError) as error:
         record |= {"status": "failed", "error": str(error)}
     return {**record, "ended": now()}
+
+
+def made(trial: Trial, run: Run, out: Path, extra: Mapping[str, Any], child: Child) -> Record:
+    """Return what is recorded of a trial; run its commands that have not been."""
+    kept, results = kept_of(run), list[Record]()
+    if not any("trained" in each for each in read_records(kept)):
+        child.execute([*train_command(trial, out, extra), *(["--resume"] if run.config.exists() else [])])
+        append_record(kept, {"trained": now()})
+    for evaluation in trial.evaluations:
+        found = made_before(trial, run, kept, evaluation)
+        if found is None:
+            found = json.loads(child.execute(evaluate_command(trial, out, evaluation, extra)))
+            append_record(kept, {"evaluate": written(trial, evaluation), "result": found})
+        results.append(found)
+    for look in trial.looks:
+        if {"diagnose": look} not in read_records(kept):
+            child.execute(diagnose_command(trial, out, look, extra))
+            append_record(kept, {"diagnose": look})
+    return {
+        "results": results,
+        "epochs": read_records(run.metrics),
+        "provenance": read_records(run.provenance),
+        "resolved": effective(run.read_config()),
+    }
 
 
 def log_of(run: Run) -> Path:
@@ -55,10 +65,16 @@ def log_of(run: Run) -> Path:
     return run.path.with_name(f"{run.path.name}.log")
 
 
+def kept_of(run: Run) -> Path:
+    """Return the file with what a trial was begun with, and what of it was made."""
+    return run.path.with_name(f"{run.path.name}.begun.jsonl")
+
+
 def description(trial: Trial) -> Record:
     """Return what identifies a trial in its records."""
     looks = {"diagnose": trial.looks} if trial.looks else {}
-    return {"trial": trial.name, "train": trial.train, "evaluate": trial.evaluations, **looks}
+    inputs = {"inputs": trial.inputs} if trial.inputs else {}
+    return {"trial": trial.name, "train": trial.train, "evaluate": trial.evaluations, **looks, **inputs}
 
 
 def commands(trial: Trial, out: Path, extra: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
@@ -112,14 +128,24 @@ def written(trial: Trial, evaluation: Record, out: Path = Path()) -> Record:
     return {**evaluation, **({"surrogates": ",".join(named)} if named else {})}
 
 
-def restore_or_start(trial: Trial, kept: Path, run: Run) -> None:
+def restore_or_start(trial: Trial, run: Run) -> None:
     """Keep on disk what a trial is begun with; InputError where it was begun with other settings."""
+    kept = kept_of(run)
     if not (kept.exists() and run.config.exists()):
-        write_records(kept, [{"train": trial.train}])
-    train = read_records(kept)[0]["train"]
+        write_records(kept, [{"train": trial.train, "inputs": trial.inputs}])
+    begun = read_records(kept)[0]
+    train, remedy = begun["train"], "remove it, or name another --out"
     if names := different(*(completed({"method": METHOD, **settings}) for settings in (train, trial.train))):
         was = ", ".join(f"{name} = {train.get(name, 'left out')}" for name in names)
-        raise InputError(f"{str(run.path)!r} was begun with {was}; remove it, or name another --out")
+        raise InputError(f"{str(run.path)!r} was begun with {was}; {remedy}")
+    if names := changed_inputs(trial, begun):
+        raise InputError(f"{str(run.path)!r} was begun with other content of {', '.join(names)}; {remedy}")
+
+
+def changed_inputs(trial: Trial, record: Record) -> list[str]:
+    """Return what the training of a record was made from that has changed since; an older record does not say."""
+    before = record.get("inputs", {})
+    return [name for name, content in trial.inputs.items() if before.get(name, content) != content]
 
 
 def made_before(trial: Trial, run: Run, kept: Path, evaluation: Record) -> Record | None:

@@ -2,6 +2,7 @@
 
 DIR/
   suite.toml        the table as it was run last
+  inputs.json       the content of its data sets then: suite/inputs.py
   results.jsonl     one record a finished or failed trial
   estimate.json     what `fastbat suite estimate` found, if it was told the folder
   RUN, RUN.log      of a trial: suite/execute.py
@@ -16,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from fastbat.errors import InputError
-from fastbat.files import append_record, locked, read_json, read_records, replacing
+from fastbat.files import append_record, locked, read_json, read_records, replacing, write_json
 from fastbat.progress import say
 from fastbat.suite.engine import Execute
-from fastbat.suite.execute import Record, commands, description, log_of, outcome
-from fastbat.suite.trials import TABLE, Trial, needs
+from fastbat.suite.execute import Record, changed_inputs, commands, description, log_of, outcome
+from fastbat.suite.trials import INPUTS, TABLE, Trial, needs
 from fastbat.training import Run
 
 Check = Callable[[Sequence[str]], None]
@@ -46,6 +47,7 @@ def run_suite(
         execute = scope.enter_context(engine)
         with replacing(out / TABLE) as file:
             file.write(table.encode())
+        write_json(out / INPUTS, {name: sha for trial in trials for name, sha in trial.inputs.items()})
         for record in executed(left, out, pool, execute, jobs):
             append_record(out / RESULTS, record)
             records[record["trial"]] = record
@@ -105,7 +107,8 @@ def check_all(trials: Sequence[Trial], out: Path, check: Check, extra: Mapping[s
 
 
 def finished(trial: Trial, out: Path) -> Record | None:
-    """Return the record of `trial` if it was finished with just these settings and evaluations."""
-    now = description(trial).items()
-    same = [each for each in read_records(out / RESULTS) if each["status"] == "finished" and now <= each.items()]
+    """Return the record of `trial` if it was finished with just these settings, evaluations and inputs."""
+    now = {name: value for name, value in description(trial).items() if name != "inputs"}.items()
+    records = [each for each in read_records(out / RESULTS) if each["status"] == "finished" and now <= each.items()]
+    same = [each for each in records if not changed_inputs(trial, each)]
     return same[-1] if same else None

@@ -10,7 +10,7 @@ from typing import Any
 from fastbat.errors import InputError
 from fastbat.files import read_records
 from fastbat.suite.runner import RESULTS, finished
-from fastbat.suite.trials import TABLE, Trial, read_trials
+from fastbat.suite.trials import TABLE, Trial, trials_in
 from fastbat.training import Run
 
 
@@ -33,7 +33,7 @@ class Row:
 def status(out: Path) -> list[Row]:
     """Return the rows of the suite in folder `out`, or of those in its folders; InputError where there is none."""
     if (out / TABLE).exists():
-        return [row for trial in read_trials(out / TABLE) for row in rows(trial, out)]
+        return [row for trial in trials_in(out) for row in rows(trial, out)]
     within = [each for each in sorted(out.iterdir()) if (each / TABLE).exists()] if out.is_dir() else []
     if not within:
         raise InputError(f"no suite in {str(out)!r}; start one with: fastbat suite run FILE.toml --out {out}")

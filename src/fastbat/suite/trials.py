@@ -40,11 +40,12 @@ from pathlib import Path
 from typing import Any
 
 from fastbat.errors import InputError, choose
-from fastbat.files import read_toml
+from fastbat.files import read_json, read_toml
+from fastbat.training import Settings
 from fastbat.training.run import MAY_DIFFER_ON_RESUME, completed
 from fastbat.training.settings import METHOD
 
-TABLE = "suite.toml"  # in a suite's folder: as it was run last
+TABLE, INPUTS = "suite.toml", "inputs.json"  # in a suite's folder: as it was run last
 MEASURED = ("evaluate", "diagnose")  # commands that a trial's training is followed by
 PARTS = ("title", "store", "train", "arm", *MEASURED)
 OURS = {
@@ -65,6 +66,7 @@ class Trial:
     run: str  # its run directory, relative to the suite's folder
     looks: list[dict[str, Any]] = field(default_factory=list)  # each the settings of `fastbat diagnose`
     surrogates: dict[str, str] = field(default_factory=dict)  # trials that its evaluations name: the run of each
+    inputs: dict[str, str] = field(default_factory=dict)  # SHA-256 of what it is trained from, if known (inputs.py)
 
     def place(self, out: Path) -> Path:
         """Return its run directory, of a suite in the folder `out`."""
@@ -76,13 +78,19 @@ def read_trials(path: Path) -> list[Trial]:
     return trials_of(read_toml(path), path)
 
 
-def trials_of(table: Mapping[str, Any], path: Path | str) -> list[Trial]:
+def trials_in(out: Path) -> list[Trial]:
+    """Return the trials of the suite in the folder `out`, as it was run last."""
+    return trials_of(read_toml(out / TABLE), out / TABLE, read_json(out / INPUTS))
+
+
+def trials_of(table: Mapping[str, Any], path: Path | str, inputs: Mapping[str, str] | None = None) -> list[Trial]:
     """Return the trials of a table, read from `path`, in the order in which they are run.
 
+    `inputs` has the SHA-256 of each data set and of each file of weights that they start from, where it is known.
     Raises InputError where it has other parts than PARTS, or names a trial twice.
     """
     shared, arms = checked_parts(table, path)
-    trials: dict[str, Trial] = {}
+    known, trials = inputs or {}, dict[str, Trial]()
     for arm in arms:
         own = {name: value for name, value in arm.items() if name in MEASURED}
         evaluations, looks = (
@@ -96,10 +104,11 @@ def trials_of(table: Mapping[str, Any], path: Path | str) -> list[Trial]:
                 raise InputError(f"{str(path)!r} has a trial {name!r}; name it with letters, digits, and _ . , = + -")
             if name in trials:
                 raise InputError(f"{str(path)!r} has two trials {name!r}; give each arm a name of its own")
-            run = f"{table['store']}/{key(chosen)}" if table.get("store") else name
+            content = {each: known[each] for each in named_inputs(chosen) if each in known}
+            run = f"{table['store']}/{key(chosen, content)}" if table.get("store") else name
             if twin := next((each.name for each in trials.values() if each.run == run), None):
                 raise InputError(f"{str(path)!r} has the same training as {twin!r} and as {name!r}; leave one out")
-            trials[name] = Trial(name, chosen, evaluations, run, looks)
+            trials[name] = Trial(name, chosen, evaluations, run, looks, inputs=content)
     return in_order([replace(trial, surrogates=named_by(trial, trials, path)) for trial in trials.values()], path)
 
 
@@ -170,13 +179,22 @@ def needs(trials: Iterable[Trial]) -> dict[str, set[str]]:
     return {trial.name: set(trial.surrogates) - {trial.name} for trial in trials}
 
 
-def key(train: Mapping[str, Any]) -> str:
-    """Return the name of a training in a store: its method, and a hash over all its settings and the version."""
+def key(train: Mapping[str, Any], inputs: Mapping[str, str] | None = None) -> str:
+    """Return the name of a training in a store: its method, and a hash over its settings, its `inputs` and the version.
+
+    The settings are all of them as resolved; `inputs` are the contents of its images and of the weights it starts from.
+    """
     about = {"method": METHOD, **train}
     resolved = {name: value for name, value in completed(about).items() if name not in MAY_DIFFER_ON_RESUME}
     numbers = {name: float(value) for name, value in resolved.items() if type(value) is int}  # 16 is 16.0
-    text = json.dumps([version("fastbat"), resolved | numbers], sort_keys=True)
+    text = json.dumps([version("fastbat"), resolved | numbers, sorted((inputs or {}).values())], sort_keys=True)
     return f"{about['method']}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def named_inputs(train: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a training is made from that its settings only name, with the setting that does."""
+    weights = {str(train["init_from"]): "init_from"} if "init_from" in train else {}
+    return {str(train.get("dataset", Settings.dataset)): "dataset", **weights}
 
 
 def combinations(settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -7,10 +7,11 @@ from fastbat.lazy import export_lazily
 if TYPE_CHECKING:
     from fastbat.runtime.device import pick_device
     from fastbat.training.export import export_model
+    from fastbat.training.replay import replay
     from fastbat.training.run import CAUSES, CHECKPOINTS, Checkpoint, Run
     from fastbat.training.settings import Settings
     from fastbat.training.train import train
 
-__all__ = ["CAUSES", "CHECKPOINTS", "Checkpoint", "Run", "Settings", "export_model", "pick_device", "train"]
+__all__ = ["CAUSES", "CHECKPOINTS", "Checkpoint", "Run", "Settings", "export_model", "pick_device", "replay", "train"]
 
 export_lazily(__name__)

@@ -4,60 +4,64 @@ for loss in method.losses(model, batch): loss.backward()
 optimizer.step(); optimizer.zero_grad()
 """
 
-import math
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fastbat.data import Batch
-from fastbat.data.share import ALONE
-from fastbat.errors import DivergedError
-from fastbat.models.finite import finite, not_finite
 from fastbat.progress import bar
 from fastbat.runtime.device import synchronize
 from fastbat.training.average import move_average
 from fastbat.training.checkpoints import Checkpoints
-from fastbat.training.divergence import explain
 from fastbat.training.exchange import shared_gradients
+from fastbat.training.finite import check_finite, check_losses
 from fastbat.training.gradients import means
 from fastbat.training.state import State
 from fastbat.training.task import Task
+
+LOOK = 50  # updates between two looks at the losses on a GPU
 
 
 def train_epoch(task: Task, state: State, checkpoints: Checkpoints) -> dict[str, Any]:
     """Run the method over every training image once, from where `state` is; return the epoch's training record.
 
-    Between updates `checkpoints` may write the state, or end the training. Raises DivergedError if the loss or a weight
-    is no longer finite; the state is then the one that the epoch began with, to find out why.
+    Between updates `checkpoints` may write the state, or end the training. Raises DivergedError if a loss or a weight
+    is no longer finite; on a GPU, which is not waited for in every update, some updates later.
     """
-    partial, replays, number = state.partial, state.replays, state.epoch + 1
-    before, batches = task.steps(state.epoch, 1), task.steps(number, 1) - task.steps(state.epoch, 1)
-    start, begun = time.perf_counter() - partial.seconds, partial.updates // replays
+    partial, number = state.partial, state.epoch + 1
+    begin, end = task.steps(state.epoch, state.replays), task.steps(number, state.replays)
+    start, look = time.perf_counter() - partial.seconds, 1 if task.device.type == "cpu" else LOOK
     if state.compiled and not partial.updates:
         state.compiled.size = 0  # that of this epoch's first part
     with bar(name := f"epoch {number} of {task.epochs}") as show:
-        for i, batch in enumerate(task.loader.epoch(state.epoch, begun), begun):
-            show(i / batches, name)
-            for j in range(max(i * replays, partial.updates), (i + 1) * replays):
-                checkpoints.between_updates()
-                partial.add(update(task, state, batch, before * replays + j), batch.images)
-                partial.seconds = time.perf_counter() - start
+        for batch, step in remaining(task, state):
+            show((step - begin) / (end - begin), name)
+            checkpoints.between_updates()
+            partial.add(update(task, state, batch, step), batch.images)
+            partial.seconds = time.perf_counter() - start
+            if partial.updates % look == 0:
+                check_losses(partial, look)
     synchronize(task.device)
     partial.seconds = time.perf_counter() - start
+    check_finite(state)
     checkpoints.between_updates()
     record = {"epoch": number, **{key: value.item() for key, value in means(partial.sums).items()}}
-    if partial.losses and (what := describe_divergence(state, record["loss"])):
-        checkpoints.restore_epoch()
-        raise DivergedError(
-            f"training diverged in epoch {number}: {what}; {divergence_cause(task, state, partial.losses, before)}"
-        )
     if skipped := partial.updates - len(partial.losses):
         record["skipped"] = skipped
-    record["lr"] = learning_rate(task, state, task.steps(number, replays) - 1)
+    record["lr"] = learning_rate(task, state, end - 1)
     return record | {"seconds": partial.seconds, "images_per_second": len(task.loader.images) / partial.seconds}
+
+
+def remaining(task: Task, state: State) -> Iterator[tuple[Batch, int]]:
+    """Yield the batch and the step of each update that is left of the epoch that runs."""
+    done, replays = state.partial.updates, state.replays
+    first, begun = task.steps(state.epoch, replays), done // replays
+    for i, batch in enumerate(task.loader.epoch(state.epoch, begun), begun):
+        for j in range(max(i * replays, done), (i + 1) * replays):
+            yield batch, first + j
 
 
 def update(task: Task, state: State, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -65,19 +69,29 @@ def update(task: Task, state: State, batch: Batch, step: int) -> dict[str, Tenso
 
     A batch for which the method yields no loss makes no update, and nothing is returned.
     """
+    if found := find_gradients(task, state, batch, step):
+        move_weights(task, state, step)
+    return found
+
+
+def find_gradients(task: Task, state: State, batch: Batch, step: int) -> dict[str, Tensor]:
+    """Leave the gradients of update `step` in the weights; return what `update` does."""
     settings = task.settings
     set_rates(task, state, step)
     state.model.train()
     progress = step / task.steps(task.epochs, state.replays)
     batch = replace(batch, step=step, progress=progress, label_smoothing=settings.label_smoothing, log={})
     noise, recorded = (settings.seed, "step", step), state.partial.sums
-    found = shared_gradients(state.method, state.net, batch, settings.accumulate, noise, recorded)
-    if found:
-        state.optimizer.step()
-        state.optimizer.zero_grad()
-        if settings.ema is not None:
-            move_average(state.models["ema"], state.model, settings.ema, step)
-    return found
+    return shared_gradients(state.method, state.net, batch, settings.accumulate, noise, recorded)
+
+
+def move_weights(task: Task, state: State, step: int) -> None:
+    """Move the weights, and their average, along the gradients in them."""
+    settings = task.settings
+    state.optimizer.step()
+    state.optimizer.zero_grad()
+    if settings.ema is not None:
+        move_average(state.models["ema"], state.model, settings.ema, step)
 
 
 def set_rates(task: Task, state: State, step: int) -> None:
@@ -92,20 +106,3 @@ def learning_rate(task: Task, state: State, step: int) -> float:
     """Return the learning rate of update `step`."""
     scale = 1 if state.method is task.method else task.method.traits.lr_scale  # a remedy gets the rate that is its own
     return (task.settings.max_lr or 0) / scale * task.height(step, state.replays)
-
-
-def describe_divergence(state: State, loss: float) -> str | None:
-    """Return in words whether the mean loss of an epoch or a weight is no longer finite, None if all are."""
-    sound = all(finite(weight) for weight in state.model.parameters())
-    return None if sound and math.isfinite(loss) else f"loss {loss:g}, weights {'finite' if sound else 'not finite'}"
-
-
-def divergence_cause(task: Task, state: State, losses: dict[int, Tensor], first: int) -> str:
-    """Return in words why the losses of the epoch that `state` is to begin diverged."""
-
-    def fault_of(number: int) -> str | None:
-        batch = next(replace(task.loader, shares=ALONE).epoch(state.epoch, number // state.replays))
-        return not_finite(state.model.eval(), batch.x)
-
-    values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
-    return explain(state.method, task.settings, values, first, fault_of)

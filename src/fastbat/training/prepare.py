@@ -24,7 +24,7 @@ from fastbat.training.bf16 import Products
 from fastbat.training.compile import Compiled
 from fastbat.training.dry_run import check_trainable, dry_run, first_images, on_device_of
 from fastbat.training.settings import Settings, describe, under
-from fastbat.training.state import State
+from fastbat.training.state import NONE, State
 from fastbat.training.task import Task
 
 SOURCE = ("image_column", "label_column", "image_size", "channels", "validation", "pad", "flip", "rotation", "workers")
@@ -63,7 +63,7 @@ def build(task: Task, start: Path | None = None) -> tuple[Task, State, str]:
     task = replace(task, settings=resolved)
     models = {"model": model} | ({} if resolved.ema is None else {"ema": start_average(model)})
     compiled = Compiled(model) if resolved.compile else None
-    net, nothing_yet = in_precision(compiled or model, precision), dict.fromkeys(models, (-1.0, -1.0))
+    net, nothing_yet = in_precision(compiled or model, precision), dict.fromkeys(models, NONE)
     return task, State(task.method, models, net, compiled, optimizer(task, model), best=nothing_yet), line
 
 

@@ -3,10 +3,12 @@
 RUN/
   config.toml        the settings, and [resolved]: what follows from them; `fastbat train --config` repeats the run
   metrics.jsonl      one record an epoch
+  fault.ckpt, fault.json   the state before an update that failed, and which one that is
   best.safetensors   the weights of the epoch with the highest robust validation accuracy
   last.safetensors   the weights of the last finished epoch
   best-ema.safetensors, last-ema.safetensors   with `ema`: the averaged weights of its own best epoch, and of the last
   last.ckpt          what training needs to go on after that epoch (safetensors)
+  previous.ckpt      what it needs to go on after the epoch before; gone when the run is finished
   step.ckpt          the same within the epoch that runs, where one was written since
   evaluation.jsonl   one record an evaluation
   provenance.jsonl   one record a start: command, commit, machine
@@ -20,7 +22,7 @@ from typing import Any, Literal, get_args
 import tomli_w
 
 from fastbat.errors import InputError, choose
-from fastbat.files import as_path, read_records, read_toml, replacing
+from fastbat.files import as_path, read_records, read_toml, remove_beside, replace
 from fastbat.methods import METHODS
 from fastbat.models import as_of_now
 from fastbat.training.settings import METHOD, Settings, describe, effective, make_method, method_settings
@@ -37,14 +39,22 @@ class Run:
     def __init__(self, path: Path | str) -> None:
         self.path = as_path("the run directory", path)
         self.config, self.metrics = self.path / "config.toml", self.path / "metrics.jsonl"
-        self.state, self.step = self.path / "last.ckpt", self.path / "step.ckpt"
+        self.state, self.previous = self.path / "last.ckpt", self.path / "previous.ckpt"
+        self.step = self.path / "step.ckpt"
+        self.fault, self.about_fault = self.path / "fault.ckpt", self.path / "fault.json"
         self.evaluations = self.path / "evaluation.jsonl"
         self.provenance = self.path / "provenance.jsonl"
 
     @property
     def states(self) -> list[Path]:
         """The files that a training can go on from, those that are there."""
-        return [file for file in (self.state, self.step) if file.exists()]
+        return [file for file in (self.state, self.step, self.previous) if file.exists()]
+
+    def remove_leftovers(self) -> None:
+        """Remove what a crash left of files that were being written; the run must be locked."""
+        weights = [self.weights(which) for which in CHECKPOINTS]
+        for file in (self.config, self.metrics, self.state, self.step, self.fault, self.about_fault, *weights):
+            remove_beside(file)
 
     def weights(self, which: str) -> Path:
         """Return the file of the weights `which`, one of CHECKPOINTS."""
@@ -95,8 +105,7 @@ class Run:
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write the settings."""
-        with replacing(self.config) as file:
-            file.write(tomli_w.dumps(config).encode())
+        replace(self.config, tomli_w.dumps(config).encode())
 
     def read_config(self) -> dict[str, Any]:
         """Return the table of settings; InputError where there is none or it is not TOML.

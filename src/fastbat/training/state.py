@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from fastbat.errors import InputError
+from fastbat.errors import Damaged, InputError
 from fastbat.files import load_tensors, save_tensors
 from fastbat.methods import Method
 from fastbat.models import as_of_now
@@ -24,7 +24,18 @@ from fastbat.training.overfitting import pgd_at
 from fastbat.training.run import changed, different
 from fastbat.training.task import Task
 
+KIND = "training state"
+NONE = (-1.0, -1.0)  # (ra, sa) of a best epoch, where there is none
 FILES = {"model": "", "ema": "-ema"}  # what comes behind best and last in the name of a model's file
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A state on disk."""
+
+    path: Path
+    tensors: dict[str, Tensor]
+    about: dict[str, Any]  # what it says of itself
 
 
 @dataclass
@@ -76,8 +87,8 @@ class State:
         return {**task.about(), "epoch": self.epoch, **remedy}
 
 
-def save_state(path: Path, task: Task, state: State) -> None:
-    """Write the state, as it is after its last update."""
+def save_state(path: Path, task: Task, state: State, kept: Path | None = None) -> None:
+    """Write the state, as it is after its last update; the file that was there is then `kept`, if that is given."""
     tensors = {f"{kind}/{name}": t for kind, model in state.models.items() for name, t in model.state_dict().items()}
     for name, weight in state.model.named_parameters():
         momentum = state.optimizer.state[weight].get("momentum_buffer")
@@ -88,7 +99,7 @@ def save_state(path: Path, task: Task, state: State) -> None:
     if state.partial.updates:
         more, known["partial"] = packed(state)
         tensors |= more
-    save_tensors(path, tensors, {**state.about(task), **known, "kind": "training state"})
+    save_tensors(path, tensors, {**state.about(task), **known, "kind": KIND}, kept)
 
 
 def packed(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -103,12 +114,18 @@ def packed(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, known | {"compiled_for": state.compiled.size if state.compiled else 0}
 
 
-def restore_state(path: Path, task: Task, state: State) -> None:
-    """Let `state` be the one that was written to `path`.
+def load_state(path: Path) -> Saved:
+    """Return the state in the file `path`; Damaged where that is not a whole one."""
+    tensors, found = load_tensors(path)
+    if found.get("kind") != KIND:
+        raise Damaged(f"{str(path)!r} holds {found.get('kind', 'weights')}, not a {KIND}; copy it again")
+    return Saved(path, tensors, found)
 
-    Raises InputError where the file is damaged, or belongs to other settings or images than those of the task.
-    """
-    tensors, found = read_state(path, task.about())
+
+def restore_state(saved: Saved, task: Task, state: State) -> None:
+    """Let `state` be the one that was `saved`; InputError where that belongs to other settings or images."""
+    check_belongs(saved, task.about())
+    tensors, found = saved.tensors, saved.about
     state.method = pgd_at(task.method.eps, found["remedy_steps"]) if "remedy_steps" in found else task.method
     state.epoch, state.best_ra, state.discarded = found["epoch"], found["highest_ra"], found["discarded"]
     state.best = {kind: tuple(best) for kind, best in found["bests"].items()}
@@ -118,6 +135,7 @@ def restore_state(path: Path, task: Task, state: State) -> None:
 
     for kind, model in state.models.items():
         model.load_state_dict(part(kind))
+    state.optimizer.zero_grad()
     state.optimizer.state.clear()
     for name, momentum in part("momentum").items():
         weight = state.model.get_parameter(name)
@@ -138,12 +156,10 @@ def unpacked(known: Mapping[str, Any], sums: Mapping[str, Tensor], losses: Mappi
     return partial
 
 
-def read_state(path: Path, about: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors of a state, and what it says of itself; InputError unless it belongs to what `about` says."""
-    tensors, found = load_tensors(path)
-    found |= {part: as_of_now(found[part]) for part in ("config", "model")}
+def check_belongs(saved: Saved, about: Mapping[str, Any]) -> None:
+    """Raise InputError unless the state `saved` belongs to what `about` says."""
     wanted = json.loads(json.dumps(about))
     for part, same in (("config", changed), ("dataset", different), ("model", different)):
-        if same(found[part], wanted[part]):
-            raise InputError(f"{str(path)!r} was written with another {part}; train again, into another --out")
-    return tensors, found
+        was = saved.about[part] if part == "dataset" else as_of_now(saved.about[part])
+        if same(was, wanted[part]):
+            raise InputError(f"{str(saved.path)!r} was written with another {part}; train again, into another --out")

@@ -17,6 +17,7 @@ from fastbat.runtime.device import peak_memory_mib
 from fastbat.runtime.precision import ieee_float32
 from fastbat.training.checkpoints import Checkpoints
 from fastbat.training.epoch import train_epoch
+from fastbat.training.faults import faults_explained
 from fastbat.training.loggers import logger
 from fastbat.training.overfitting import describe_collapse, describe_reaction, remedy
 from fastbat.training.prepare import prepare
@@ -58,6 +59,7 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
     with ExitStack() as scope:
         scope.enter_context(locked(run.path, "training"))
         run.check(task.config, resume)  # again: another process may have been here while the data were read
+        run.remove_leftovers()
         run.write_config(task.config)
         append_record(run.provenance, {**provenance(task.device), "versions": versions("torch", "numpy")})
         say(line)
@@ -67,7 +69,8 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
         stopped = restore_or_start(run, task, state, checkpoints)
         log = scope.enter_context(logger(task.settings.log, run.path, state.epoch))
         while state.epoch < task.epochs and not stopped:
-            record = train_epoch(task, state, checkpoints)
+            with faults_explained(run, task, state, checkpoints):
+                record = train_epoch(task, state, checkpoints)
             with checkpoints.between_epochs():
                 record |= validate(task, state)
             if record.get("collapsed"):
@@ -79,6 +82,7 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
                 say(f"{describe_collapse(record)}{describe_reaction(settings.on_collapse)}")
             finish_epoch(run, task, state, record, checkpoints)
             log(record)
+        checkpoints.finish()
         warn_if_not_robust(task, state)
     return run
 
@@ -92,9 +96,9 @@ def restore_or_start(run: Run, task: Task, state: State, checkpoints: Checkpoint
             with checkpoints.between_epochs():
                 state.best_ra = validate(task, state)["val_ra"]
         checkpoints.save_epoch()
-    records = [each for each in read_records(run.metrics) if each["epoch"] <= state.epoch]
-    write_records(run.metrics, records)
-    stopped = task.settings.on_collapse == "stop" and any(record.get("collapsed") for record in records)
+        write_records(run.metrics, [])
+    collapsed = any(record.get("collapsed") for record in read_records(run.metrics))
+    stopped = task.settings.on_collapse == "stop" and collapsed
     if resumed and (stopped or state.epoch == task.epochs):
         why = "which collapsed" if stopped else "the last"
         say(f"nothing is left to train in {str(run.path)!r} after epoch {state.epoch}, {why}")

@@ -1,0 +1,86 @@
+"""Tables on stdout: whole in a pipe, without the least columns in a narrow terminal, and never a column of a letter."""
+
+import os
+import re
+import subprocess
+import sys
+from io import StringIO
+from subprocess import PIPE
+
+import pytest
+from rich.console import Console
+
+from fastbat.cli import main
+from fastbat.console import Rows, print_rows
+from fastbat.evaluation.record import Accuracy, Evaluation
+
+HEADS = ("trial", "state", "weights", "SA", "n", "s/epoch")
+LONG = "fast-at-ga-modelpreactresnet18-eps16-seed0"
+CELLS = [(LONG, "finished", "best", "80.1", "1000", "12.2"), ("[/b]", "10 epochs", "best-ema", "", "", "")]
+TABLE = Rows(HEADS, CELLS, ("trial",), ("s/epoch", "n", "weights"), "[red]")
+
+
+def printed(what, width):
+    console = Console(file=StringIO(), force_terminal=True, color_system=None, width=width)
+    console.print(what, soft_wrap=True)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("width", "left_out"),
+    [  # 24 for the trial, 9, 8, 4, 4 and 7 for the others, and 3 n + 1 around n columns
+        (120, []),
+        (75, []),
+        (74, ["s/epoch"]),
+        (65, ["s/epoch"]),
+        (64, ["n", "s/epoch"]),
+        (58, ["n", "s/epoch"]),
+        (57, ["weights", "n", "s/epoch"]),
+        (47, ["weights", "n", "s/epoch"]),
+    ],
+)
+def test_a_narrow_terminal_shows_every_cell_of_the_columns_that_it_has_room_for(width, left_out):
+    text = printed(TABLE, width)
+    assert max(len(line) for line in text.splitlines() if line[0] in "┏┃┡│└") <= width
+    for place, head in enumerate(HEADS[1:], 1):
+        assert (f"│ {CELLS[0][place]} " in text) == (head not in left_out)
+    assert ("left out, for the terminal is narrow: " + ", ".join(left_out) in text) == bool(left_out)
+    first = re.findall(r"^│ (\S+)", text, re.MULTILINE)
+    assert "".join(first) == f"{LONG}[/b]"
+    assert "[red]" in text
+
+
+def test_a_terminal_that_has_room_for_no_table_gets_whole_words():
+    text = printed(TABLE, 20)
+    assert all(f" {word} " in text for word in ("state", "10 epochs", "80.1"))
+
+
+def test_in_a_pipe_every_table_is_whole(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    print_rows(HEADS, CELLS, text=("trial",), least=("n",))
+    said = capsys.readouterr().out
+    assert all(f" {cell} " in said for cell in (*HEADS, *CELLS[0], *CELLS[1]))
+    for command, line in (
+        ("suite list", "Table 2: trained and attacked at eps 16 and 8, and FAST-BAT without its implicit term  "),
+        ("list datasets", "hub uoft-cs/cifar100, or --data-dir: 60,000 colour 32x32 images, 100 classes; rotated"),
+    ):
+        main(command.split())
+        assert line in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [100, 60, 40])
+def test_an_evaluation_shows_every_accuracy_whole_at_any_width(width):
+    made = [Accuracy("transfer", f"RA-transfer-{LONG}", 8 / 255, 4521, 10000, 1233.3, upper_bound=True)]
+    about = {"target": "best.safetensors", "epoch": 3, "dataset": "cifar10", "aa_parts": []}
+    text = printed(Evaluation(10000, tuple(made), (), (), about), width)
+    assert "│ at most 45.2 [44.2, 46.2] │" in text
+    assert (" 1233.3 " in text) == (width > 80)
+    assert f"RA-transfer-{LONG}" in str(Evaluation(10000, tuple(made), (), (), about))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell's pipe")
+def test_a_reader_that_stops_early_gets_no_error_line():
+    with subprocess.Popen([sys.executable, "-m", "fastbat", "list", "attacks"], stdout=PIPE, stderr=PIPE) as child:
+        child.stdout.close()
+        assert child.stderr.read() == b""
+    assert child.returncode
