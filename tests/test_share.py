@@ -1,13 +1,19 @@
 """A batch that is cut, into parts or over processes, is the same batch: its images, its crops and flips, its noise."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from fastbat.data import Loader, load
 from fastbat.data.share import Share, Shares
-from fastbat.methods import METHODS
+from fastbat.errors import InputError
+from fastbat.methods import METHODS, Traits
 from fastbat.randomness import drawn_for_whole, normal_like, seed_torch, uniform_like
+from fastbat.training import Settings
+from fastbat.training.dry_run import first_images
 from fastbat.training.gradients import gradients, means
+from fastbat.training.prepare import check_single_images, prepare
 from test_methods import EPS, batch_of, model_of, update
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
@@ -120,3 +126,33 @@ def test_alone_a_batch_is_cut_as_before_and_an_update_is_that_of_the_method():
     gradients(method, model, batch, 1, (7,))
     assert all(map(torch.equal, expected, [weight.grad for weight in model.parameters()]))
     assert Share.alone(6).complete
+
+
+def test_a_memory_of_places_and_of_images_cannot_be_shared_out():
+    assert Traits().shared_by == "any"
+    assert Traits(memory={"a": "image", "b": "image"}).shared_by == "image"
+    with pytest.raises(ValueError, match="cannot remember both images and places"):
+        _ = Traits(memory={"a": "image", "b": "place"}).shared_by
+
+
+def test_alone_the_mean_of_a_batch_is_its_own():
+    batch = batch_of("cnn")
+    assert torch.equal(batch.averaged(batch.x), batch.x)
+    assert batch.images == 6
+
+
+@pytest.mark.parametrize(
+    ("by", "size", "fault"),
+    [("place", 14, "batch 3 in epoch 1"), ("any", 14, None), ("place", 20, None), ("image", 6, "batch ")],
+)
+def test_a_single_image_is_refused_where_batchnorm_refuses_it(by, size, fault):
+    """Of 31 images by two processes; the network's last maps are single pixels."""
+    settings = Settings(model="preactresnet18", width=2, epochs=2, train_limit=31, batch_size=size)
+    task, state, _ = prepare(METHODS["fast-at"](EPS), settings)
+    task = replace(task, loader=replace(task.loader, shares=Shares(0, 2, by)))
+    few = first_images(task.loader, 1)
+    if fault is None:
+        check_single_images(task, state.model, few)
+        return
+    with pytest.raises(InputError, match=f"a process would have a single image of {fault}.*; take another batch_size"):
+        check_single_images(task, state.model, few)

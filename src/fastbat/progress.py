@@ -17,12 +17,13 @@ SECONDS_BETWEEN_LINES = 60
 
 console = Console(stderr=True)  # of the bars; none in a notebook
 speaks = os.environ.get("LOCAL_RANK", "0") == "0"
+name = ""  # of this process, before what is wrong with it alone
 
 
 def let_first_speak(rank: int) -> None:
     """Let this process, one of several that have met, say something only if it is the first."""
-    global speaks
-    speaks = rank == 0
+    global speaks, name
+    speaks, name = rank == 0, f"process {rank}: "
 
 
 @contextmanager
@@ -54,3 +55,9 @@ def say(line: str) -> None:
     """Print one line for people on stderr, if this process speaks."""
     if speaks:
         print(line, file=sys.stderr)
+
+
+def complain(line: str) -> None:
+    """Print one line on stderr of what is wrong with this process, which of several that have met is named."""
+    if speaks or name:
+        print(f"fastbat: {name}{line}", file=sys.stderr)

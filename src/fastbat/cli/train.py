@@ -55,10 +55,12 @@ def train_command(name: str, notes: Sequence[str] = (), file: Path | None = None
             check_resolved(file, described["resolved"])
         if settings.init_from is not None and not (run.states or settings.init_from.is_dir()):
             check_file(settings.init_from)
-        for note in (*notes, *filter(None, [tiny(chosen.eps)] if chosen.eps else ())):
-            say(note)
+        from fastbat.runtime.processes import start_processes
         from fastbat.training import train
 
+        start_processes()  # behind all checks: where one process refuses, none has written
+        for note in (*notes, *filter(None, [tiny(chosen.eps)] if chosen.eps else ())):
+            say(note)
         train(chosen, settings, run.path, resume=resume)
         say(f"finished; measure it with: fastbat evaluate {shlex.quote(str(run.path))} --attacks clean,pgd,aa")
 

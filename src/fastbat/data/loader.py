@@ -55,11 +55,15 @@ class Loader:
         """Return the number of batches in the first `epochs` epochs."""
         return sum(len(self.cuts(epoch)) + 1 for epoch in range(epochs))
 
+    def parts(self, number: int) -> tuple[Tensor, ...]:
+        """Return the images of each whole batch of epoch `number` (from 0)."""
+        order = torch.from_numpy(generator(self.seed, "order", number).permutation(len(self.images)))
+        return order.tensor_split(tuple(self.cuts(number)))
+
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield this process's share of the batches of epoch `number` (from 0) from batch `start` on, on its device."""
         images, first = self.images, self.steps(number) + start
-        order = torch.from_numpy(generator(self.seed, "order", number).permutation(len(images)))
-        parts = order.tensor_split(tuple(self.cuts(number)))[start:]
+        parts = self.parts(number)[start:]
         shares = [self.shares.of(part) for part in parts]
         mine = [part[share.place] for part, share in zip(parts, shares, strict=True)]
         if isinstance(images, Images):

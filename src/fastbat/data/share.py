@@ -47,6 +47,10 @@ class Share:
             for these, part in zip(pairwise(mine), pairwise(cuts), strict=True)
         ]
 
+    def has_single(self, parts: int) -> bool:
+        """Say whether a process has a single image of one of so many parts."""
+        return any(bool((part.owners.bincount() == 1).any()) for _, part in self.cut(parts))
+
 
 @dataclass(frozen=True)
 class Shares:

@@ -6,9 +6,11 @@ What is called here is called by all processes, in one order. Those that have no
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from secrets import token_hex
 from typing import Any, TypeVar
 
 import torch
@@ -16,10 +18,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fastbat import progress
+from fastbat.errors import ELSEWHERE
 
 T = TypeVar("T")
-
-ELSEWHERE = "raised by another process, which says it"  # the note of an error
 
 
 def start_processes() -> None:
@@ -32,11 +33,34 @@ def start_processes() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         gpus, here = torch.cuda.device_count(), int(os.environ["LOCAL_WORLD_SIZE"])
         backend = "cpu:gloo,cuda:nccl" if here <= gpus else "gloo"
+        store, number, count = next(iter(dist.rendezvous("env://")))
+        store = dist.PrefixStore(meeting(store, number, count), store)
         with stdout_to_stderr():  # gloo of torch 2.9 says there whom it is connected to
-            dist.init_process_group(backend, timeout=timedelta(days=30))
+            dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=timedelta(days=30))
         if gpus:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % gpus)
         progress.let_first_speak(rank())
+
+
+def meeting(store: Any, number: int, count: int) -> str:
+    """Return a name that all processes of this start have, and none of a start before.
+
+    Where torchrun starts processes again, torch lets them find in `store` what those before have left, and connect to
+    the dead (pytorch issue 135712). So the first one offers a name, and takes the answers to it alone; an offer counts
+    for those only whose own answer it has taken.
+    """
+    own = token_hex(8)
+    if number == 0:
+        store.set("offer", own)
+        answers = [store.get(f"{own}/{other}").decode() for other in range(1, count)]
+        store.set(f"{own}/taken", " ".join(answers))
+        return own
+    while True:
+        offer = str(store.get("offer").decode())
+        store.set(f"{offer}/{number}", own)
+        if store.check([f"{offer}/taken"]) and own in store.get(f"{offer}/taken").decode().split():
+            return offer
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -110,7 +134,14 @@ def summed_among(share: Tensor, ranks: Sequence[int]) -> Tensor:
     return share
 
 
-def share_tensors(tensors: Sequence[Tensor]) -> None:
+def largest(numbers: Tensor) -> Tensor:
+    """Return the largest of every process's `numbers`, one by one, the same on all."""
+    if world() > 1:
+        dist.all_reduce(numbers, dist.ReduceOp.MAX)
+    return numbers
+
+
+def share_tensors(tensors: Iterable[Tensor]) -> None:
     """Let these tensors be what they are on the first process."""
     if world() > 1:
         for tensor in tensors:
@@ -160,6 +191,11 @@ def on_first(action: Callable[[], T]) -> T:
     return agreed(value)  # type: ignore[no-any-return]
 
 
-def said_elsewhere(error: BaseException) -> bool:
-    """Say whether another process has raised `error`, and says it."""
-    return ELSEWHERE in getattr(error, "__notes__", ())
+def first_of_machine(action: Callable[[], T]) -> T:
+    """Return what `action` returns on each process; on each machine it runs on one first, which fills the caches."""
+    value: Any = None
+    for first in (True, False):
+        with together():
+            if first == (world() == 1 or os.environ.get("LOCAL_RANK", "0") == "0"):
+                value = action()
+    return value  # type: ignore[no-any-return]

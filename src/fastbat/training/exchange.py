@@ -95,5 +95,6 @@ def flat(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
 
 def put(row: Tensor, tensors: Sequence[Tensor]) -> None:
     """Write a row as `flat` returns it back to `tensors`."""
-    parts = row.split([tensor.numel() for tensor in tensors])
-    torch._foreach_copy_(list(tensors), [part.view_as(each) for part, each in zip(parts, tensors, strict=True)])
+    if tensors:
+        parts = row.split([tensor.numel() for tensor in tensors])
+        torch._foreach_copy_(list(tensors), [part.view_as(each) for part, each in zip(parts, tensors, strict=True)])
