@@ -9,7 +9,7 @@ OLDEST_TORCH := $(shell sed -nE 's/^ *"(torch|torchvision)>=([0-9.]+)",/\1==\2/p
 
 BROWSER := $(shell for name in chromium chromium-browser google-chrome; do command -v $$name && break; done)
 
-.PHONY: demo test test-browser test-oldest check docs install clean
+.PHONY: demo test test-browser test-oldest faults check docs install clean
 
 demo: $(INSTALLED)  ## train and evaluate FAST-BAT beside FAST-AT and an undefended net, on embedded images
 	$(BIN)/python examples/demo.py
@@ -25,6 +25,9 @@ test-browser: $(INSTALLED)  ## reports in a real browser, Chromium; installs it 
 
 test-oldest: $(OLDEST)/installed  ## the same with the oldest torch and torchvision that pyproject.toml allows
 	$(OLDEST)/bin/python -m pytest -n $(JOBS) --dist worksteal --ignore tests/test_browser.py
+
+faults: $(INSTALLED)  ## kill trainings, evaluations and suites at fifty random moments each, damage files, fill a disk
+	FAULTS=50 $(BIN)/python -m pytest tests/faults -s
 
 check: $(INSTALLED)  ## format, lint, types, import layers, the style of the pages
 	$(BIN)/ruff format --check .

@@ -45,7 +45,8 @@ def in_process(monkeypatch):
     """Run the commands of trials here: other tests are about their processes, which import torch again."""
 
     def execute(child, arguments):
-        with child.log.open("a") as file, redirect_stdout(StringIO()) as out:
+        with child.log.open("a") as file, redirect_stdout(StringIO()) as out, monkeypatch.context() as patch:
+            patch.setattr("sys.argv", ["fastbat", *arguments])  # which records name as their command
             file.write(f"$ fastbat {shlex.join(arguments)}\n")
             try:
                 main(list(arguments))

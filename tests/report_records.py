@@ -138,6 +138,36 @@ def look(folder: Path, settings=None):
     np.savez(folder / "easiest.npz", index=np.array([4, 7]), **says, **adversarial)
 
 
+def gradients_suite(folder, slope=-0.7):
+    """Write a suite of one arm, three seeds, with a closer look of Appendix E each; the decay of seed i is steeper."""
+    arm = {
+        "dataset": "digits",
+        "model": "cnn",
+        "activation": "softplus",
+        "linearise": "uniform",
+        "eps": 51,
+    }
+    trials = [trial("fast-bat", seed, results=[evaluation([accuracy("pgd", 51)])], **arm) for seed in range(3)]
+    suite(folder, trials)
+    for seed, each in enumerate(trials):
+        rows = [
+            {"of": c, "b": b, "n": 64, "draws": 9, "gradient": 2.0, "bias": 0.2, "bias_error": 0.1, "variance": 16 / b,
+             "sigma2": 3.2 / b}
+            for c in ("0.1", "a") for b in (16, 32)
+        ]  # fmt: skip
+        decays = [
+            {"of": c, "batch": b, "steps": t, "rate": 0.1, "mean_square": 3 * t ** (slope - seed / 100), "first": 1.0,
+             "last": 0.1}
+            for c, b in (("a", 32), ("a", 64)) for t in (100, 1000)
+        ]  # fmt: skip
+        place = folder / each["trial"] / "look"
+        place.mkdir(parents=True)
+        about = {"target": "best.safetensors", "epoch": 2, **evaluation()["settings"]}
+        record = {"n": 4, "eps_255": 51.0, "train_images": 64, "noise": rows, "decay": decays, "settings": about}
+        (place / "diagnosis.json").write_text(json.dumps(record))
+    return folder
+
+
 def hostile(folder):
     """Write a suite whose every name is markup into `folder`, and return it."""
     break_out = '"><img src=x onerror=alert(2)>'

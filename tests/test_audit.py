@@ -29,9 +29,10 @@ from fastbat.audit.target import undescribed
 from fastbat.cli import main
 from fastbat.data import load
 from fastbat.errors import InputError
-from fastbat.evaluation import flatness, frozen, loss_landscape
+from fastbat.evaluation import Theory, flatness, frozen, loss_landscape
 from fastbat.evaluation.attacked import AttackedModel
 from fastbat.evaluation.measures import Outcome, attack
+from fastbat.evaluation.minibatch import Gradient, bias_and_variance
 from fastbat.files import load_tensors, read_records
 from fastbat.models import Normalize, save_model
 from fastbat.provenance import commit
@@ -605,6 +606,37 @@ def test_a_diagnosis_in_numbers_and_pictures(tmp_path, capsys):
     assert found["robust_share"][f"{255 * EPS:g}"] <= at_eps.ra_pgd.hits / 40 + 1e-6  # smaller budgets were tried first
     main(["diagnose", str(run.path), "--out", str(tmp_path / "again"), "--limit", "20", "--examples", "1"])
     assert "gradient alignment" in capsys.readouterr().out
+
+
+def test_appendix_e_is_measured_on_the_runs_own_images_at_its_own_weights(tmp_path):
+    settings = Settings(dataset="digits", epochs=1, train_limit=200, width=4, select_limit=20)
+    run = train(METHODS["fast-bat"](eps=EPS, linearise="corner"), settings, tmp_path / "run")
+    theory = Theory(noise_at=(8, 32), decay_over=(3, 9), train_images=64, draws=4)
+    found = diagnose_target(run.path, tmp_path / "look", "last", limit=4, examples=0, theory=theory, seed=2)
+    kept = json.loads((tmp_path / "look" / "diagnosis.json").read_text())
+    assert [(row["of"], row["b"]) for row in kept["noise"]] == [(c, b) for c in ("0", "0.1", "a") for b in (8, 32)]
+    model, method = fastbat.load_model(run.weights("last"))[0], METHODS["fast-bat"](eps=EPS, linearise="corner")
+    x, y = load("digits").train.slice(0, 64).tensors()
+    of = {c: Gradient(replace(method, ig_weight=w).losses, model, x, y, 2) for c, w in (("0", 0), ("a", method.a))}
+    (expected,) = bias_and_variance({"0": of["0"]}, of["a"].of_all(), [32], 4, 2)
+    measured = found["noise"][1]
+    assert measured.pop("of") == expected.pop("of")
+    assert measured == pytest.approx(expected, rel=1e-5)
+    assert [(row["of"], row["batch"], row["steps"]) for row in kept["decay"]] == [
+        ("0.1", 32, 3), ("0.1", 32, 9), ("a", 32, 3), ("a", 32, 9), ("a", 64, 3), ("a", 64, 9),
+    ]  # fmt: skip
+    first = float(of["a"].of_all().square().sum())
+    assert all(row["first"] == pytest.approx(first, rel=1e-3) for row in kept["decay"])
+    assert kept["train_images"] == 64
+
+
+def test_appendix_e_is_of_a_run_of_fast_bat(tmp_path, capsys):
+    settings = Settings(dataset="digits", epochs=1, train_limit=200, width=2, select_limit=20)
+    run = train(METHODS["fast-at"](eps=EPS), settings, tmp_path / "run")
+    for target in (run.path, run.weights("best")):
+        with pytest.raises(InputError, match=r"noise_at and decay_over are of a run of fast-bat; .* fast-at"):
+            diagnose_target(target, tmp_path / "look", theory=Theory(noise_at=(8,)))
+    assert not (tmp_path / "look").exists()
 
 
 def test_the_landscape_is_the_loss_along_the_sign_and_a_random_direction(digits_net):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from fastbat.cli import main
-from fastbat.evaluation.interval import paired_over_seeds
+from fastbat.evaluation.interval import mean_over_seeds, paired_over_seeds
 from fastbat.paper import cells, claims_of_the_paper
 from fastbat.results import claims
 from fastbat.results.claims import aimed
-from report_records import accuracy, epoch, evaluation, mask, suite, trial
+from report_records import accuracy, epoch, evaluation, gradients_suite, mask, suite, trial
 
 USUAL = {"activation": "relu", "ig_mode": "hessian-free", "linearise": "pgd-nosign", "a_255": None}
 KEYS = ("table", "metric", "method", "dataset", "model", "train_eps", "test_eps", "unit", *USUAL)
@@ -38,6 +38,13 @@ def found(folder):
 def test_there_are_57_claims_and_their_support_is_counted():
     support = [claim["supported"] for claim in claims_of_the_paper()]
     assert (len(support), support.count("yes"), support.count("partly"), support.count("no")) == (57, 24, 17, 1)
+
+
+def test_every_claim_has_a_comparison_or_says_why_no_experiment_decides_it():
+    for claim in claims_of_the_paper():
+        assert bool(claim.get("test")) != bool(claim.get("not_testable")), claim["id"]
+    reasons = [claim["id"] for claim in claims_of_the_paper() if claim.get("not_testable")]
+    assert reasons == ["fast-at-heuristics", "as-in-the-original-papers"]
 
 
 def test_the_rule_says_of_the_papers_own_numbers_what_the_paper_prints():
@@ -88,6 +95,12 @@ def test_the_other_way_round_it_did_not_hold_and_between_it_cannot_be_decided(tm
     assert (reverse["verdict"], reverse["comparisons"][0]["verdict"]) == ("did not hold", "did not hold")
     equal = found(measured(tmp_path / "b", {"fast-at": 300, "fast-at-ga": 301}, seeds=2))["ga-beats-fast-at"]
     assert (equal["verdict"], equal["comparisons"][0]["verdict"]) == ("cannot be decided", "cannot be decided")
+
+
+def test_accuracies_of_one_seed_decide_nothing_for_another_training_may_come_out_otherwise(tmp_path):
+    for seeds, verdict in ((1, "cannot be decided"), (2, "held")):
+        claim = found(measured(tmp_path / str(seeds), {"fast-at-ga": 500, "fast-at": 200}, seeds))["ga-beats-fast-at"]
+        assert [each["verdict"] for each in claim["comparisons"]] == [verdict]
 
 
 def test_a_claim_whose_every_comparison_held_held(tmp_path):
@@ -203,6 +216,17 @@ def test_a_landscape_is_flatter_beyond_the_draw_of_the_images_and_on_the_same_im
     assert looked_at(tmp_path / "b", ranges | {"fast-bat": 3 + noise})["verdict"] == "did not hold"
     assert looked_at(tmp_path / "c", ranges, fingerprint=None)["verdict"] == "not run"  # of other images each
     assert looked_at(tmp_path / "d", {"fast-at": 2 + noise})["verdict"] == "not run"
+
+
+def test_a_decay_converges_where_its_slope_is_below_that_of_the_theorem_beyond_the_spread_over_seeds(tmp_path):
+    claim = found(gradients_suite(tmp_path / "a", slope=-0.7))["converges"]
+    (one,) = claim["comparisons"]
+    assert (one["verdict"], one["seeds"], claim["verdict"]) == ("held", 3, "cannot be decided")  # of four comparisons
+    values = [-0.7, -0.71, -0.72]
+    assert (one["measured"], one["low"], one["high"]) == pytest.approx(mean_over_seeds(values))
+    assert (claim["made"], claim["of"]) == (1, 4)
+    slow = found(gradients_suite(tmp_path / "b", slope=-0.2))["converges"]
+    assert slow["comparisons"][0]["verdict"] == "did not hold"
 
 
 def test_alignment_that_was_not_measured_decides_nothing(tmp_path):

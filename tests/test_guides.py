@@ -96,21 +96,37 @@ def test_a_suite_compares_two_arms(folder: Path, capsys: pytest.CaptureFixture[s
     assert {"results.csv", "differences.csv", "report.html"} <= {each.name for each in folder.iterdir()}
 
 
-@pytest.mark.parametrize(
-    ("page", "written"),
-    [
-        ("add-a-method.md", "runs/first/evaluation.jsonl"),
-        ("add-a-method-with-memory.md", "runs/second/last.ckpt"),
-        ("add-a-setting.md", "runs/clipped/last.ckpt"),
-    ],
-)
-def test_what_a_guide_adds_works_to_the_letter(page: str, written: str, tmp_path: Path) -> None:
+# What a guide adds, and a file that its commands write.
+ADDITIONS = {
+    "add-a-method.md": "runs/first/evaluation.jsonl",
+    "add-a-method-with-memory.md": "runs/second/last.ckpt",
+    "add-a-setting.md": "runs/clipped/last.ckpt",
+}
+
+
+def test_what_the_guides_add_works_to_the_letter(tmp_path: Path) -> None:
+    """Each fits the source alone; all of them run in one process, as each would import torch anew."""
+    for page in ADDITIONS:
+        added(GUIDES / page, source_in(tmp_path / page))
+    every = source_in(tmp_path / "every")
+    follow_in_a_process_of_its_own([command for page in ADDITIONS for command in added(GUIDES / page, every)], every)
+    assert [written for written in ADDITIONS.values() if not (every / written).exists()] == []
+
+
+def source_in(folder: Path) -> Path:
+    """Copy what a guide adds to into a new folder."""
+    folder.mkdir()
     for part in ("src", "tests", "pyproject.toml"):
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-        copy(ROOT / part, tmp_path / part)
+        copy(ROOT / part, folder / part)
+    return folder
+
+
+def added(page: Path, folder: Path) -> list[str]:
+    """Write what a page adds to the source in `folder`; return its commands."""
     commands = []
-    for language, file, text in code(GUIDES / page):
-        target = tmp_path / file
+    for language, file, text in code(page):
+        target = folder / file
         if language == "python":
             assert not target.exists()
             target.write_text(text)
@@ -118,8 +134,7 @@ def test_what_a_guide_adds_works_to_the_letter(page: str, written: str, tmp_path
             target.write_text(patched(target.read_text(), text))
         elif language == "sh":
             commands += text.splitlines()
-    follow_in_a_process_of_its_own(commands, tmp_path)
-    assert (tmp_path / written).exists()
+    return commands
 
 
 # Runs each line of its input; a process for all, as each would import torch anew.

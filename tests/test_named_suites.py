@@ -95,6 +95,23 @@ def test_suites_share_their_trainings():
     assert len(keys["table2"] & keys["table5"]) == 3 * 2 + 3 * 2  # Hessian-free, and without the term
 
 
+def test_appendix_e_looks_closer_at_a_training_of_table_2_and_at_a_smooth_network():
+    trials = {each.name: each for each in trials_of(named.at_scale("appendix-e", "cpu"), "appendix-e")}
+    table2 = {each.name: each for each in trials_of(named.at_scale("table2", "cpu"), "table2")}
+    assert key(trials["trained-seed1"].train) == key(table2["fast-bat-eps8-seed1"].train)
+    assert trials["one-epoch-seed0"].train["epochs"] == 1
+    smooth = trials["smooth-linearisepgd-nosign-seed2"]
+    assert (smooth.train["activation"], smooth.train["dataset"], smooth.train["method"]) == (
+        "softplus",
+        "digits",
+        "fast-bat",
+    )
+    looks = {scale: trials_of(named.at_scale("appendix-e", scale), "")[-1].looks[0] for scale in SCALES}
+    decays = {scale: look["decay_over"] for scale, look in looks.items()}
+    assert decays == {"paper": "316,1000,3162,10000", "cpu": "316,1000,3162", "smoke": "4,16"}
+    assert named.names()[-4:] == ["figure1", "figure2", "figure3", "appendix-e"]
+
+
 ONE = """
 title = "One"
 store = "../runs"

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -224,6 +225,7 @@ def child(number, count, port, folder, target, given):
         try:
             start_processes()
             target(*given)
+            print("CPU", time.process_time(), file=sys.stderr)
         except BaseException:
             traceback.print_exc()
             os._exit(1)

@@ -33,7 +33,18 @@ from fastbat.results.read import read
 from fastbat.results.rows import groups_of
 from fastbat.results.state import collapsed, fell
 from fastbat.training.settings import describe, effective
-from report_records import accuracy, epoch, evaluation, hostile, mask, run_with_everything, suite, trial
+from report_records import (
+    accuracy,
+    comparison,
+    epoch,
+    evaluation,
+    gradients_suite,
+    hostile,
+    mask,
+    run_with_everything,
+    suite,
+    trial,
+)
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 SUITES = ["shortcut", "methods/he-shortcut", "collapse/he-shortcut", "implicit-term/eps16", "implicit-term/eps8"]
@@ -512,16 +523,34 @@ def test_a_black_box_accuracy_is_an_upper_bound_and_attacks_that_disagree_are_to
     assert "40 of 100 withstand them all" in page
 
 
+def test_appendix_e_is_on_the_page_with_the_slope_of_each_decay(tmp_path):
+    page = write_report([gradients_suite(tmp_path / "s", slope=-0.7)], tmp_path / "r.html").read_text()
+    section = page[page.index('<section id="theory"') :]
+    section = section[: section.index("</section>")]
+    assert "<td>a</td><td>32</td><td>64</td><td>10.0 %</td><td>5.0 %</td><td>35 %</td><td>three seeds</td>" in section
+    assert "c = a, 32 images: \u22120.71 [\u22120.73, \u22120.69]; c = a, all images: \u22120.71" in section
+    assert 'id="theory"' not in write_report([comparison(tmp_path / "c")], tmp_path / "c.html").read_text()
+
+
+def test_a_claim_that_no_experiment_decides_is_on_the_page_with_its_reason(tmp_path):
+    page = write_report([gradients_suite(tmp_path / "s")], tmp_path / "r.html").read_text()
+    section = page[page.index('<section id="claims"') :]
+    assert section.count("not testable</span>") == 2
+    assert "The paper names no measure of success." in section
+    assert "2 not testable" in section
+
+
 def test_claims_with_a_comparison_are_on_the_page(tmp_path):
     trials = [
-        trial(method, 0, results=[evaluation([accuracy("pgd", 16, hits, 100)])], eps=16, shortcut="raw")
+        trial(method, seed, results=[evaluation([accuracy("pgd", 16, hits, 100)])], eps=16, shortcut="raw")
         for method, hits in (("fast-at", 20), ("fast-at-ga", 60))
+        for seed in (0, 1)
     ]
     page = write_report([suite(tmp_path, trials)], tmp_path / "page.html").read_text()
     assert "FAST-AT-GA outperforms FAST-AT at eps 16." in page
     assert "1 of 1 comparisons held, 5 of 6 not made. By the paper&#39;s own tables: yes." in page
     assert "fast-at-ga less fast-at: +40.00 [" in page
-    assert "the paper +4.18; one seed, 100 images" in page
+    assert "the paper +4.18; two seeds, 100 images" in page
     assert "FAST-BAT is more stable than the baselines" not in page
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import fastbat
+from fastbat.cli import main
 from fastbat.errors import InputError
-from fastbat.evaluation.request import attacks_of, budgets_of, check_seed, whole
+from fastbat.evaluation.request import Theory, attacks_of, budgets_of, check_seed, whole
 
 EIGHT = 8 / 255
 MODEL = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 10))
@@ -98,3 +99,44 @@ def test_a_request_of_other_kinds_is_one_line(case):
     how, message = REFUSED[case]
     with pytest.raises(InputError, match=rf"\A{message}.*\Z"):
         fastbat.evaluate(MODEL, DATA, **({"eps": EIGHT} | how))
+
+
+# What is asked of Appendix E
+
+THEORIES = {
+    "a size of no images": ({"noise_at": [0]}, "noise_at is 0; it must be a whole number of at least 1"),
+    "a fraction of steps": ({"decay_over": [1.5]}, "decay_over is 1.5; it must be a whole number of at least 1"),
+    "a size twice": ({"noise_at": [8, 8]}, "noise_at holds the same number twice: 8, 8"),
+    "one draw": ({"draws": 1}, "draws is 1; a variance needs at least 2"),
+    "more than all": ({"noise_at": [64], "train_images": 32}, "noise_at holds 64, above train_images, which is 32"),
+    "no images": ({"train_images": 0}, "train_images is 0; it must be a whole number of at least 1"),
+}
+THEORY_FLAGS = {
+    "--noise-at 8,x": "noise_at is '8,x'; it must be numbers with commas between them, such as 32,128,512",
+    "--decay-over 10.5": "decay_over holds 10.5; it must be whole numbers with commas between them: 32,128,512",
+    "--noise-at 64 --train-images 32": "noise_at holds 64, above train_images, which is 32",
+    "--draws 1": "draws is 1; a variance needs at least 2",
+}
+
+
+@pytest.mark.parametrize(("asked", "why"), THEORIES.values(), ids=THEORIES)
+def test_what_cannot_be_measured_of_appendix_e_is_refused(asked, why):
+    with pytest.raises(InputError) as error:
+        Theory(**asked)
+    assert str(error.value) == why
+
+
+@pytest.mark.parametrize(("words", "why"), THEORY_FLAGS.items(), ids=THEORY_FLAGS)
+def test_and_so_it_is_on_the_command_line_before_anything_is_opened(words, why, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["diagnose", str(tmp_path / "nowhere"), "--out", str(tmp_path / "look"), *words.split()])
+    said = capsys.readouterr().err
+    assert (stop.value.code, said.count("\n")) == (2, 1)
+    assert why in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_sizes_in_numpys_numbers_are_taken_in_their_order():
+    theory = Theory(noise_at=np.array([64, 8]), decay_over=[np.int64(5)])
+    assert (theory.noise_at, theory.decay_over, theory.asked) == ((64, 8), (5,), True)
+    assert not Theory().asked

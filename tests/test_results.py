@@ -1,15 +1,16 @@
 """Results as plain tables: the same numbers as a report's, in rows that pandas and its like load in one line."""
 
 import csv
+import json
 import math
 
 import pandas as pd
 import pytest
 
 from fastbat.cli import main
-from fastbat.evaluation.interval import over_seeds, paired_over_seeds, spread_ratio
-from fastbat.results import differences, table
-from report_records import accuracy, epoch, evaluation, mask, suite, trial
+from fastbat.evaluation.interval import mean_over_seeds, over_seeds, paired_over_seeds, spread_ratio
+from fastbat.results import differences, gradients, table
+from report_records import accuracy, epoch, evaluation, gradients_suite, mask, suite, trial
 
 GOOD, WORSE = [1] * 60 + [0] * 40, [1] * 45 + [0] * 55
 
@@ -46,6 +47,37 @@ def test_a_row_is_a_model_an_attack_and_a_budget_over_all_seeds(compared):
     assert row["std"] == pytest.approx(abs(hits[0] - hits[1]) / math.sqrt(2))
     assert rows[0]["times_fast_at"] == 1
     assert rows[0]["training_seconds"] == 20
+
+
+def test_gradients_of_appendix_e_are_rows_over_the_seeds_with_the_slope_of_their_decay(tmp_path, capsys):
+    folder = gradients_suite(tmp_path / "s", slope=-0.7)
+    rows = {(row["what"], row["c"], row["batch"], row["steps"]): row for row in gradients(folder)}
+    assert len(rows) == 2 * 2 * 5 + 2 * 2 + 2
+    one = rows["variance", "0.1", 32, None]
+    assert (one["mean"], one["low"], one["high"], one["seeds"], one["n"]) == (0.5, 0.5, 0.5, [0, 1, 2], 64)
+    assert (one["method"], one["dataset"], one["weights"]) == ("fast-bat", "digits", "best")
+    for batch in (32, 64):
+        found = rows["slope", "a", batch, None]
+        assert found["by_seed"] == pytest.approx([-0.7, -0.71, -0.72])
+        assert (found["mean"], found["low"], found["high"]) == mean_over_seeds(found["by_seed"])
+    assert rows["mean_square", "a", 32, 100]["by_seed"][0] == pytest.approx(3 * 100**-0.7)
+    main(["suite", "export", str(folder), "--of", "gradients", "-o", str(tmp_path / "g.csv")])
+    assert f"wrote {len(rows)} rows" in capsys.readouterr().err
+    with (tmp_path / "g.csv").open() as file:
+        assert {row["what"] for row in csv.DictReader(file)} == {what for what, *_ in rows}
+
+
+def test_a_decay_that_was_not_finite_has_no_slope(tmp_path):
+    folder = gradients_suite(tmp_path / "s")
+    for file in folder.glob("*/look/diagnosis.json"):
+        about = json.loads(file.read_text())
+        about["decay"][0]["mean_square"] = None
+        file.write_text(json.dumps(about))
+    assert [row["batch"] for row in gradients(folder) if row["what"] == "slope"] == [64]
+
+
+def test_a_suite_without_closer_looks_has_no_gradients(compared):
+    assert gradients(compared) == []
 
 
 def test_a_difference_is_paired_over_images_and_seeds(compared):

@@ -100,6 +100,7 @@ REFUSED = [
     "suite run suite.toml --out new --jobs 1.5",
     "suite run suite.toml --out new --engine slurm",
     "diagnose . --out look --limit 0",
+    "diagnose . --out look --noise-at 8,x",
     "suite estimate suite.toml",
     "suite status nowhere",
     "list method",

@@ -27,10 +27,10 @@ def let_first_speak(rank: int) -> None:
 
 
 @contextmanager
-def bar(text: str) -> Iterator[Show]:
-    """Show how far the block has come, in a bar or a line now and then; yields show(share done, text)."""
+def bar(text: str, pause: float | None = None) -> Iterator[Show]:
+    """Show how far the block has come, in a bar or a line every `pause` seconds (60); yields show(share done, text)."""
     if not (speaks and console.is_terminal):
-        yield _line_now_and_then()
+        yield _line_now_and_then(SECONDS_BETWEEN_LINES if pause is None else pause)
         return
     from rich.progress import Progress
 
@@ -39,12 +39,12 @@ def bar(text: str) -> Iterator[Show]:
         yield lambda share, text: progress.update(task, completed=share, description=text)
 
 
-def _line_now_and_then() -> Show:
+def _line_now_and_then(pause: float) -> Show:
     last = time.monotonic()
 
     def show(share: float, text: str) -> None:
         nonlocal last
-        if time.monotonic() - last > SECONDS_BETWEEN_LINES:
+        if time.monotonic() - last > pause:
             last = time.monotonic()
             say(f"{text}, {share:.0%} done")
 

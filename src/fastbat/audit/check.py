@@ -9,7 +9,7 @@ from typing import Any
 from fastbat.audit.normalisation import given_scale
 from fastbat.audit.origin import WEIGHTS, Form, Origin, form_of
 from fastbat.data import check_source
-from fastbat.errors import InputError
+from fastbat.errors import Damaged, InputError
 from fastbat.files import check_file, read_metadata
 from fastbat.models import find_model
 from fastbat.training import Run
@@ -32,6 +32,10 @@ def find_target(target: str, checkpoint: str, origin: Origin) -> Named:
     if form == "run":
         check_file(file)
     about = stated(file) if form in ("run", "safetensors") else {}
+    if form == "run" and not about:
+        raise Damaged(
+            f"{str(file)!r} does not say what it is, as weights of a run do: it was altered or damaged; copy it again"
+        )
     code = about.get("model", {}).get("name", "")
     if form == "safetensors" and ":" in code and code != origin.model:
         raise InputError(f"{target!r} would run {code}; where that is code you trust, say so: --model {code}")

@@ -62,7 +62,8 @@ def diagnose(what: Run | Path | str, out: Path | str, **how: Any) -> dict[str, A
     Args:
         what: a run or its directory, a file, timm/NAME or module:function.
         out: a folder: gradient alignment, loss landscape, the smallest eps that breaks each image.
-        how: more of `fastbat.audit.diagnose_target` (checkpoint, origin, eps, limit, image, examples, data_dir, ...).
+        how: more of `fastbat.audit.diagnose_target` (checkpoint, origin, eps, limit, image, examples, data_dir, ...);
+            theory=fastbat.evaluation.Theory(...) adds what it asks of the paper's Appendix E, for a FAST-BAT run.
 
     Raises:
         InputError: If target, weights or data are missing, or the model has no gradient.

@@ -25,6 +25,7 @@ from fastbat.training.settings import effective, make_method, method_settings, u
 CHAIN_RULE = "a"  # the weight that is analysed
 BATCH = 32  # images of an update
 STEP = 8  # the rate of full gradients is 1 / (8 L)
+MOST_FULL = 1000  # steps of full gradients
 
 
 def methods_by_weight(subject: Subject) -> dict[str, FastBAT]:
@@ -81,5 +82,5 @@ def decays(
     analysed, batch = of[CHAIN_RULE], min(BATCH, len(y))
     rows = [{"of": c, **row} for c, update in of.items() for row in decay(update, analysed, steps, batch, seed=seed)]
     rate = 1 / (STEP * lipschitz(analysed, seed))
-    full = decay(analysed, analysed, steps, len(y), rate=rate, seed=seed)
+    full = decay(analysed, analysed, [t for t in steps if t <= MOST_FULL], len(y), rate=rate, seed=seed)
     return [*rows, *({"of": CHAIN_RULE, **row} for row in full)]

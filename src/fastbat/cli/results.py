@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.box import SIMPLE_HEAD
@@ -12,10 +12,14 @@ from fastbat.console import print_rows
 from fastbat.errors import InputError
 from fastbat.files import check_new
 from fastbat.progress import say
-from fastbat.results import ENDINGS, claims, differences, table, write_table
+from fastbat.results import ENDINGS, claims, differences, gradients, table, write_table
 
 
-def export_results_command(*folders: Path, out: Annotated[Path, Parameter(alias="-o")]) -> None:
+def export_results_command(
+    *folders: Path,
+    out: Annotated[Path, Parameter(alias="-o")],
+    of: Literal["accuracies", "gradients"] = "accuracies",
+) -> None:
     """Write every accuracy as a row of a table: of one model, attack and budget, over all seeds.
 
     Parameters
@@ -24,8 +28,10 @@ def export_results_command(*folders: Path, out: Annotated[Path, Parameter(alias=
         Folders of suites, run directories, folders with an audit's records, or folders that hold these.
     out
         The .csv or .parquet file; one that exists is replaced.
+    of
+        accuracies, or gradients: what closer looks measured of the paper's Appendix E.
     """
-    write(table, folders, out)
+    write({"accuracies": table, "gradients": gradients}[of], folders, out)
 
 
 def compare_command(*folders: Path, out: Annotated[Path, Parameter(alias="-o")]) -> None:

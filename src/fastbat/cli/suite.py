@@ -4,6 +4,8 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
+from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,16 +19,19 @@ from fastbat.cli.results import claims_command, compare_command, export_results_
 from fastbat.console import print_rows
 from fastbat.errors import InputError
 from fastbat.files import check_writable, read_toml, write_json
+from fastbat.progress import say
 from fastbat.suite import (
     ESTIMATE,
     Row,
     check_all,
     check_ray,
+    duration,
     flags,
     inputs_of,
     local,
     named,
     on_ray,
+    printed_by,
     run_suite,
     status,
     trials_of,
@@ -34,6 +39,8 @@ from fastbat.suite import (
 
 if TYPE_CHECKING:
     from fastbat.suite import Cost
+
+LONGEST = 60.0  # seconds that a rough estimate may take; 5 to 10 where nothing else runs
 
 
 @dataclass(frozen=True)
@@ -91,8 +98,7 @@ def run_command(
     json
         Print one JSON object instead of a table.
     """
-    machine = {"data_dir": data_dir and data_dir.resolve(), "device": device}
-    extra = {name: value for name, value in machine.items() if value is not None}
+    extra = of_machine(data_dir, device)
     table, out = table_of(what, scale), folder_of(what, scale, out)
     trials = trials_of(table, what)
     if scale is not None:
@@ -112,7 +118,7 @@ def run_command(
     trials = trials_of(table, what, inputs_of(trials, data_dir))
     text = Path(what).read_text("utf-8-sig") if scale is None else tomli_w.dumps(table)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end ends the trials, too
-    records = run_suite(trials, text, out, where, jobs)
+    records = run_suite(trials, text, out, where, jobs, partial(measured, what, scale, extra, jobs, engine))
     show(status(out), json)
     if any(record["status"] == "failed" for record in records):
         sys.exit(1)
@@ -159,6 +165,16 @@ def show_command(name: str, /, *, scale: str) -> None:
     print(tomli_w.dumps(named.at_scale(name, scale)), end="")
 
 
+def measured(what: str, scale: str | None, extra: Mapping[str, Any], jobs: int, engine: str) -> list[dict[str, Any]]:
+    """Return what a rough estimate of the trials finds on this machine; nothing of those on a cluster."""
+    if engine != "local":
+        return []
+    say("timing an update of each kind of trial")
+    given = flags({**({} if scale is None else {"scale": scale}), **extra})
+    found = printed_by(["suite", "estimate", what, *given, "--rough", "--json"], jobs, LONGEST)
+    return list(loads(found)["trials"]) if found else []
+
+
 def table_of(what: str, scale: str | None) -> Mapping[str, Any]:
     """Return a table of trials from a TOML file, or that of a suite of the paper at a scale."""
     if scale is not None:
@@ -190,6 +206,8 @@ def estimate_command(
     scale: str | None = None,
     out: Path | None = None,
     data_dir: Path | None = None,
+    device: str | None = None,
+    rough: bool = False,
     json: bool = False,
 ) -> None:
     """Estimate what the trials of a table take here: a few steps of each kind, timed; no training is kept.
@@ -204,17 +222,27 @@ def estimate_command(
         Folder for the suite: keep the estimate in it, for the time left and for the costs in a report.
     data_dir
         Folder with the data set on this machine.
+    device
+        cpu, cuda or auto.
+    rough
+        Take seconds: time one update of each kind, on a few images. It is not kept.
     json
         Print one JSON object instead of a table.
     """
-    extra = {} if data_dir is None else {"data_dir": data_dir}
+    if rough and out is not None:
+        raise InputError("a rough estimate is not kept; leave out --out or --rough")
+    extra = of_machine(data_dir, device)
     trials = trials_of(table_of(what, scale), what)
     check_all(trials, Path(), check_command, extra)
     if out is not None:
         check_writable(out)
     from fastbat.suite import estimate
+    from fastbat.suite.rough import rough as roughly
 
-    costs = estimate(trials, lambda given: configure_command(["train", *given, *flags(extra)]))
+    measure, folder = roughly if rough else estimate, flags(extra)
+    costs = measure(
+        trials, lambda given: configure_command(["train", *given, *([] if "--dataset=digits" in given else folder)])
+    )
     hours = sum(cost.hours for cost in costs)
     found = {"trials": [asdict(cost) | {"hours": cost.hours} for cost in costs], "hours": hours}
     if out is not None:
@@ -222,7 +250,13 @@ def estimate_command(
     if json:
         print_json(found)
     else:
-        print_costs(costs, f"{hours:.0f} hours at most: what is broken leaves")
+        print_costs(costs, f"{duration(3600 * hours)} at most: what is broken leaves")
+
+
+def of_machine(data_dir: Path | None, device: str | None) -> dict[str, Any]:
+    """Return the settings of this machine that all trials take."""
+    given = {"data_dir": data_dir and data_dir.resolve(), "device": device}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def folder_of(what: str, scale: str | None, out: Path) -> Path:

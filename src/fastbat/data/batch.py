@@ -11,7 +11,7 @@ from fastbat.data.batch_check import check_batch
 from fastbat.data.images import sent
 from fastbat.data.share import Share
 from fastbat.errors import InputError
-from fastbat.runtime.processes import averaged
+from fastbat.runtime.processes import summed_among
 
 
 @dataclass(frozen=True)
@@ -114,21 +114,26 @@ class Batch:
         """How many images the batch, or this part of it, has on all processes together."""
         return len(self.y) if self.share is None else len(self.share.owners)
 
-    def averaged(self, value: Tensor) -> Tensor:
-        """Return the mean over `images` of a `value` that is the mean over the images here; without a graph.
+    def total(self, value: Tensor) -> Tensor:
+        """Return the sum of a `value` that is one of the images here, over all processes; without a graph.
 
         For a method that decides by it, or remembers it: then it is the same on all processes. Alone it is `value`.
         """
         ranks = [] if self.share is None else self.share.owners.unique().tolist()
-        return averaged(value, len(self.y), ranks)
+        return value.detach() if len(ranks) < 2 else summed_among(value.detach().clone(), ranks)
+
+    def averaged(self, value: Tensor) -> Tensor:
+        """Return the mean over all `images` of a `value` that is a mean over those here, as `total` does the sum."""
+        alone = self.images == len(self.y)
+        return value.detach() if alone else self.total(len(self.y) * value) / self.images
 
     def split(self, parts: int) -> list["Batch"]:
         """Return the batch in `parts` parts of nearly one size, in fewer lest one be a single image (BatchNorm)."""
         cut = (self.share or Share.alone(len(self.y))).cut(parts)
         return [self] if len(cut) == 1 else [self.rows(which, share) for which, share in cut]
 
-    def rows(self, which: slice, share: Share) -> "Batch":
-        """Return the images `which`, which are that share of the whole."""
+    def rows(self, which: slice, share: Share | None = None) -> "Batch":
+        """Return the images `which`, as that `share` of the whole, or as a batch of their own."""
         index = None if self.index is None else self.index[which]
         view = None if self.view is None else self.view.rows(which)
         return replace(self, x=self.x[which], y=self.y[which], index=index, view=view, log={}, share=share)

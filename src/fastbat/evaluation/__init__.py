@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fastbat.evaluation.landscape import flatness, loss_landscape
     from fastbat.evaluation.measures import correct, robust
     from fastbat.evaluation.record import Accuracy, Evaluation
-    from fastbat.evaluation.request import ATTACKS
+    from fastbat.evaluation.request import ATTACKS, Theory
     from fastbat.evaluation.rounds import Plan
     from fastbat.runtime.modes import frozen
 
@@ -27,6 +27,7 @@ __all__ = [
     "Plan",
     "RedFlag",
     "TestImages",
+    "Theory",
     "correct",
     "diagnose",
     "evaluate",

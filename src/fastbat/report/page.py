@@ -28,6 +28,7 @@ from fastbat.report.examples import examples
 from fastbat.report.findings import findings, findings_of_one, headline, standfirst
 from fastbat.report.landscape import profile, surfaces
 from fastbat.report.plane import planes
+from fastbat.report.theory import theory
 from fastbat.results.claims import judge
 from fastbat.results.cost import UNTIMED
 from fastbat.results.names import shown
@@ -101,6 +102,7 @@ def render(found: Found, title: str | None = None) -> str:
         "early": budget.early_stopping(groups, cards),
         "surfaces": (shown_surfaces := surfaces(found.looks)),
         "profile": profile(found.looks),
+        "theory": theory(found, groups),
         "examples": examples(found.looks),
         "flags": raised(groups),
         "claims": claims(judge(found, groups)),

@@ -6,8 +6,9 @@ from fastbat.lazy import export_lazily
 
 if TYPE_CHECKING:
     from fastbat.results.claims import claims
+    from fastbat.results.gradients import gradients
     from fastbat.results.table import ENDINGS, differences, table, write_table
 
-__all__ = ["ENDINGS", "claims", "differences", "table", "write_table"]
+__all__ = ["ENDINGS", "claims", "differences", "gradients", "table", "write_table"]
 
 export_lazily(__name__)

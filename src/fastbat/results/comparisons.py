@@ -2,7 +2,8 @@
 
 Accuracies and their spread over seeds, times, gradient alignment (GA) after the last epoch, and what Hessian-aware
 training measures of Eq. 23 (`hessian`, `fallbacks`, in the mean over its epochs) are of one arm a side. So are
-`loss_range` and `loss_bend` (evaluation/landscape.py), image by image, over the images and the seeds of both arms.
+`loss_range` and `loss_bend` (evaluation/landscape.py), image by image, over the images and the seeds of both arms, and
+`slope` (results/gradients.py) of mini-batches by c.
 Some claims are of every training that a side fits, whatever its method:
 
     ga_fall         GA after the first collapsed epoch less the highest before it, in the mean over trainings
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 
 from fastbat.evaluation.interval import mean_over_seeds, over_images_and_seeds, spread_ratio
 from fastbat.lazy import np
+from fastbat.results.gradients import points
 from fastbat.results.place import apart, difference
 from fastbat.results.read import Look
 from fastbat.results.records import Trial
@@ -111,6 +113,18 @@ def looked_at(look: Look) -> tuple[Any, ...]:
     return look.settings.get("fingerprint"), look.about["n"], look.about["eps_255"]
 
 
+def slope_of_decay(test: Test, sides: Sequence[Side]) -> Made | None:
+    """Return the slope of log M(T) against log T, over seeds."""
+    (side,) = sides
+    values = [
+        value
+        for look in side.looks
+        for point, value in points(look).items()
+        if (point.what, point.c) == ("slope", test["a"]["c"]) and point.batch < look.about["train_images"]
+    ]
+    return over_seeds(values)
+
+
 def over_training(test: Test, sides: Sequence[Side]) -> Made | None:
     """Return what the epochs recorded under the metric's name, in the mean over them and over seeds."""
     every = [recorded(trial.epochs, test["metric"]) for trial in sides[0].row.trials]
@@ -177,7 +191,7 @@ def extreme(choose: Callable[[Sequence[float]], float], values: Sequence[float])
 
 OF_ARMS: dict[str, Callable[[Test, Sequence[Side]], Made | None]] = {
     "time": ratio_of_times, "ga": less_alignment, "hessian": over_training, "fallbacks": over_training,
-    "loss_range": less_image_by_image, "loss_bend": less_image_by_image,
+    "loss_range": less_image_by_image, "loss_bend": less_image_by_image, "slope": slope_of_decay,
 }  # fmt: skip
 OF_ALL: dict[str, Callable[[Sequence[Trial]], Made | None]] = {
     "ga_fall": fall, "ga_least_fall": least_fall, "ga_sound": lowest_of_sound, "ga_collapsed": highest_of_collapsed,

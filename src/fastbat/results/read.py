@@ -20,7 +20,7 @@ from fastbat.errors import InputError
 from fastbat.files import read_json, read_records, read_toml
 from fastbat.lazy import np
 from fastbat.results.records import Measured, Record, Trial, checkpoint_of, latest, measured
-from fastbat.suite.runner import ESTIMATE
+from fastbat.suite.remaining import ESTIMATE
 from fastbat.suite.trials import read_trials
 from fastbat.training import Run
 from fastbat.training.settings import effective

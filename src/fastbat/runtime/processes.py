@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from fastbat import progress
 from fastbat.errors import ELSEWHERE
@@ -33,8 +34,8 @@ def start_processes() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         gpus, here = torch.cuda.device_count(), int(os.environ["LOCAL_WORLD_SIZE"])
         backend = "cpu:gloo,cuda:nccl" if here <= gpus else "gloo"
-        store, number, count = next(iter(dist.rendezvous("env://")))
-        store = dist.PrefixStore(meeting(store, number, count), store)
+        store, number, count = next(rendezvous("env://"))
+        store = dist.PrefixStore(meeting(store, number, count), store)  # type: ignore[attr-defined]
         with stdout_to_stderr():  # gloo of torch 2.9 says there whom it is connected to
             dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=timedelta(days=30))
         if gpus:
@@ -110,17 +111,10 @@ def summed(share: Tensor) -> Tensor:
     return share
 
 
-def averaged(value: Tensor, images: int, ranks: Sequence[int]) -> Tensor:
-    """Return the mean of the `value` of the processes `ranks`, which alone call it, weighted by their `images`."""
-    if len(ranks) < 2:
-        return value.detach()
-    row = torch.cat([images * value.detach().reshape(-1), value.new_full((1,), images)])
-    row = summed(row) if len(ranks) == world() else summed_among(row, ranks)
-    return (row[:-1] / row[-1]).view_as(value)
-
-
 def summed_among(share: Tensor, ranks: Sequence[int]) -> Tensor:
     """Return the sum of the `share` of the processes `ranks`, which alone call it; the first of them adds up."""
+    if len(ranks) == world():
+        return summed(share)
     first, *others = ranks
     if rank() != first:
         dist.send(share, first)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from fastbat.attacks import pgd
+from fastbat.data import Batch
 from fastbat.evaluation import frozen
 from fastbat.methods import Method
 from fastbat.runtime.device import synchronize
@@ -52,7 +53,10 @@ class Cost:
         return self.training_hours + self.evaluation / 3600
 
 
-def estimate(trials: list[Trial], configure: Callable[[list[str]], tuple[Method, Settings]]) -> list[Cost]:
+Configure = Callable[[list[str]], tuple[Method, Settings]]
+
+
+def estimate(trials: list[Trial], configure: Configure) -> list[Cost]:
     """Return the cost of each trial; trials that differ in their seed alone are measured once. Nothing is kept."""
     found: dict[str, Cost] = {}
     costs = []
@@ -69,21 +73,31 @@ def measure(trial: Trial, method: Method, settings: Settings) -> Cost:
     task, state, _ = prepare(method, settings)
     seconds = []
     for step, batch in enumerate(islice(task.loader.epoch(0), STEPS)):
-        start = time.perf_counter()
-        update(task, state, batch, step)
-        synchronize(task.device)
-        seconds.append(time.perf_counter() - start)
-    one, n, resolved = pass_seconds(task, state), len(task.validation[1]), task.settings
+        seconds.append(timed(task, state, batch, step))
+    one = pass_seconds(task, state, task.settings.batch_size)
+    return cost_of(trial, task, state, median(seconds[1:] or seconds), one)
+
+
+def timed(task: Task, state: State, batch: Batch, step: int) -> float:
+    """Return the seconds of one update."""
+    start = time.perf_counter()
+    update(task, state, batch, step)
+    synchronize(task.device)
+    return time.perf_counter() - start
+
+
+def cost_of(trial: Trial, task: Task, state: State, step: float, one: float) -> Cost:
+    """Return the cost of a trial: `step` is the seconds of an update, `one` those of a pass of one image."""
+    n, resolved = len(task.validation[1]), task.settings
     passes = (resolved.select_steps or 1) * (resolved.select_restarts or 1)
-    selection = n * one * (passes if method.eps else 1)  # SA alone where there is no budget
+    selection = n * one * (passes if task.method.eps else 1)  # SA alone where there is no budget
     evaluation = one * sum(evaluation_passes(each, task.tests) for each in trial.evaluations)
-    steps = task.steps(task.epochs, state.replays)
-    return Cost(trial.name, steps, median(seconds[1:] or seconds), selection, task.epochs, evaluation)
+    return Cost(trial.name, task.steps(task.epochs, state.replays), step, selection, task.epochs, evaluation)
 
 
-def pass_seconds(task: Task, state: State) -> float:
-    """Return the time of one pass, forward and backward, of an image: two PGD steps on some validation images."""
-    (x, y), some = task.validation, min(len(task.validation[1]), task.settings.batch_size)
+def pass_seconds(task: Task, state: State, most: int) -> float:
+    """Return the time of one pass, forward and backward, of an image: two PGD steps on `most` validation images."""
+    (x, y), some = task.validation, min(len(task.validation[1]), most)
     net, eps = in_precision(state.model, task.settings.precision), task.method.eps or 1 / 255
     with frozen(net):
         start = time.perf_counter()

@@ -15,7 +15,7 @@ from fastbat.errors import InputError
 from fastbat.files import append_record, read_records, read_safetensors, write_records
 from fastbat.provenance import now
 from fastbat.suite.processes import Child, ChildError, Children
-from fastbat.suite.trials import Trial, flags, surrogates_of
+from fastbat.suite.trials import Trial, flags, surrogates_of, taken
 from fastbat.training import Run
 from fastbat.training.run import completed, different
 from fastbat.training.settings import METHOD, effective
@@ -26,7 +26,7 @@ Record = dict[str, Any]
 def run_trial(trial: Trial, out: Path, extra: Mapping[str, Any], children: Children) -> Record:
     """Train, going on where it was begun, and measure, in a process of its own; return whatever became of it."""
     record: Record = {**description(trial), "run": trial.run, "status": "finished", "started": now()}
-    run = Run(trial.place(out))
+    run, extra = Run(trial.place(out)), taken(extra, trial)
     try:
         restore_or_start(trial, run)
         with children.process(log_of(run)) as child:
@@ -79,6 +79,7 @@ def description(trial: Trial) -> Record:
 
 def commands(trial: Trial, out: Path, extra: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """Yield the commands of a trial, each behind what decides whether it is accepted."""
+    extra = taken(extra, trial)
     seed = trial.train.get("seed", 0)
     alike = {**trial.train, "seed": "any" if type(seed) is int and seed >= 0 else seed}
     yield repr(alike), train_command(trial, out, extra)

@@ -1,7 +1,8 @@
 """The paper's tables and figures as suites by name, each at a scale: paper, cpu or smoke (suite/paper/).
 
-A named suite is a table of trials like a user's, with its differences of scale in [scale.NAME]. At a scale it becomes a
-plain table: an arm for each training but for its seed, with a name of its own.
+A named suite is a table of trials like a user's, with its differences of scale in [scale.NAME], those of an arm in the
+arm's `scale.NAME`. At a scale it becomes a plain table: an arm for each training but for its seed, with a name of its
+own.
 """
 
 import re
@@ -21,9 +22,9 @@ BY_VALUE = ("method", "model", "dataset")  # settings whose value brings others 
 
 
 def names() -> list[str]:
-    """Return the names of the suites: table1, table2, ..., figure1, ..."""
+    """Return the names of the suites: table1, table2, ..., figure1, ..., appendix-e."""
     found = [each.name.removesuffix(".toml") for each in FOLDER.iterdir() if each.name.endswith(".toml")]
-    return sorted((name for name in found if name != "scales"), key=lambda name: (name[0] != "t", number(name)))
+    return sorted((name for name in found if name != "scales"), key=lambda name: ("tfa".index(name[0]), number(name)))
 
 
 def number(name: str) -> int:
@@ -67,7 +68,7 @@ def scaled(suite: Mapping[str, Any], scale: Mapping[str, Any], name: str) -> Tab
     own = suite.get("scale", {}).get(name, {})
     shared = {**scale["train"], **suite.get("train", {}), **own.get("train", {})}
     seed = shared.pop("seed", 0)
-    arms = distinct([arm for each in suite.get("arm", [{}]) for arm in arms_of(each, shared, scale)])
+    arms = distinct([arm for each in suite.get("arm", [{}]) for arm in arms_of(own_of(each, name), shared, scale)])
     order = listed(shared.get("eps", []))
     arms.sort(key=lambda arm: order.index(arm["eps"]) if arm.get("eps") in order else 0)
     common = {key: value for key, value in settings(arms[0]).items() if all(arm.get(key) == value for arm in arms)}
@@ -79,6 +80,11 @@ def scaled(suite: Mapping[str, Any], scale: Mapping[str, Any], name: str) -> Tab
         "arm": [{key: value for key, value in arm.items() if key not in common} for arm in arms],
         **measured,
     }
+
+
+def own_of(arm: Mapping[str, Any], scale: str) -> Table:
+    """Return an arm with its own differences at a scale."""
+    return {**{key: value for key, value in arm.items() if key != "scale"}, **arm.get("scale", {}).get(scale, {})}
 
 
 def arms_of(arm: Table, shared: Table, scale: Mapping[str, Any]) -> list[Table]:

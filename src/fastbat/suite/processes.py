@@ -1,12 +1,14 @@
 """The processes of trials: one each, in which its commands of `fastbat` run one after another; its output in a log."""
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import PIPE, Popen
+from threading import Timer
 
 
 class ChildError(RuntimeError):
@@ -95,3 +97,20 @@ class Child:
             with suppress(BrokenPipeError), self.process:
                 pass  # its input is closed
             self.children.running.discard(self.process)
+
+
+def printed_by(arguments: Sequence[str], jobs: int, most: float) -> str:
+    """Return what a command prints to stdout, in a process like a trial's; nothing if it fails or takes `most` seconds.
+
+    Its stderr is nowhere kept.
+    """
+    children = Children(jobs)
+    timer = Timer(most, children.end)
+    timer.start()
+    try:
+        with children.process(Path(os.devnull)) as child:
+            return child.execute(arguments)
+    except ChildError:
+        return ""
+    finally:
+        timer.cancel()

@@ -8,7 +8,6 @@ DIR/
   RUN, RUN.log      of a trial: suite/execute.py
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack
@@ -17,51 +16,60 @@ from pathlib import Path
 from typing import Any
 
 from fastbat.errors import InputError
-from fastbat.files import append_record, locked, read_json, read_records, replacing, write_json
-from fastbat.progress import say
+from fastbat.files import append_record, locked, read_records, replacing, write_json
+from fastbat.progress import bar, say
 from fastbat.suite.engine import Execute
 from fastbat.suite.execute import Record, changed_inputs, commands, description, log_of, outcome
+from fastbat.suite.remaining import RESULTS, Measure, Remaining
 from fastbat.suite.trials import INPUTS, TABLE, Trial, needs
 from fastbat.training import Run
 
 Check = Callable[[Sequence[str]], None]
 
-RESULTS, ESTIMATE = "results.jsonl", "estimate.json"
+LOOK_AGAIN, SECONDS_BETWEEN_LINES = 10, 600  # how far trials are: looked for, and said where no terminal has a bar
 
 
 def run_suite(
-    trials: Sequence[Trial], table: str, out: Path, engine: AbstractContextManager[Execute], jobs: int
+    trials: Sequence[Trial],
+    table: str,
+    out: Path,
+    engine: AbstractContextManager[Execute],
+    jobs: int,
+    measure: Measure = tuple,
 ) -> list[Record]:
     """Run the trials that `out` has not finished, `jobs` at a time; return the last record of each.
 
-    `table` is the TOML that they are from, which is kept.
+    `table` is the TOML that they are from, which is kept. `measure` says what trials take, if nothing else does.
     """
     with ExitStack() as scope:
         for folder in {out.resolve(), *(trial.place(out).parent.resolve() for trial in trials)}:  # and their store
             scope.enter_context(locked(folder, "running trials"))
         records = {trial.name: record for trial in trials if (record := finished(trial, out))}
         left = [trial for trial in trials if trial.name not in records]
-        say(beginning(trials, left, out, jobs))
-        start = time.monotonic()
+        remaining = Remaining(left, out, jobs, measure)
+        say(beginning(trials, left, out, remaining))
+        show = scope.enter_context(bar("trials", SECONDS_BETWEEN_LINES))
         pool = scope.enter_context(ThreadPoolExecutor(jobs))
         execute = scope.enter_context(engine)
         with replacing(out / TABLE) as file:
             file.write(table.encode())
         write_json(out / INPUTS, {name: sha for trial in trials for name, sha in trial.inputs.items()})
         for record in executed(left, out, pool, execute, jobs):
-            append_record(out / RESULTS, record)
-            records[record["trial"]] = record
-            waiting = len(trials) - len(records)
-            more = (time.monotonic() - start) / (len(left) - waiting) * waiting
-            rest = f", about {duration(more)} left" if waiting else ""
-            say(f"{record['trial']}: {outcome(record)}; {len(records)} of {len(trials)} done{rest}")
+            if record is not None:
+                append_record(out / RESULTS, record)
+                records[record["trial"]] = record
+            share, rest = remaining.now([trial for trial in left if trial.name not in records])
+            done = f"{len(records)} of {len(trials)} done{', ' * bool(rest)}{rest}"
+            if record is not None:
+                say(f"{record['trial']}: {outcome(record)}; {done}")
+            show(share, done)
     return [records[trial.name] for trial in trials]
 
 
 def executed(
     trials: Sequence[Trial], out: Path, pool: ThreadPoolExecutor, execute: Execute, jobs: int
-) -> Iterator[Record]:
-    """Yield the record of each trial as it ends; one that others name ends before these begin."""
+) -> Iterator[Record | None]:
+    """Yield the record of each trial as it ends, None now and then; one that others name ends before these begin."""
     by_name = {trial.name: trial for trial in trials}
     order = TopologicalSorter({name: before & by_name.keys() for name, before in needs(trials).items()})
     order.prepare()
@@ -72,25 +80,20 @@ def executed(
             trial = by_name[ready.pop(0)]
             say(f"{trial.name}: running, with its output in {log_of(Run(trial.place(out))).name}")
             running[pool.submit(execute, trial)] = trial.name
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
+        ended = wait(running, LOOK_AGAIN, FIRST_COMPLETED).done
+        if not ended:
+            yield None
+        for future in ended:
             order.done(running.pop(future))
             yield future.result()
 
 
-def beginning(trials: Sequence[Trial], left: Sequence[Trial], out: Path, jobs: int) -> str:
-    """Return what is there and what is to come, in one line; for how long, where the suite was estimated."""
+def beginning(trials: Sequence[Trial], left: Sequence[Trial], out: Path, remaining: Remaining) -> str:
+    """Return what is there and what is to come, and for how long, in one line."""
     begun = sum(Run(trial.place(out)).metrics.exists() for trial in left)
     said = f"{len(trials)} trials, {len(trials) - len(left)} of them finished before"
     said += f", {begun} begun or trained for another suite" if begun else ""
-    hours = {each["trial"]: each["hours"] for each in read_json(out / ESTIMATE).get("trials", ())}
-    if not left or any(trial.name not in hours for trial in left):
-        return said
-    return f"{said}; at most {duration(3600 * sum(hours[trial.name] for trial in left) / jobs)} by {ESTIMATE}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time in hours from 90 minutes on, in minutes below."""
-    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{max(1, round(seconds / 60))} min"
+    return "; ".join(filter(None, (said, remaining.at_first())))
 
 
 def check_all(trials: Sequence[Trial], out: Path, check: Check, extra: Mapping[str, Any]) -> None:

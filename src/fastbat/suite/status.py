@@ -9,7 +9,8 @@ from typing import Any
 
 from fastbat.errors import InputError
 from fastbat.files import read_records
-from fastbat.suite.runner import RESULTS, finished
+from fastbat.suite.remaining import RESULTS
+from fastbat.suite.runner import finished
 from fastbat.suite.trials import TABLE, Trial, trials_in
 from fastbat.training import Run
 

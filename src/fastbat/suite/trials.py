@@ -53,6 +53,7 @@ OURS = {
     "evaluate": ("out", "json", "report", "data_dir"),
     "diagnose": ("out", "data_dir"),
 }  # the runner's own
+EMBEDDED = "digits"  # a data set inside an installed package
 NAME = re.compile(r"(?!\.+$)[\w.,=+-]+")
 
 
@@ -210,6 +211,12 @@ def trial_name(arm: str | None, settings: Mapping[str, Any], chosen: Mapping[str
     method = chosen.get("method", "fast-bat") if arm is None or isinstance(settings.get("method"), list) else None
     words = (arm, method, *(f"{name}{chosen[name]}" for name in varied))
     return "-".join(str(word) for word in words if word is not None).replace("/", "_").replace(" ", "_")
+
+
+def taken(extra: Mapping[str, Any], trial: Trial) -> dict[str, Any]:
+    """Return the settings of a machine that a trial takes: embedded images lie in no folder of it."""
+    embedded = trial.train.get("dataset") == EMBEDDED
+    return {name: value for name, value in extra.items() if not (embedded and name == "data_dir")}
 
 
 def flags(settings: Mapping[str, Any]) -> list[str]:

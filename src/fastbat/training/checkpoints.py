@@ -64,16 +64,23 @@ class Checkpoints:
             saved = newest_whole(files) if rank() == 0 else None
         saved = shared_state(saved)
         restore_state(saved, self.task, self.state)
-        path, epochs = saved.path, self.state.epoch
-        on_first(lambda: self.keep_files_of(path, epochs))
+        path = saved.path
+        on_first(lambda: self.keep_files_of(path))
         self.start_interval()
 
-    def keep_files_of(self, path: Path, epochs: int) -> None:
-        """Let the files be those of the state in `path`, after so many epochs."""
+    def keep_files_of(self, path: Path) -> None:
+        """Let the files be those of the state, which is that in `path`."""
         if path == self.run.previous:
             path.replace(self.run.state)  # or else a damaged one would be the previous of the next
-        records = read_records(self.run.metrics)
-        write_records(self.run.metrics, [record for record in records if record["epoch"] <= epochs])
+        self.cut_records()
+
+    def cut_records(self) -> None:
+        """Leave in metrics.jsonl the epochs that are behind the state; say which of them were lost."""
+        done = range(1, self.state.epoch + 1)
+        records = [record for record in read_records(self.run.metrics) if record["epoch"] in done]
+        if lost := sorted({*done} - {record["epoch"] for record in records}):
+            say(f"{self.run.metrics} has no record of epochs {', '.join(map(str, lost))}; the weights have them")
+        write_records(self.run.metrics, records)
 
     def checked_best(self) -> dict[str, tuple[float, float]]:
         """Return the best epochs; one whose weights were lost or damaged is none, and a later one takes its place."""

@@ -17,12 +17,10 @@ from fastbat.runtime.device import synchronize
 from fastbat.training.average import move_average
 from fastbat.training.checkpoints import Checkpoints
 from fastbat.training.exchange import shared_gradients
-from fastbat.training.finite import check_finite, check_losses
+from fastbat.training.finite import LOOK, check_finite, check_losses
 from fastbat.training.gradients import means
 from fastbat.training.state import State
 from fastbat.training.task import Task
-
-LOOK = 50  # updates between two looks at the losses on a GPU
 
 
 def train_epoch(task: Task, state: State, checkpoints: Checkpoints) -> dict[str, Any]:

@@ -168,9 +168,9 @@ def restore_state(saved: Saved, task: Task, state: State) -> None:
 def unpacked(known: Mapping[str, Any], sums: Mapping[str, Tensor], losses: Mapping[str, Tensor]) -> PartialEpoch:
     """Return what was known of the epoch that ran, from what `packed` made of it."""
     partial = PartialEpoch(known["updates"], known["seconds"])
-    partial.sums = {name: (sums[name], count) for name, count in known["images"].items()}
+    partial.sums = {name: (sums[name].clone(), count) for name, count in known["images"].items()}
     if losses:
-        partial.losses = dict(zip(losses["numbers"].tolist(), losses["values"].unbind(), strict=True))
+        partial.losses = dict(zip(losses["numbers"].tolist(), losses["values"].clone().unbind(), strict=True))
     return partial
 
 
