@@ -150,7 +150,7 @@ def rolled_back(folder):
 
 
 def stopped(folder, name):
-    """Let the second process be sent SIGTERM in its third update."""
+    """Let the second process be sent SIGTERM in its third update, and again as torchrun passes it on."""
     update = epochs.update
 
     def signalled(task, state, batch, step):
@@ -171,6 +171,7 @@ def errors(folder):
     with pytest.raises(InputError, match="already holds something") as refused:
         train(method_of("fast-at"), PLAIN, folder)
     assert said_elsewhere(refused.value) == (rank() != 0)
+            signal.raise_signal(signal.SIGTERM)
     with pytest.raises(InputError, match="device is 'cpu:0', but each of 2 processes takes its own") as refused:
         train(method_of("fast-at"), replace(PLAIN, device="cpu:0"), folder / "new")
     assert said_elsewhere(refused.value) == (rank() != 0)
@@ -220,7 +221,7 @@ def fork(count, folder, target, *given):
 def child(number, count, port, folder, target, given):
     places = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
     os.environ |= {name: str(value) for name, value in places.items()}
-    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "one"}
     with (folder / f"log {number}").open("w", buffering=1) as sys.stderr:
         try:
             start_processes()
