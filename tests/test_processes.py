@@ -22,11 +22,12 @@ import pytest
 import torch
 from torch import nn
 
+from fastbat import progress
 from fastbat.cli import main
 from fastbat.data import DATASETS, Batch, Loader, load, unit
-from fastbat.data.share import Shares
-from fastbat.errors import InputError, Stopped, said_elsewhere
-from fastbat.files import load_tensors, read_records, save_tensors
+from fastbat.data.share import Share, Shares
+from fastbat.errors import ELSEWHERE, DivergedError, InputError, Stopped, said_elsewhere
+from fastbat.files import load_tensors, read_json, read_records, save_tensors
 from fastbat.methods import METHODS
 from fastbat.runtime.processes import largest, on_first, rank, start_processes, together, world
 from fastbat.training import Run, Settings, train
@@ -40,6 +41,7 @@ from test_divergence import Picky
 from test_resume import collapse_in, timeless
 
 PREPARE = import_module("fastbat.training.prepare")
+commands = import_module("fastbat.cli.main")  # the package's attribute of that name is the function
 EPS = 0.15
 SMALL = Settings(epochs=5, train_limit=98, batch_size=32, select_limit=10, select_steps=1, precision="float32")
 PLAIN, WITH_BATCHNORM = (replace(SMALL, model=f"test_processes:{name}") for name in ("plain", "with_batchnorm"))
@@ -49,6 +51,7 @@ FEW = {
     "yopo": {"outer": 2, "inner": 2},
     "pgd-7": {"steps": 3},
     "trades": {"steps": 3},
+    "fast-at-ga": {"mu": 0.5},  # the default is made for smaller eps, and diverges here
 }
 
 
@@ -133,13 +136,25 @@ def all_of_it(folder):
         save_tensors(folder / f"{world()}-{rank()}.safetensors", tensors, {})
         if world() < 3:
             rolled_back(folder)
+        if world() == 3 and rank() != 1:
+            two_of_three_add_up()
         if world() == 2:
             errors(folder)
+            diverged(folder)
         for name in REMEMBERING:
             if world() == 2:
                 stopped(folder, name)
             else:
                 train(method_of(name), LONG, folder / f"{name} {world()}", resume=True)
+
+
+def two_of_three_add_up():
+    """The second process has none of the images, and does not wait."""
+    x, y, owners = torch.zeros(2, 3, 2, 2), torch.zeros(2, dtype=torch.int64), torch.tensor([0, 2, 2, 0])
+    batch = Batch(x, y, share=Share((owners == rank()).nonzero().flatten(), 4, owners))
+    value = torch.full((1, 3, 2, 2), 1.0 + rank()).to(memory_format=torch.channels_last)
+    assert torch.equal(batch.total(value), torch.full((1, 3, 2, 2), 4.0))
+    assert torch.equal(batch.averaged(value), torch.full((1, 3, 2, 2), 2.0))
 
 
 def rolled_back(folder):
@@ -156,6 +171,7 @@ def stopped(folder, name):
     def signalled(task, state, batch, step):
         if step == 2 and rank() == 1:
             signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         return update(task, state, batch, step)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -171,7 +187,6 @@ def errors(folder):
     with pytest.raises(InputError, match="already holds something") as refused:
         train(method_of("fast-at"), PLAIN, folder)
     assert said_elsewhere(refused.value) == (rank() != 0)
-            signal.raise_signal(signal.SIGTERM)
     with pytest.raises(InputError, match="device is 'cpu:0', but each of 2 processes takes its own") as refused:
         train(method_of("fast-at"), replace(PLAIN, device="cpu:0"), folder / "new")
     assert said_elsewhere(refused.value) == (rank() != 0)
@@ -182,6 +197,14 @@ def errors(folder):
         assert said_elsewhere(caught.value) == (rank() != number)
     assert on_first(lambda: f"of {rank()}") == "of 0"
     assert largest(torch.tensor([rank(), 1 - rank()])).tolist() == [1, 1]
+
+
+def diverged(folder):
+    """The first update makes weights that no later one can be made of."""
+    settings = replace(PLAIN, epochs=1, max_lr=1e6, weight_decay=1e200)
+    with pytest.raises(DivergedError) as error:
+        train(method_of("fast-at"), settings, folder / "diverged")
+    (folder / f"diverged {rank()}.txt").write_text(str(error.value))
 
 
 def raise_on(number, error):
@@ -322,6 +345,35 @@ def test_what_two_processes_began_one_or_three_finish(name, count, done, tmp_pat
             assert_close(found[key], tensor)
     processes = [record.get("processes") for record in read_records(finished.provenance)]
     assert processes == [2, None if count == 1 else count]
+
+
+def test_a_fault_is_found_by_all_and_written_by_the_first(done):
+    first, second = ((done / f"diverged {number}.txt").read_text() for number in (0, 1))
+    assert first == second
+    assert "training diverged in epoch 1: loss " in first
+    fault = read_json(done / "diverged" / "fault.json")
+    assert (fault["update"], len(fault["images"])) == (2, 32)
+    assert "first in update 2, after 2." in first
+    assert (done / "diverged" / "fault.ckpt").exists()
+
+
+def test_only_what_is_wrong_with_another_process_alone_is_said_by_it(monkeypatch, capsys):
+    for name in ("speaks", "name"):
+        monkeypatch.setattr(progress, name, getattr(progress, name))
+    progress.let_first_speak(2)
+    progress.say("an epoch")
+    for error, said in ((InputError("no room"), "fastbat: process 2: no room\n"), (InputError("no way"), "")):
+        if not said:
+            error.add_note(ELSEWHERE)
+        monkeypatch.setattr(commands, "build_app", lambda words, error=error: raising(error))
+        with pytest.raises(SystemExit) as stop:
+            main(["train"])
+        assert stop.value.code == 2
+        assert capsys.readouterr().err == said
+
+
+def raising(error):
+    raise error
 
 
 def test_a_share_for_which_a_method_yields_nothing_is_left_out_of_the_mean(tmp_path):

@@ -112,20 +112,24 @@ def summed(share: Tensor) -> Tensor:
 
 
 def summed_among(share: Tensor, ranks: Sequence[int]) -> Tensor:
-    """Return the sum of the `share` of the processes `ranks`, which alone call it; the first of them adds up."""
+    """Return the sum of the `share` of the processes `ranks`, which alone call it; the first of them adds up.
+
+    Unless they are all of them it goes from host to host: gloo sends nothing that is on a GPU.
+    """
     if len(ranks) == world():
         return summed(share)
     first, *others = ranks
+    total = share.cpu().contiguous()
     if rank() != first:
-        dist.send(share, first)
-        dist.recv(share, first)
-        return share
+        dist.send(total, first)
+        dist.recv(total, first)
+        return share.copy_(total)
     for other in others:
-        dist.recv(theirs := torch.empty_like(share), other)
-        share += theirs
+        dist.recv(theirs := torch.empty_like(total), other)
+        total += theirs
     for other in others:
-        dist.send(share, other)
-    return share
+        dist.send(total, other)
+    return share.copy_(total)
 
 
 def largest(numbers: Tensor) -> Tensor:
