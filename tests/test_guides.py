@@ -178,11 +178,11 @@ def test_the_script_for_slurm_starts_a_training_that_is_taken(folder: Path) -> N
     for file, script in (("train.sbatch", text), ("srun", SRUN), ("scontrol", SCONTROL)):
         Path(file).write_text(script)
         Path(file).chmod(0o755)
-    slurm = {"SLURM_JOB_NODELIST": "node[3-4]", "SLURM_NNODES": "2", "SLURM_JOB_ID": "17"}
+    slurm = {"SLURM_JOB_NODELIST": "node[3-4]", "SLURM_NNODES": "2", "SLURM_JOB_ID": "17", "SLURM_CPUS_PER_TASK": "32"}
     where = {"PATH": f"{folder}:{os.environ['PATH']}", **slurm}
     done = subprocess.run(["bash", "train.sbatch"], capture_output=True, text=True, env=where, check=True)
-    nodes, program, *words = shlex.split(done.stdout)
-    assert (nodes, program) == ("2", "torchrun")
+    nodes, flag, cpus, program, *words = shlex.split(done.stdout)
+    assert (nodes, flag, cpus, program) == ("2", "--cpus-per-task", "32", "torchrun")
     given = get_args_parser().parse_args(words)
     assert (given.nnodes, given.nproc_per_node, given.max_restarts, given.rdzv_id) == ("2", "8", 3, "17")
     assert (given.rdzv_backend, given.rdzv_endpoint) == ("c10d", "node3:29500")

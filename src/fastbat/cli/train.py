@@ -78,7 +78,7 @@ def train_command(name: str, notes: Sequence[str] = (), file: Path | None = None
             bool,
             False,
             "Run",
-            "Go on where the run in --out stopped, or start it if there is none.",
+            "Go on where the run in --out stopped, on any number of processes, or start it if there is none.",
         ),
         flag(
             "config",
@@ -91,7 +91,7 @@ def train_command(name: str, notes: Sequence[str] = (), file: Path | None = None
         *(flag(f.name, hints[f.name], f.default, f"Settings of {name}", docs.get(f.name)) for f in own),
         Argument("settings", Argument.KEYWORD_ONLY, default=Settings(), annotation=training),
     ]
-    command.__doc__ = "Train a robust model into a run directory."
+    command.__doc__ = "Train a robust model into a run directory. Under torchrun several processes share each batch."
     command.__signature__ = Signature(flags)  # type: ignore[attr-defined]
     command.__annotations__ = {flag.name: flag.annotation for flag in flags}
     return command
