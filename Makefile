@@ -9,10 +9,13 @@ OLDEST_TORCH := $(shell sed -nE 's/^ *"(torch|torchvision)>=([0-9.]+)",/\1==\2/p
 
 BROWSER := $(shell for name in chromium chromium-browser google-chrome; do command -v $$name && break; done)
 
-.PHONY: demo test test-browser test-oldest faults check docs install clean
+.PHONY: demo smoke test test-browser test-oldest faults check docs install clean
 
 demo: $(INSTALLED)  ## train and evaluate FAST-BAT beside FAST-AT and an undefended net, on embedded images
 	$(BIN)/python examples/demo.py
+
+smoke: $(INSTALLED)  ## every suite of the paper, small: whether it runs; resumes where it was stopped
+	$(BIN)/python examples/smoke.py
 
 test: $(INSTALLED)  ## the whole test suite, one process a core (JOBS=2: in two)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --ignore tests/test_browser.py

@@ -71,7 +71,7 @@ CASES = {
 
 NETWORKS = {
     "cnn": {"shape": (1, 8, 8), "width": 8, "mean": (0.5,), "std": (0.5,)},
-    "preactresnet18": {"shape": (3, 16, 16), "width": 4, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.3)},
+    "preactresnet18": {"shape": (3, 16, 16), "width": 2, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.3)},
 }
 
 contract = pytest.mark.parametrize("name", CASES)

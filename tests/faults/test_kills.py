@@ -39,7 +39,7 @@ def measured(out):
     """Measure a run, and keep its adversarial examples."""
     torch.set_num_threads(1)
     how = {"attacks": ("clean", "fgsm", "pgd"), "limit": 100, "batch_size": 10, "pgd_steps": 10, "pgd_restarts": 2}
-    if not (out / "examples.safetensors").exists():
+    if not (out / "examples.safetensors").exists() or list(out.glob(".evaluation-*.jsonl")):
         evaluate_target(out.parent / "run", out=out, save_adversarial=out / "examples.safetensors", **how)
 
 

@@ -109,7 +109,12 @@ class Checkpoints:
 
     def finish(self) -> None:
         """Remove what nobody needs any more: all epochs are on disk."""
-        on_first(lambda: self.run.previous.unlink(missing_ok=True))
+        on_first(self.remove_other_states)
+
+    def remove_other_states(self) -> None:
+        """Leave the newest state alone in the folder."""
+        for file in (self.run.previous, self.run.step):
+            file.unlink(missing_ok=True)
 
     def between_updates(self) -> None:
         """Write the state if it is time; raises Stopped, with the state on disk, if a signal came."""

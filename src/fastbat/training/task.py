@@ -1,7 +1,6 @@
 """What a run trains on what: all that stays the same from its first step to its last."""
 
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from fastbat.data.share import Shares
 from fastbat.errors import InputError
 from fastbat.methods import Method
 from fastbat.models import SHAPE
+from fastbat.provenance import version_of
 from fastbat.runtime.device import pick_device
 from fastbat.runtime.processes import rank, world
 from fastbat.training.schedule import piecewise, triangular
@@ -102,5 +102,5 @@ class Task:
             "dataset": self.dataset,
             "image_size": size,
             "config": config,
-            "fastbat": version("fastbat"),
+            "fastbat": version_of("fastbat"),
         }
