@@ -332,6 +332,7 @@ def test_stopped_and_resumed_is_never_stopped(name: str, network: str) -> None:
     assert train(again, other, batches[2:]) == values[-len(values) // 2 :]
     assert all(torch.equal(tensor, expected[key]) for key, tensor in other.state_dict().items())
     if CASES[name].remembers:
+        assert method.traits.memory.keys() <= method.state_dict().keys()
         memory, expected = again.state_dict(), method.state_dict()
         assert memory.keys() == expected.keys() != set()
         assert all(torch.equal(memory[key], expected[key]) for key in memory)

@@ -8,6 +8,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from fastbat.lazy import torch
 
+ELSEWHERE = "raised by another process, which says it"  # the note of an error
+
 
 class InputError(ValueError):
     """Bad input, found before any work was started; its text is one line for the user."""
@@ -27,6 +29,16 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, text: str, number: int) -> None:
         super().__init__(text)
         self.number = number  # of the signal
+
+
+def said_elsewhere(error: BaseException) -> bool:
+    """Say whether another process under torchrun raised `error`, and says it."""
+    return ELSEWHERE in getattr(error, "__notes__", ())
+
+
+def lost_another(error: BaseException) -> bool:
+    """Say whether `error` is that another process under torchrun has ended."""
+    return "gloo/transport" in str(error) or isinstance(error, torch.distributed.DistError)
 
 
 def no_memory(error: BaseException) -> bool:

@@ -54,7 +54,7 @@ def measure(trial: Trial, method: Method, settings: Settings, splits: dict[str, 
     task = Task.of(under(settings.protocol, method), settings, splits[source])
     state = begin(task)
     batch = next(task.loader.epoch(0))
-    step = extrapolated(lambda n: timed(task, state, batch.rows(0, n), 0), len(batch.y))
+    step = extrapolated(lambda n: timed(task, state, batch.rows(slice(n)), 0), len(batch.y))
     one = extrapolated(lambda n: n * pass_seconds(task, state, n), len(batch.y)) / len(batch.y)
     return cost_of(trial, task, state, step, one)
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from fastbat.data import Batch
 from fastbat.progress import bar
-from fastbat.randomness import seed_torch
 from fastbat.runtime.device import synchronize
 from fastbat.training.average import move_average
 from fastbat.training.checkpoints import Checkpoints
+from fastbat.training.exchange import shared_gradients
 from fastbat.training.finite import LOOK, check_finite, check_losses
-from fastbat.training.gradients import gradients, means
+from fastbat.training.gradients import means
 from fastbat.training.state import State
 from fastbat.training.task import Task
 
@@ -38,7 +38,7 @@ def train_epoch(task: Task, state: State, checkpoints: Checkpoints) -> dict[str,
         for batch, step in remaining(task, state):
             show((step - begin) / (end - begin), name)
             checkpoints.between_updates()
-            partial.add(update(task, state, batch, step), len(batch.y))
+            partial.add(update(task, state, batch, step), batch.images)
             partial.seconds = time.perf_counter() - start
             if partial.updates % look == 0:
                 check_losses(partial, look)
@@ -75,12 +75,12 @@ def update(task: Task, state: State, batch: Batch, step: int) -> dict[str, Tenso
 def find_gradients(task: Task, state: State, batch: Batch, step: int) -> dict[str, Tensor]:
     """Leave the gradients of update `step` in the weights; return what `update` does."""
     settings = task.settings
-    seed_torch(settings.seed, "step", step)
     set_rates(task, state, step)
     state.model.train()
     progress = step / task.steps(task.epochs, state.replays)
     batch = replace(batch, step=step, progress=progress, label_smoothing=settings.label_smoothing, log={})
-    return gradients(state.method, state.net, batch, settings.accumulate)
+    noise, recorded = (settings.seed, "step", step), state.partial.sums
+    return shared_gradients(state.method, state.net, batch, settings.accumulate, noise, recorded)
 
 
 def move_weights(task: Task, state: State, step: int) -> None:

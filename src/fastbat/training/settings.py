@@ -75,7 +75,7 @@ class Settings:
     epochs: int | None = None
     """Passes over the training images; 20 unless given (FREE-AT: 10, each of 8 replays; ImageNet: 15)."""
     batch_size: int = 128
-    """Images a step; on imagenet in the last of its phases."""
+    """Images a step, on all processes together; on imagenet in the last of its phases."""
     max_lr: float | None = None
     """Peak of the triangular learning rate; the data set's own unless given (CIFAR-10: 0.2), scaled by some methods."""
     momentum: float = 0.9
