@@ -194,6 +194,10 @@ def test_every_method_trains_in_parts(name, tmp_path, monkeypatch):
         (FastBAT(EPS, ig_mode="hessian-free"), {"compile": True}, "FastBAT differentiates .* or take ig_mode tangent"),
         (FastATGA(EPS, penalty="double"), {"compile": True}, "FastATGA differentiates .* or take penalty tangent"),
         (METHODS["yopo"](EPS), {"compile": True}, "Yopo stops the network behind its first layer; leave it out"),
+        (METHODS["atta"](EPS), {"capture": True}, "Atta remembers images, which a CUDA graph cannot; leave it out"),
+        (METHODS["free-at"](EPS), {"capture": True}, "FreeAT remembers images, which a CUDA graph cannot"),
+        (METHODS["fast-at"](EPS), {"capture": True, "accumulate": 2}, "a CUDA graph has whole batches: leave one out"),
+        (METHODS["fast-at"](EPS), {"capture": True, "device": "cpu"}, "the device is cpu: a CUDA graph needs a GPU"),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything_is_written(method, settings, message, tmp_path):

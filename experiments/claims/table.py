@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # experiments/: what the scripts share
-from page import table
-
 from fastbat.results import claims
+from page import table
 
 EXPERIMENTS = Path(__file__).resolve().parents[1]
 MEASURED = [path.parent for path in sorted(EXPERIMENTS.glob("*/results.jsonl"))]  # all on the paper's network

@@ -1,4 +1,4 @@
-"""Print the table of README.md, and draw collapse.svg: accuracy under PGD by epoch of each seed, and gradient alignment.
+"""Print the table of README.md, and draw collapse.svg: accuracy under PGD, and gradient alignment, by epoch and seed.
 
 python experiments/collapse/draw.py
 """

@@ -18,9 +18,7 @@ HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs" / "methods"
 NETWORK = "the paper's network at width 16, 10,000 images of CIFAR-10"
 PAPERS = " The paper has width 64, 50,000 images, 20 epochs."
-PAGES = {name: [name] for name in trials() if name not in ("pgd-2", "pgd-7")} | {
-    "pgd-at": ["pgd-2", "pgd-7"]
-}
+PAGES = {name: [name] for name in trials() if name not in ("pgd-2", "pgd-7")} | {"pgd-at": ["pgd-2", "pgd-7"]}
 
 # (eps, SA, RA-PGD-50-10, RA-AA) of the paper's Table 10, and minutes of a training; PGD-2: Table 2
 PAPER = {

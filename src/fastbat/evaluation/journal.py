@@ -19,7 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from fastbat.errors import InputError
-from fastbat.files import append_record, load_tensors, locked, read_records, save_tensors
+from fastbat.files import append_record, load_tensors, locked, read_records, remove_beside, save_tensors
 from fastbat.runtime.processes import agreed, rank
 
 
@@ -74,6 +74,7 @@ class Journal:
         """Write the adversarial examples of all processes, unless they are there."""
         if not self.saved:
             file.parent.mkdir(parents=True, exist_ok=True)
+            remove_beside(file)
             save_tensors(file, self.examples(), self.meta)
 
     def check_new(self, file: Path) -> None:

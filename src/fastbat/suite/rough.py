@@ -76,7 +76,7 @@ def begin(task: Task) -> State:
     )
     model.to(memory_format=layout_of(task, model, precision))
     net, best = in_precision(model, precision), {"model": (-1.0, -1.0)}
-    return State(task.method, {"model": model}, net, None, optimizer(task, model), best=best)
+    return State(task.method, {"model": model}, net, None, None, optimizer(task, model), best=best)
 
 
 def like(trial: Trial, found: dict[str, Cost]) -> Cost:

@@ -80,6 +80,8 @@ def find_gradients(task: Task, state: State, batch: Batch, step: int) -> dict[st
     progress = step / task.steps(task.epochs, state.replays)
     batch = replace(batch, step=step, progress=progress, label_smoothing=settings.label_smoothing, log={})
     noise, recorded = (settings.seed, "step", step), state.partial.sums
+    if state.captured:
+        return means(state.captured(state.method, state.net, batch, noise))
     return shared_gradients(state.method, state.net, batch, settings.accumulate, noise, recorded)
 
 

@@ -22,6 +22,7 @@ from fastbat.runtime.precision import has_bf16, in_precision, pick_precision
 from fastbat.runtime.processes import first_of_machine, on_first, rank, share_tensors, together, world
 from fastbat.training.average import start_average
 from fastbat.training.bf16 import Products
+from fastbat.training.capture import Captured
 from fastbat.training.compile import Compiled
 from fastbat.training.dry_run import check_trainable, dry_run, first_images, on_device_of
 from fastbat.training.settings import Settings, describe, under
@@ -68,8 +69,21 @@ def build(task: Task, start: Path | None = None) -> tuple[Task, State, str]:
     models = {"model": model} | ({} if resolved.ema is None else {"ema": start_average(model)})
     with together():
         compiled = Compiled(model) if resolved.compile else None
+        captured = captured_on(task.device) if resolved.capture else None
     net, nothing_yet = in_precision(compiled or model, precision), dict.fromkeys(models, NONE)
-    return task, State(task.method, models, net, compiled, optimizer(task, model), best=nothing_yet), line
+    if captured:
+        model.train()
+        captured_on(task.device).capture(task.method, net, few)  # what cannot be captured is refused before all else
+    return task, State(task.method, models, net, compiled, captured, optimizer(task, model), best=nothing_yet), line
+
+
+def captured_on(device: torch.device) -> Captured:
+    """Return what captures updates there; InputError where nothing can."""
+    if device.type != "cuda":
+        raise InputError(f"capture is on, but the device is {device.type}: a CUDA graph needs a GPU; leave it out")
+    if world() > 1:
+        raise InputError(f"capture is on, for {world()} processes; a CUDA graph has the noise of one: leave it out")
+    return Captured()
 
 
 def new_model(task: Task, few: Batch, start: Path | None) -> nn.Module:

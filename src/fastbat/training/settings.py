@@ -96,6 +96,8 @@ class Settings:
     """Run each batch in N parts, one after another, where it does not fit into memory whole."""
     compile: bool = False
     """Compile the network (torch.compile) in the first step; not for a method that differentiates twice, or YOPO."""
+    capture: bool = False
+    """Capture each update's passes in a CUDA graph, on one GPU; not for a method with a memory. Not yet tried on one."""
     select_steps: int | None = None
     """Steps, of eps / 4, of the PGD that chooses the best epoch; 10 unless given (protocol released: 50)."""
     select_restarts: int | None = None
@@ -148,7 +150,7 @@ class Settings:
 
     def check(self, method: Method) -> None:
         """Raise InputError where these settings do not suit the method, the device or the data set."""
-        check_pace(method, self.accumulate, self.compile)
+        check_pace(method, self.accumulate, self.compile, self.capture)
         check_logger(self.log)
         check_device(self.device)
         how = ("image_column", "label_column", "image_size", "channels", "pad", "rotation")

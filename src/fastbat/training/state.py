@@ -19,6 +19,7 @@ from fastbat.files import load_tensors, save_tensors
 from fastbat.methods import Method
 from fastbat.models import as_of_now
 from fastbat.runtime.processes import agreed, on_first, share_tensors, together, world
+from fastbat.training.capture import Captured
 from fastbat.training.compile import Compiled
 from fastbat.training.gradients import Sums, add
 from fastbat.training.memory import own_memory, whole_memory
@@ -66,6 +67,7 @@ class State:
     models: dict[str, nn.Module]  # "model" is trained; "ema", if there is one, is its moving average
     net: nn.Module  # "model" as its passes run: compiled or not, in the precision of the training
     compiled: Compiled | None
+    captured: Captured | None  # the passes of "net"
     optimizer: SGD
     epoch: int = 0  # that are finished
     partial: PartialEpoch = field(default_factory=PartialEpoch)
