@@ -17,11 +17,15 @@ STEPS = arms(HERE.parent / "training-step" / "step-width16.json")
 UPDATES = 79  # of an epoch: 10,000 images in batches of 128
 REPLAYS = 8  # of FREE-AT, each an update
 OFFSETS = {
-    "fast-at": (-38, 2),
-    "yopo": (-26, 2),
-    "fast-at-ga": (6, -12),
-    "pgd-7": (6, -3),
-    "pgd-2": (-34, 0),
+    "fast-at": (-36, -12),
+    "n-fgsm": (-36, 6),
+    "pgd-2": (-34, 2),
+    "backsmooth": (-62, 4),
+    "fast-bat": (-46, 4),
+    "fast-at-ga": (-56, -12),
+    "pgd-7": (-32, -14),
+    "yopo": (6, -12),
+    "trades": (-38, 4),
 }
 
 
@@ -73,7 +77,8 @@ def draw() -> None:
     for name, record in trials().items():
         x, (_, found) = seconds(name, record), accuracies(record, 0)
         ra, (low, high) = found["percent"], found["interval"]
-        panel.errorbar(x, ra, [[ra - low], [high - ra]], fmt="o", ms=5, lw=1, capsize=2)
+        color = "tab:red" if name == "fast-bat" else "tab:blue"
+        panel.errorbar(x, ra, [[ra - low], [high - ra]], fmt="o", color=color, ms=5, lw=1, capsize=2)
         panel.annotate(name, (x, ra), OFFSETS.get(name, (6, 4)), textcoords="offset points", fontsize=8)
     panel.set(xscale="log", xlabel="training steps, s in all", ylabel="RA-PGD-50-10, %", ylim=-1, xlim=(60, 1000))
     ticks = (100, 200, 400, 800)

@@ -97,7 +97,7 @@ class Settings:
     compile: bool = False
     """Compile the network (torch.compile) in the first step; not for a method that differentiates twice, or YOPO."""
     capture: bool = False
-    """Capture each update's passes in a CUDA graph, on one GPU; not for a method with a memory. Not yet tried on one."""
+    """Capture each update's passes in a CUDA graph; not for a method with a memory. Not tried on a GPU yet."""
     select_steps: int | None = None
     """Steps, of eps / 4, of the PGD that chooses the best epoch; 10 unless given (protocol released: 50)."""
     select_restarts: int | None = None
