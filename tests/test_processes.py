@@ -445,7 +445,7 @@ def test_a_killed_process_is_started_again_and_the_result_is_that_of_an_undistur
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
     run, whole = Run(tmp_path / "run"), Run(tmp_path / "whole")
     command = [*torchrun, "killed.py", *words, "run"]
-    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False)
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1500, check=False)
     assert finished.returncode == 0, finished.stderr
     fork(2, tmp_path, main, [*words, str(whole.path)])
     for file in ("last.safetensors", "best.safetensors", "last.ckpt"):
