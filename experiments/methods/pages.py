@@ -64,8 +64,7 @@ def section(page: str, names: list[str]) -> str:
         f"Here: {NETWORK}, {epochs(names[0])}, one seed, the first 1,000 test images. In brackets are 95 % intervals "
         f"over their draw.{PAPERS if names[0] in PAPER else ''} The figure has the accuracy on validation images.",
         "Next to the other methods: [what does every method give?](../../experiments/methods/README.md) "
-        f"{' '.join(map(cost, names))} Times are of a CPU: [what does a step "
-        "cost?](../../experiments/training-step/README.md)",
+        f"{' '.join(map(cost, names))}",
     ]
     return "\n\n".join(map(wrapped, parts)) + "\n\n"
 
@@ -88,10 +87,11 @@ def rows_of(name: str) -> list[list[object]]:
 def cost(name: str) -> str:
     """Return what a step and a training take."""
     arm = step(name)
-    minutes = f" A training takes {MINUTES[name]} minutes in the paper." if name in MINUTES else ""
+    minutes = f" A training takes {MINUTES[name]} minutes on the paper's GPU." if name in MINUTES else ""
+    cpu = "on a CPU ([measured](../../experiments/training-step/README.md))"
     if name == "fast-at":
-        return f"A step takes {arm['ms']:.0f} ms.{minutes}"
-    return f"A step of {name} takes {arm['over_fast_at']:.2f} times as long as FAST-AT's.{minutes}"
+        return f"A step takes {arm['ms']:.0f} ms {cpu}.{minutes}"
+    return f"A step of {name} takes {arm['over_fast_at']:.2f} times as long as FAST-AT's {cpu}.{minutes}"
 
 
 def wrapped(text: str) -> str:
