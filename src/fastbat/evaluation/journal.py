@@ -97,9 +97,8 @@ class Journal:
         """Forget: the evaluation is complete."""
         for begins in (self.name, f".{self.name}"):  # the second: beside one of them, where a process was killed
             files = list(self.folder.glob(f"{begins}*")) if self.folder else []
-            for file in sorted(
-                files, key=lambda file: file.suffix == ".jsonl"
-            ):  # the lines last: they say it was begun
+            files.sort(key=lambda file: file.suffix == ".jsonl")  # the lines go last: they say that it was begun
+            for file in files:
                 file.unlink(missing_ok=True)
 
 

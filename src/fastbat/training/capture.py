@@ -30,7 +30,7 @@ class Captured:
 
     def __init__(self) -> None:
         self.method: Method | None = None  # whose passes they are: a remedy's after a collapse
-        self.graph = torch.cuda.CUDAGraph()
+        self.graph: torch.cuda.CUDAGraph
         self.batch: Batch  # whose images and labels the graph reads
         self.means: dict[str, Tensor]  # where it writes the loss, and what was measured
         self.grads: list[Tensor | None]  # where it writes the gradients
