@@ -9,10 +9,13 @@ OLDEST_TORCH := $(shell sed -nE 's/^ *"(torch|torchvision)>=([0-9.]+)",/\1==\2/p
 
 BROWSER := $(shell for name in chromium chromium-browser google-chrome; do command -v $$name && break; done)
 
-.PHONY: demo test test-browser test-oldest faults check docs install clean
+.PHONY: demo smoke test test-browser test-oldest faults check audit docs install clean
 
 demo: $(INSTALLED)  ## train and evaluate FAST-BAT beside FAST-AT and an undefended net, on embedded images
 	$(BIN)/python examples/demo.py
+
+smoke: $(INSTALLED)  ## every suite of the paper, small: whether it runs; resumes where it was stopped
+	$(BIN)/python examples/smoke.py
 
 test: $(INSTALLED)  ## the whole test suite, one process a core (JOBS=2: in two)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --ignore tests/test_browser.py
@@ -35,6 +38,11 @@ check: $(INSTALLED)  ## format, lint, types, import layers, the style of the pag
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest tests/test_style.py
+
+audit: $(INSTALLED)  ## secrets in what is tracked, and known faults of what is installed, which needs the package index
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,audit]"
+	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString
+	$(BIN)/pip-audit --skip-editable --progress-spinner off
 
 docs: $(INSTALLED)  ## the site, into site/html; a broken link or an unknown name fails
 	$(BIN)/python docs/site/build.py

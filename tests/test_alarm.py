@@ -14,15 +14,16 @@ from torch.nn import functional as F
 from fastbat.errors import InputError
 from fastbat.files import read_records
 from fastbat.methods import METHODS, PgdAT
+from fastbat.randomness import seed_torch
 from fastbat.training import Settings, alarm, epoch, train
 from fastbat.training.alarm import Alarm
-from fastbat.training.gradients import gradients
+from fastbat.training.gradients import gradients, means
 from test_baselines import batch_norm_net, images
 from test_collapse import same, weights
 from test_methods import batch_of, model_of
 from test_resume import assert_same, stop_after_updates, train_with_stops
 
-EPS = 0.15
+EPS, NOISE = 0.15, (0, "step", 0)
 SMALL = Settings(epochs=2, width=4, train_limit=150, batch_size=30, select_limit=40, select_steps=1)
 FAST_AT = METHODS["fast-at"](eps=EPS)
 
@@ -32,7 +33,7 @@ def test_it_hears_the_mean_cosine_of_the_first_and_the_last_input_gradient(name:
     net, batch = batch_norm_net(0), images(0)
     plain, shown = deepcopy(net), []
     with net.register_forward_hook(lambda _, inputs, __: shown.append(inputs[0].detach())):
-        found = gradients(METHODS[name](8 / 255), net, batch, 1)
+        found = means(gradients(METHODS[name](8 / 255), net, batch, 1, NOISE))
 
     def slope(x: torch.Tensor) -> torch.Tensor:
         x = x.clone().requires_grad_()
@@ -48,9 +49,8 @@ def test_an_update_is_bit_for_bit_what_it_is_without(name: str, monkeypatch: pyt
     for network in ("cnn", "preactresnet18"):
         model, method, batch = model_of(network), METHODS[name](8 / 255), replace(batch_of(network), progress=0.5)
         other, again = deepcopy(model), METHODS[name](8 / 255)
-        torch.manual_seed(0)
-        found = gradients(method, model, replace(batch, log={}), 1)
-        torch.manual_seed(0)
+        found = gradients(method, model, replace(batch, log={}), 1, NOISE)
+        seed_torch(*NOISE)
         for loss in again.losses(other, replace(batch, log={})):
             loss.backward()
         pairs = zip(model.parameters(), other.parameters(), strict=True)
@@ -160,4 +160,4 @@ def test_a_method_of_one_gradient_is_refused(tmp_path) -> None:
 
 def test_a_network_behind_anything_is_heard() -> None:
     wrapped = nn.Sequential(model_of("cnn"))
-    assert "pert_align" in gradients(METHODS["fast-at"](8 / 255), wrapped, batch_of("cnn"), 2)
+    assert "pert_align" in gradients(METHODS["fast-at"](8 / 255), wrapped, batch_of("cnn"), 2, NOISE)

@@ -393,6 +393,32 @@ def test_what_was_finished_under_other_settings_is_not_taken(digits_net, tmp_pat
     assert calls == []
 
 
+def test_an_evaluation_that_ends_while_it_is_being_kept_is_kept_once(digits_net, tmp_path, monkeypatch):
+    save_model(tmp_path / "net.safetensors", digits_net, about(digits_net))
+    examples = tmp_path / "x.safetensors"
+
+    def made():
+        how = FEW | {"out": tmp_path / "out", "save_adversarial": examples}
+        return evaluate_target(tmp_path / "net.safetensors", **how)
+
+    def ended(*args):
+        raise KeyboardInterrupt
+
+    for where in ("fastbat.audit.audit.add_once", "fastbat.evaluation.journal.Journal.remove"):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, ended)
+            with pytest.raises(KeyboardInterrupt):
+                made()
+        assert load_tensors(examples)[0]
+    (first,) = read_records(tmp_path / "out" / "evaluation.jsonl")
+    min(tmp_path.glob("out/.evaluation-*.safetensors")).unlink()  # it was ended in the midst of being removed
+    assert made().record()["accuracies"] == first["accuracies"]
+    assert len(read_records(tmp_path / "out" / "evaluation.jsonl")) == 1
+    assert not list(tmp_path.glob("out/.evaluation-*"))
+    with pytest.raises(InputError, match="exists already"):
+        made()
+
+
 def test_processes_share_the_images_with_the_same_result(digits_net, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     save_model(tmp_path / "net.safetensors", digits_net, about(digits_net))

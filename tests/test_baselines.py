@@ -242,9 +242,9 @@ def test_without_any_input_gradient_there_is_no_penalty() -> None:
 def test_the_cosine_of_either_zero_is_left_out() -> None:
     a = torch.tensor([[1.0, 0.0], [0.0, 0.0], [3.0, 4.0], [1.0, 1.0]], dtype=torch.float64)
     b = torch.tensor([[1.0, 0.0], [1.0, 2.0], [4.0, 3.0], [0.0, 0.0]], dtype=torch.float64)
-    assert mean_cosine(a, b).item() == pytest.approx((1 + 24 / 25) / 2, rel=1e-15)
-    assert mean_cosine(a, -b).item() == pytest.approx(-(1 + 24 / 25) / 2, rel=1e-15)
-    assert mean_cosine(a[1:2], b[1:2]) == 1
+    assert mean_cosine(a, b, images(0, len(a))).item() == pytest.approx((1 + 24 / 25) / 2, rel=1e-15)
+    assert mean_cosine(a, -b, images(0, len(a))).item() == pytest.approx(-(1 + 24 / 25) / 2, rel=1e-15)
+    assert mean_cosine(a[1:2], b[1:2], images(0, len(a[1:2]))) == 1
 
 
 # FREE-AT.
@@ -562,5 +562,5 @@ def test_trades(eps: float, settings: dict[str, float]) -> None:
 @pytest.mark.parametrize("size", [1e-25, 1e-21, 1.0, 1e25])
 def test_the_alignment_does_not_depend_on_the_gradients_size(size: float) -> None:
     a = size * torch.tensor([[1.0, 2.0, -1.0], [0.5, 0.0, 1.0]])  # float32: squares of the smallest are 0
-    assert mean_cosine(a, 2 * a).item() == pytest.approx(1, abs=1e-6)
-    assert mean_cosine(a, -a).item() == pytest.approx(-1, abs=1e-6)
+    assert mean_cosine(a, 2 * a, images(0, len(a))).item() == pytest.approx(1, abs=1e-6)
+    assert mean_cosine(a, -a, images(0, len(a))).item() == pytest.approx(-1, abs=1e-6)

@@ -154,10 +154,12 @@ def test_high_alignment_is_necessary_unless_a_sound_training_lacks_it_and_an_exa
     tmp_path,
 ):
     high = [(0.9, False), (0.9, False), (0.8, True), (0.2, True)]
-    claim = by_alignment(tmp_path / "a", SOUND, high)["ga-necessary-only"]
+    claim = by_alignment(tmp_path / "a", SOUND, SOUND, high)["ga-necessary-only"]
     assert (claim["verdict"], [each["measured"] for each in claim["comparisons"]]) == ("held", [0.6, 0.8])
-    none = by_alignment(tmp_path / "b", SOUND, DROP)["ga-necessary-only"]
+    none = by_alignment(tmp_path / "b", SOUND, SOUND, DROP)["ga-necessary-only"]
     assert [each["verdict"] for each in none["comparisons"]] == ["held", "cannot be decided"]
+    alone = by_alignment(tmp_path / "d", SOUND)["ga-necessary-only"]
+    assert [each["verdict"] for each in alone["comparisons"]] == ["cannot be decided"]
     low = by_alignment(tmp_path / "c", [(0.4, False)] * 4, high)["ga-necessary-only"]
     assert [each["verdict"] for each in low["comparisons"]] == ["did not hold", "held"]
     assert low["verdict"] == "did not hold"
@@ -184,10 +186,12 @@ def test_a_hessian_is_close_to_zero_where_it_moves_the_answer_little_and_nothing
     assert (older["made"], older["verdict"]) == (1, "did not hold")
 
 
-def looked_at(folder, ranges, fingerprint="same"):
-    """A suite of figure 3, a seed each method, with a closer look at best and last weights; loss_range is given."""
+def looked_at(folder, ranges, fingerprint="same", seeds=2):
+    """A suite of figure 3 with closer looks at best and last weights; loss_range of each image is given by method."""
     results = [evaluation([accuracy("pgd", 16)], weights, weights=weights) for weights in ("best", "last")]
-    trials = [trial(method, 0, results=results, eps=16, shortcut="raw") for method in ranges]
+    trials = [
+        trial(method, seed, results=results, eps=16, shortcut="raw") for method in ranges for seed in range(seeds)
+    ]
     suite(folder, trials)
     for each in trials:
         method = each["train"]["method"]
@@ -207,18 +211,19 @@ def test_a_landscape_is_flatter_beyond_the_draw_of_the_images_and_on_the_same_im
     claim = looked_at(tmp_path / "a", ranges)
     assert (claim["verdict"], claim["made"], claim["of"]) == ("held", 8, 8)
     first = claim["comparisons"][0]
-    gains = ranges["fast-bat"] - ranges["fast-at"]
+    gains = ranges["fast-bat"] - ranges["fast-at"]  # of each seed
     half = 1.959963984540054 * gains.std() / np.sqrt(200)
     assert (first["measured"], first["low"], first["high"]) == pytest.approx(
         (gains.mean(), gains.mean() - half, gains.mean() + half)
     )
-    assert (first["seeds"], first["images"]) == (1, 200)
+    assert (first["seeds"], first["images"]) == (2, 200)
     assert looked_at(tmp_path / "b", ranges | {"fast-bat": 3 + noise})["verdict"] == "did not hold"
     assert looked_at(tmp_path / "c", ranges, fingerprint=None)["verdict"] == "not run"  # of other images each
     assert looked_at(tmp_path / "d", {"fast-at": 2 + noise})["verdict"] == "not run"
+    assert looked_at(tmp_path / "e", ranges, seeds=1)["verdict"] == "cannot be decided"
 
 
-def test_a_decay_converges_where_its_slope_is_below_that_of_the_theorem_beyond_the_spread_over_seeds(tmp_path):
+def test_a_decay_converges_where_its_slope_is_that_of_the_theorem_beyond_the_spread_over_seeds(tmp_path):
     claim = found(gradients_suite(tmp_path / "a", slope=-0.7))["converges"]
     (one,) = claim["comparisons"]
     assert (one["verdict"], one["seeds"], claim["verdict"]) == ("held", 3, "cannot be decided")  # of four comparisons

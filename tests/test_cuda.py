@@ -98,6 +98,28 @@ def test_every_method_has_the_gradient_that_it_has_on_a_cpu(name: str, layout: t
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
 
 
+CAPTURED = [name for name in TRAINED if not method_of(name).traits.memory and method_of(name).traits.replays == 1]
+
+
+@pytest.mark.parametrize("name", CAPTURED)
+def test_captured_updates_are_those_that_are_not(name: str) -> None:
+    """Batches of two sizes, the noise of each update, BatchNorm's statistics."""
+    found = []
+    settings = replace(SMALL, batch_size=60, train_limit=150, ema=0.9, precision="float32")
+    for capture in (False, True):
+        task, state, _ = prepare(method_of(name), replace(settings, capture=capture))
+        losses = [epoch.update(task, state, batch, step)["loss"] for step, batch in enumerate(task.loader.epoch(0))]
+        found.append([torch.stack(losses), *state.model.state_dict().values(), *state.models["ema"].parameters()])
+    assert len(losses) == 3
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_what_asks_for_the_number_of_its_update_is_not_captured() -> None:
+    with pytest.raises(InputError, match=r"FastBAT cannot be captured .* know each batch's step"):
+        prepare(FastBAT(EPS, ig_every=2), replace(SMALL, capture=True))
+
+
 @pytest.mark.parametrize("compile", [False, True])
 def test_the_tangent_in_float32_is_the_double_backward(compile: bool) -> None:
     torch.manual_seed(0)

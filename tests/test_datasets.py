@@ -26,6 +26,7 @@ from fastbat.data import DATASETS, Images, Loader, Phase, Stream, View, dataset_
 from fastbat.data.batch import rotated
 from fastbat.data.crop import AREA, ASPECT, _box, random_part
 from fastbat.data.images import mean_and_std
+from fastbat.data.share import Shares
 from fastbat.errors import InputError
 from fastbat.files import load_tensors, read_records, save_tensors
 from fastbat.methods import METHODS
@@ -137,6 +138,20 @@ def test_the_published_recipe_of_imagenet():
     assert made.steps(7) - made.steps(6) == math.ceil(1_281_167 / 224)
     rates = [(round(15 * when), 0.4 * rate) for when, rate in DATASETS["imagenet"].rates]
     assert rates == [(0, 0), (1, 0.4), (6, pytest.approx(0.04)), (12, pytest.approx(0.004)), (15, pytest.approx(4e-4))]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_process_decodes_its_share_of_streamed_images(workers, photographs):
+    """Of six processes some have none of a batch."""
+    splits = load("imagenet", photographs, workers=workers)
+    how = loader(splits, 4, epochs=4)
+    shared = [list(replace(how, shares=Shares(rank, 6)).epoch(0)) for rank in range(6)]
+    assert 0 in [len(batch.y) for batches in shared for batch in batches]
+    for whole, *cut in zip(how.epoch(0), *shared, strict=True):
+        assert sum(len(batch.y) for batch in cut) == len(whole.y)
+        for batch in cut:
+            assert torch.equal(batch.y, whole.y[batch.share.place])
+            assert not len(batch.y) or torch.equal(batch.x, whole.x[batch.share.place])
 
 
 # Rotation

@@ -15,7 +15,7 @@ from fastbat.models import build_model
 from fastbat.randomness import seed_torch
 from fastbat.training import Settings, train
 from fastbat.training.divergence import explain
-from fastbat.training.gradients import gradients
+from fastbat.training.gradients import gradients, means
 from test_methods import batch_of, model_of
 
 EPS = 8 / 255
@@ -194,12 +194,12 @@ def test_a_part_for_which_nothing_is_yielded_is_left_out_of_the_mean() -> None:
     model, batch = model_of("cnn").double().eval(), batch_of("cnn", 12)
     x, y = batch.x.double(), torch.tensor([9, 1, 2, 3, 0, 1, 1, 3, 9, 0, 2, 3]).clamp(max=3)
     method = Picky(least=3)  # parts of 4 images begin with 3, 0 and 3
-    found = gradients(method, model, Batch(x, y), 3)
+    found = means(gradients(method, model, Batch(x, y), 3, ()))
     in_parts = [weight.grad.clone() for weight in model.parameters()]
     model.zero_grad()
     left = torch.cat([torch.arange(4), torch.arange(8, 12)])
-    whole = gradients(METHODS["standard"](), model, Batch(x[left], y[left]), 1)
+    whole = means(gradients(METHODS["standard"](), model, Batch(x[left], y[left]), 1, ()))
     torch.testing.assert_close(found["loss"], whole["loss"], rtol=1e-12, atol=0)
     for part, weight in zip(in_parts, model.parameters(), strict=True):
         torch.testing.assert_close(part, weight.grad, rtol=1e-9, atol=1e-12)
-    assert gradients(Picky(least=4), model, Batch(x, y), 3) == {}
+    assert gradients(Picky(least=4), model, Batch(x, y), 3, ()) == {}

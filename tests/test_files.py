@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fastbat.errors import InputError
+from fastbat.errors import Damaged, InputError
 from fastbat.files import (
     append_record,
     load_tensors,
@@ -72,6 +72,17 @@ def test_one_flipped_bit_is_noticed(position, tmp_path):
     (tmp_path / "f").write_bytes(data)
     with pytest.raises(InputError, match=r"copy it again|has no fastbat metadata"):
         load_tensors(tmp_path / "f")
+
+
+def test_no_flipped_bit_of_a_file_is_used(tmp_path):
+    save_tensors(tmp_path / "f", TENSORS, {"epoch": 3})
+    whole = (tmp_path / "f").read_bytes()
+    for bit in range(8 * len(whole)):
+        altered = bytearray(whole)
+        altered[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "f").write_bytes(altered)
+        with pytest.raises(Damaged):
+            load_tensors(tmp_path / "f")
 
 
 @pytest.mark.parametrize("keep", [0, 5, 200, -1])

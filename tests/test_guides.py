@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from fastbat.cli import main
+from fastbat.cli.commands import check_command
 from fastbat.files import read_records, read_toml
 from pages import DOCS, code, patched
 
@@ -157,3 +159,42 @@ def follow_in_a_process_of_its_own(commands: list[str], folder: Path) -> None:
     program, lines = [sys.executable, "-c", RUN_EACH], "\n".join(commands)
     done = subprocess.run(program, input=lines, cwd=folder, env=space, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stdout[-5000:]}\n{done.stderr[-3000:]}"
+
+
+SRUN = """#!/bin/sh
+echo "$SLURM_NNODES $@"
+"""
+SCONTROL = """#!/bin/sh
+[ "$*" = "show hostnames node[3-4]" ] && printf 'node3\\nnode4\\n'
+"""
+
+
+def test_the_script_for_slurm_starts_a_training_that_is_taken(folder: Path) -> None:
+    """Slurm's programs are not here: what they would be given is read by torchrun and by fastbat."""
+    from torch.distributed.run import get_args_parser
+
+    ((language, name, text),) = code(GUIDES / "several-processes.md")
+    assert (language, name) == ("bash", "train.sbatch")
+    for file, script in (("train.sbatch", text), ("srun", SRUN), ("scontrol", SCONTROL)):
+        Path(file).write_text(script)
+        Path(file).chmod(0o755)
+    slurm = {"SLURM_JOB_NODELIST": "node[3-4]", "SLURM_NNODES": "2", "SLURM_JOB_ID": "17", "SLURM_CPUS_PER_TASK": "32"}
+    where = {"PATH": f"{folder}:{os.environ['PATH']}", **slurm}
+    done = subprocess.run(["bash", "train.sbatch"], capture_output=True, text=True, env=where, check=True)
+    nodes, flag, cpus, program, *words = shlex.split(done.stdout)
+    assert (nodes, flag, cpus, program) == ("2", "--cpus-per-task", "32", "torchrun")
+    given = get_args_parser().parse_args(words)
+    assert (given.nnodes, given.nproc_per_node, given.max_restarts, given.rdzv_id) == ("2", "8", 3, "17")
+    assert (given.rdzv_backend, given.rdzv_endpoint) == ("c10d", "node3:29500")
+    assert (given.module, given.training_script) == (True, "fastbat")
+    for split in ("train", "test"):
+        Path("data").mkdir(exist_ok=True)
+        Path(f"data/cifar10-{split}.parquet").touch()
+    check_command(given.training_script_args)
+
+
+def test_the_model_of_what_an_exchange_costs_is_the_scripts() -> None:
+    script = runpy.run_path(str(ROOT / "experiments" / "scaling" / "exchange.py"))
+    assert script["table"]() in (GUIDES / "speed.md").read_text()
+    assert script["seconds"](10**6, 2, 4e6, 0.0) == 1  # each sends half of the sum, twice
+    assert script["seconds"](0, 64, 1.0, 0.5) == 63

@@ -8,7 +8,7 @@ Hessian-free term the numeric derivative through Eq. 8.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -117,8 +117,10 @@ class System(NamedTuple):
         return solve(self.g, self.delta, self.v if v is None else v, self.free, lam, **options)
 
 
-def system(model: nn.Module, seed: int) -> System:
-    batch = images(seed, size=3)
+@cache
+def system(net: Callable[[int], nn.Module], seed: int) -> System:
+    """Return a system of the network net(seed); its dense Hessian takes a second."""
+    model, batch = net(seed), images(seed, size=3)
     x, y = batch.x, batch.y
     delta = uniform(batch, EPS).requires_grad_()
 
@@ -143,7 +145,7 @@ def steepest(one: System) -> tuple[float, Tensor]:
 @pytest.mark.parametrize("net", [smooth_net, coupled_net])
 @seeds
 def test_where_the_system_is_positive_it_is_the_dense_solution(seed: int, net: Callable[[int], nn.Module]) -> None:
-    one = system(net(seed), seed)
+    one = system(net, seed)
     lam = 1.5 * steepest(one)[0]
     true = one.solution(lam)
     found = one.solve(lam, iterations=500, tolerance=1e-13)
@@ -158,14 +160,14 @@ def test_where_the_system_is_positive_it_is_the_dense_solution(seed: int, net: C
 
 
 def test_the_hessian_of_batch_norm_in_train_mode_couples_the_images() -> None:
-    blocks = {net: system(net(0), 0).dense.view(3, 192, 3, 192)[0, :, 1] for net in (smooth_net, coupled_net)}
+    blocks = {net: system(net, 0).dense.view(3, 192, 3, 192)[0, :, 1] for net in (smooth_net, coupled_net)}
     assert not blocks[smooth_net].any()
     assert blocks[coupled_net].abs().max() > 1e-3
 
 
 @seeds
 def test_it_stops_at_the_tolerance_or_after_the_iterations(seed: int) -> None:
-    one = system(smooth_net(seed), seed)
+    one = system(smooth_net, seed)
     lam = 1.5 * steepest(one)[0]
     b = one.free * one.v
     identity = torch.eye(one.v.numel(), dtype=b.dtype)
@@ -198,7 +200,7 @@ def test_by_default_it_takes_ten_iterations_at_most_and_fewer_to_a_residual_of_1
 
 @seeds
 def test_negative_curvature_falls_back_to_hessian_free(seed: int) -> None:
-    one = system(smooth_net(seed), seed)
+    one = system(smooth_net, seed)
     top, direction = steepest(one)
     lam = top / 3
     found = one.solve(lam, direction)  # (H + lambda) direction = (1/3 - 1) top direction, at once
@@ -235,7 +237,7 @@ def test_without_curvature_it_is_hessian_free_in_one_step() -> None:
 
 @pytest.mark.parametrize("which", ["v", "free"])
 def test_with_nothing_to_solve_it_is_zero(which: str) -> None:
-    one = system(smooth_net(0), 0)
+    one = system(smooth_net, 0)
     found = one._replace(**{which: torch.zeros_like(one.v)}).solve(1.0)
     assert not found.w.any()
     assert (found.iterations, found.residual, found.fell_back, found.hessian) == (0, 0.0, False, 0.0)
@@ -272,9 +274,9 @@ def ascent(model: nn.Module, batch: Batch, delta: Tensor, objective: Objective) 
     return torch.autograd.grad(objective(model(batch.x + delta), batch.y), delta)[0]
 
 
-def lower_level(model: nn.Module, batch: Batch, z: Tensor, lam: float) -> Tensor:
+def lower_level(model: nn.Module, batch: Batch, z: Tensor, lam: float, start: Tensor | None = None) -> Tensor:
     """Return the d of the box that minimises l_atk(d) + lambda / 2 |d - z|^2, by projected gradient to 1e-15."""
-    delta = z
+    delta = z if start is None else start
     for _ in range(200):
         before, delta = delta, clip(batch.x, z + ascent(model, batch, delta, cross_entropy) / lam, EPS)
         if (delta - before).abs().max() < 1e-15:
@@ -314,9 +316,9 @@ def mean_ce(model: nn.Module, batch: Batch, delta: Tensor) -> float:
         return F.cross_entropy(model(batch.x + delta), batch.y).item()
 
 
-def lower_level_loss(model: nn.Module, batch: Batch, z: Tensor, lam: float) -> float:
+def lower_level_loss(model: nn.Module, batch: Batch, z: Tensor, lam: float, start: Tensor) -> float:
     """Return L(theta, d*(theta))."""
-    return mean_ce(model, batch, lower_level(model, batch, z, lam))
+    return mean_ce(model, batch, lower_level(model, batch, z, lam, start))
 
 
 def aware(lam: float, **settings: object) -> FastBAT:
@@ -332,10 +334,10 @@ def test_at_a_solution_of_the_lower_level_it_is_the_total_derivative(
     model, batch = smooth_net(seed), images(seed)
     z = uniform(batch, EPS)
     lam = above * top_curvature(model, batch, z)
-    masks = []
+    masks, near = [], lower_level(model, batch, z, lam)
 
     def loss() -> float:  # L(theta, d*(theta)), z held fixed
-        delta = lower_level(model, batch, z, lam)
+        delta = lower_level(model, batch, z, lam, near)
         masks.append(free(batch.x, delta, EPS))
         return mean_ce(model, batch, delta)
 
@@ -373,7 +375,7 @@ def test_at_the_point_of_eq_8_it_is_the_total_derivative_to_second_order_in_1_ov
     errors = []
     base = 40 * top_curvature(model, batch, z)
     for lam in (base, 2 * base, 4 * base):
-        loss = partial(lower_level_loss, model, batch, z, lam)
+        loss = partial(lower_level_loss, model, batch, z, lam, lower_level(model, batch, z, lam))
         gradient = update(aware(lam, linearise="uniform"), model, batch)[1]
         errors.append((along @ gradient - numeric_derivatives(loss, model, along)).norm().item())
     for one, next_ in pairwise(errors):

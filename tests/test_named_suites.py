@@ -4,6 +4,7 @@ import json
 import shutil
 from collections import Counter
 from contextlib import suppress
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,8 +15,11 @@ from fastbat.cli.commands import check_command
 from fastbat.files import read_records
 from fastbat.paper import cells, printed
 from fastbat.randomness import generator
+from fastbat.report import write_report
 from fastbat.results import table
+from fastbat.results.names import shown
 from fastbat.suite import check_all, inputs_of, named, read_trials, trials_of
+from fastbat.suite.stand_in import stand_in
 from fastbat.suite.trials import key
 from fastbat.training.run import completed
 
@@ -24,15 +28,21 @@ ARMS = {  # at the paper's scale: trainings but for their seed, and seeds; ours 
     "table1": (18, 10), "table2": (8 + 2, 10), "table3": (16, 10), "table4": (4, 10), "table5": (4 + 2, 10),
     "table6": (2, 2),
     "table7": (5 + 2, 10), "table8": (8 + 1, 10), "table9": (4, 10), "table10": (16 + 2, 10), "table11": (18, 3),
-    "figure1": (32, 10), "figure2": (8, 10), "figure3": (3, 1),
+    "figure1": (32, 10), "figure2": (8, 10), "figure3": (3, 3),
 }  # fmt: skip
 SURROGATES = ["preactresnet18", "preactresnet50", "wideresnet-16-8"]  # of Table 4: one of each, undefended
+
+
+@cache
+def trials_at(name, scale):
+    """The trials of a suite at a scale, in their order; a list that is shared."""
+    return trials_of(named.at_scale(name, scale), name)
 
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_command_of_the_suites_would_be_accepted(scale, tmp_path):
     tables = {name: named.at_scale(name, scale) for name in named.names()}
-    trials = {each.run: each for name, table in tables.items() for each in trials_of(table, name)}
+    trials = {each.run: each for name in tables for each in trials_at(name, scale)}
     first = [each for each in trials.values() if not each.train["seed"]]
     check_all(first, tmp_path, check_command, {} if scale == "smoke" else {"data_dir": tmp_path})
     assert all(table["title"].endswith(f" ({scale} scale)") for table in tables.values())
@@ -40,14 +50,14 @@ def test_every_command_of_the_suites_would_be_accepted(scale, tmp_path):
 
 @pytest.mark.parametrize("name", named.names())
 def test_the_first_seed_of_every_arm_comes_before_the_second(name):
-    seeds = [each.train["seed"] for each in trials_of(named.at_scale(name, "paper"), name) if "eps" in each.train]
+    seeds = [each.train["seed"] for each in trials_at(name, "paper") if "eps" in each.train]
     assert seeds == sorted(seeds)
     assert len(set(Counter(seeds).values())) == 1
 
 
 @pytest.mark.parametrize("name", ARMS)
 def test_at_the_papers_scale_a_suite_has_the_papers_arms(name):
-    every = trials_of(named.at_scale(name, "paper"), name)
+    every = trials_at(name, "paper")
     trials = [each for each in every if "eps" in each.train]
     seeds = len({each.train["seed"] for each in trials})
     assert (len(trials) // seeds, seeds) == ARMS[name]
@@ -57,11 +67,7 @@ def test_at_the_papers_scale_a_suite_has_the_papers_arms(name):
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 6, 7, 8, 9, 10])
 def test_every_accuracy_that_the_paper_prints_of_a_table_has_its_trainings(number):
-    arms = [
-        completed(each.train)
-        for each in trials_of(named.at_scale(f"table{number}", "paper"), "")
-        if not each.train["seed"]
-    ]
+    arms = [completed(each.train) for each in trials_at(f"table{number}", "paper") if not each.train["seed"]]
     attacks = ("clean", "pgd", "aa", *(f"transfer-{name}" for name in SURROGATES))
     found = {cell for arm in arms for attack in attacks for eps in (2, 8, 16)
              for cell in map(id, printed(arm, attack, eps))}  # fmt: skip
@@ -70,7 +76,7 @@ def test_every_accuracy_that_the_paper_prints_of_a_table_has_its_trainings(numbe
 
 
 def test_the_small_table_2_is_the_one_whose_trainings_are_kept():
-    trials = {each.name: each for each in trials_of(named.at_scale("table2", "cpu"), "table2")}
+    trials = {each.name: each for each in trials_at("table2", "cpu")}
     assert list(trials)[:6] == [
         "fast-bat-eps16-seed0", "fast-at-eps16-seed0", "pgd-2-eps16-seed0", "fast-at-ga-eps16-seed0",
         "none-eps16-seed0", "fast-bat-eps8-seed0",
@@ -86,8 +92,19 @@ def test_the_small_table_2_is_the_one_whose_trainings_are_kept():
     assert key(mine) == key(mine | {"data_dir": "elsewhere", "eps": 16.0})
 
 
+def test_what_stands_in_for_what_is_part_of_a_table():
+    found = {scale: {name: named.at_scale(name, scale).get("stands_for") for name in named.names()} for scale in SCALES}
+    assert not any(found["paper"].values())
+    assert {name: each for name, each in found["cpu"].items() if each} == {
+        "table6": {"tiny-imagenet": ["imagenet with resnet50"]},
+    }  # fmt: skip
+    assert found["smoke"].pop("table1") == {"digits": ["cifar10", "cifar100", "tiny-imagenet"]}
+    assert found["smoke"].pop("table6") == {"digits": ["imagenet with resnet50"]}
+    assert all(each == {"digits": ["cifar10"]} for each in found["smoke"].values())
+
+
 def test_suites_share_their_trainings():
-    keys = {name: {key(each.train) for each in trials_of(named.at_scale(name, "cpu"), name)} for name in named.names()}
+    keys = {name: {key(each.train) for each in trials_at(name, "cpu")} for name in named.names()}
     assert keys["table2"] > keys["figure2"] | keys["figure3"]
     assert len(keys["table2"] & keys["table4"]) == 3 * 4
     assert len(keys["table2"] & keys["table1"]) == 3 * 6
@@ -96,8 +113,8 @@ def test_suites_share_their_trainings():
 
 
 def test_appendix_e_looks_closer_at_a_training_of_table_2_and_at_a_smooth_network():
-    trials = {each.name: each for each in trials_of(named.at_scale("appendix-e", "cpu"), "appendix-e")}
-    table2 = {each.name: each for each in trials_of(named.at_scale("table2", "cpu"), "table2")}
+    trials = {each.name: each for each in trials_at("appendix-e", "cpu")}
+    table2 = {each.name: each for each in trials_at("table2", "cpu")}
     assert key(trials["trained-seed1"].train) == key(table2["fast-bat-eps8-seed1"].train)
     assert trials["one-epoch-seed0"].train["epochs"] == 1
     smooth = trials["smooth-linearisepgd-nosign-seed2"]
@@ -106,7 +123,7 @@ def test_appendix_e_looks_closer_at_a_training_of_table_2_and_at_a_smooth_networ
         "digits",
         "fast-bat",
     )
-    looks = {scale: trials_of(named.at_scale("appendix-e", scale), "")[-1].looks[0] for scale in SCALES}
+    looks = {scale: trials_at("appendix-e", scale)[-1].looks[0] for scale in SCALES}
     decays = {scale: look["decay_over"] for scale, look in looks.items()}
     assert decays == {"paper": "316,1000,3162,10000", "cpu": "316,1000,3162", "smoke": "4,16"}
     assert named.names()[-4:] == ["figure1", "figure2", "figure3", "appendix-e"]
@@ -147,6 +164,43 @@ def test_a_shared_training_is_trained_and_measured_once(in_process, tmp_path, ca
     main(["suite", "status", str(tmp_path / "out")])
     said = capsys.readouterr().out
     assert [name in said for name in ("one/fast-at", "other/fast-at-eps30", "other/fast-at-eps40")] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("dataset", "stands_for", "classes", "text"),
+    [
+        ("digits", ["cifar10", "imagenet with resnet50"], 10, "digits for CIFAR-10, ImageNet with resnet50"),
+        ("tiny-imagenet", [], 20, "20 of the 200 classes of Tiny-ImageNet"),
+        ("tiny-imagenet", ["imagenet"], 20, "Tiny-ImageNet for ImageNet; 20 of the 200 classes of Tiny-ImageNet"),
+        ("tiny-imagenet", [], 200, ""),
+        ("tiny-imagenet", [], None, ""),
+        ("cifar10", [], 10, ""),
+        ("owner/name", [], 3, ""),
+    ],
+)
+def test_a_stand_in_is_named_in_words(dataset, stands_for, classes, text):
+    assert stand_in(dataset, stands_for, classes, shown) == text
+
+
+def test_a_stand_in_is_named_in_the_table_the_export_and_the_report(in_process, tmp_path, capsys):
+    text = ONE.replace("eps = 30", "eps = [30, 40]")
+    (tmp_path / "one.toml").write_text(text.replace('title = "One"', 'title = "One"\nstands_for.digits = ["cifar10"]'))
+    out = tmp_path / "out" / "one"
+    main(["suite", "run", str(tmp_path / "one.toml"), "--out", str(out)])
+    said = capsys.readouterr().out
+    assert "stand-in" in said
+    assert "digits for cifar10" in said
+    assert {row["stand_in"] for row in table(out)} == {"digits for CIFAR-10"}
+    page = write_report([out], tmp_path / "page.html").read_text()
+    assert "Stand-in images: digits for CIFAR-10." in page
+    assert page.count("stand-in images (digits for CIFAR-10), ") == 2  # a group for each budget
+    assert '<th scope="row">stand-in</th><td>digits for CIFAR-10</td>' in page
+    (tmp_path / "one.toml").write_text(text)
+    main(["suite", "run", str(tmp_path / "one.toml"), "--out", str(tmp_path / "out" / "own")])  # digits as themselves
+    said = capsys.readouterr().out
+    assert "stand-in" not in said
+    assert {row["stand_in"] for row in table(tmp_path / "out" / "own")} == {None}
+    assert "tand-in" not in write_report([tmp_path / "out" / "own"], tmp_path / "page.html").read_text()
 
 
 def folder_of_images(root, level):
@@ -237,4 +291,4 @@ def test_a_suite_is_listed_and_shown_as_a_table_that_can_be_run(tmp_path, capsys
     assert (listed["table2"]["paper"], listed["table2"]["cpu"]) == (100, 30)
     main(["suite", "show", "table9", "--scale", "cpu"])
     (tmp_path / "mine.toml").write_text(capsys.readouterr().out)
-    assert read_trials(tmp_path / "mine.toml") == trials_of(named.at_scale("table9", "cpu"), "table9")
+    assert read_trials(tmp_path / "mine.toml") == trials_at("table9", "cpu")

@@ -16,13 +16,14 @@ from fastbat.methods import METHODS, FastBAT
 from fastbat.methods.fast_at_ga import FastATGA
 from fastbat.models import build_model
 from fastbat.models.build import MODELS, Architecture
+from fastbat.randomness import drawn_for_whole, seed_torch
 from fastbat.runtime.layout import pick_layout
 from fastbat.runtime.modes import frozen_weights
 from fastbat.tangent import directional, push
 from fastbat.training import Settings, train
 from fastbat.training import compile as compiling
 from fastbat.training.compile import Compiled
-from fastbat.training.gradients import gradients
+from fastbat.training.gradients import gradients, means
 from fastbat.training.prepare import prepare
 from test_methods import CASES, EPS, batch_of, method_of, model_of, update
 
@@ -155,7 +156,7 @@ def test_the_parts_gradients_are_the_batchs(size, tmp_path, monkeypatch):
     found = []
     for parts in (1, 5):
         model.zero_grad()
-        loss = gradients(METHODS["standard"](eps=0), model, batch, parts)["loss"]
+        loss = means(gradients(METHODS["standard"](eps=0), model, batch, parts, ()))["loss"]
         found.append((loss, [weight.grad.clone() for weight in model.parameters()]))
     torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-14)
 
@@ -163,11 +164,13 @@ def test_the_parts_gradients_are_the_batchs(size, tmp_path, monkeypatch):
 def test_in_parts_the_share_of_the_term_is_that_of_the_first():
     model, batch = model_of("preactresnet18"), batch_of("preactresnet18", 8)
     method, first = FastBAT(EPS, ig_mode="tangent"), batch.split(2)[0]
-    torch.manual_seed(5)
-    update(method, model, first)
+    seed_torch(5)
+    with drawn_for_whole(8, torch.arange(4), 5):
+        update(method, model, first)
     model.zero_grad()
-    torch.manual_seed(5)
-    assert gradients(method, model, batch, 2)["term"].item() == pytest.approx(first.log["term"].item(), rel=1e-4)
+    assert means(gradients(method, model, batch, 2, (5,)))["term"].item() == pytest.approx(
+        first.log["term"].item(), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "free-at"])
@@ -192,6 +195,10 @@ def test_every_method_trains_in_parts(name, tmp_path, monkeypatch):
         (FastBAT(EPS, ig_mode="hessian-free"), {"compile": True}, "FastBAT differentiates .* or take ig_mode tangent"),
         (FastATGA(EPS, penalty="double"), {"compile": True}, "FastATGA differentiates .* or take penalty tangent"),
         (METHODS["yopo"](EPS), {"compile": True}, "Yopo stops the network behind its first layer; leave it out"),
+        (METHODS["atta"](EPS), {"capture": True}, "Atta remembers images, which a CUDA graph cannot; leave it out"),
+        (METHODS["free-at"](EPS), {"capture": True}, "FreeAT remembers images, which a CUDA graph cannot"),
+        (METHODS["fast-at"](EPS), {"capture": True, "accumulate": 2}, "a CUDA graph has whole batches: leave one out"),
+        (METHODS["fast-at"](EPS), {"capture": True, "device": "cpu"}, "the device is cpu: a CUDA graph needs a GPU"),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything_is_written(method, settings, message, tmp_path):

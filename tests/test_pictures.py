@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import struct
 import sys
@@ -18,7 +19,7 @@ import torch
 from PIL import Image
 
 from fastbat.audit import Origin, evaluate_target
-from fastbat.data import DATASETS, Images, content, load, load_test
+from fastbat.data import DATASETS, Images, content, load, load_test, tables
 from fastbat.data.check import check_not_blank, check_published
 from fastbat.data.crop import centre
 from fastbat.data.picture import endings, picture
@@ -331,6 +332,24 @@ def test_a_streamed_table_is_copied_once_and_anew_when_it_was_replaced(tmp_path,
         assert sum(len(batch.y) for batch in loader(splits, 8).epoch(0)) == 9
         written.append(sorted((tmp_path / "cache").glob("*.arrow")))
     assert [len(files) for files in written] == [2, 4, 4]
+
+
+def test_no_altered_row_of_a_copy_is_used(tmp_path, monkeypatch):
+    monkeypatch.setitem(DATASETS, "imagenet", replace(DATASETS["imagenet"], phases=SMALL_PHASES))
+    for split, count in (("train", 10), ("val", 3)):
+        table(tmp_path / "t" / f"{split}-0.parquet", (), images=[saved(colour(i, 40), "BMP") for i in range(count)])
+    load("imagenet", tmp_path / "t", workers=0).test.decoded()
+    file = min((tmp_path / "cache").glob("*.arrow"), key=lambda each: each.stat().st_size)
+    data, pixels = file.read_bytes(), saved(colour(1, 40), "BMP")
+    place = data.index(pixels) + len(pixels) - 5
+    file.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+    tables._mapped.cache_clear()
+    says = re.escape(f"row 1 of {str(file)!r} was altered; delete it: it is a copy, and is made again")
+    with pytest.raises(InputError, match=says):
+        load("imagenet", tmp_path / "t", workers=0).test.decoded()
+    file.unlink()
+    tables._mapped.cache_clear()
+    assert len(load("imagenet", tmp_path / "t", workers=0).test.decoded()) == 3
 
 
 def test_tables_and_folders_need_no_other_library_and_no_copy(tmp_path, monkeypatch):

@@ -50,6 +50,8 @@ def test_what_is_left_of_a_trial_is_counted_by_its_files(tmp_path):
     append_record(kept_of(run), {"evaluate": {"attacks": "fgsm", "eps": 30}, "result": {}})  # its own budget, spelt out
     append_record(kept_of(run), {"evaluate": {"attacks": "noise"}, "result": {}})  # of another suite
     assert takes.left(trial, tmp_path) == pytest.approx(20 + 3)
+    append_record(kept_of(run), {"evaluate": PGD, "result": {}})
+    assert takes.left(trial, tmp_path) == 0
 
 
 def test_an_estimate_comes_first_and_is_an_upper_bound(tmp_path):

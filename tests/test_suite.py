@@ -117,6 +117,10 @@ evaluate = {{ attacks = "transfer", surrogates = "{1}" }}
         ("[train]\n[evaluate]\nsteps = 3", "Unknown option"),
         ("[trian]\nepochs = 2", "unknown part of .* 'trian'; did you mean 'train'"),
         ("[train]\n[[arm]]\n[[arm]]", "has two trials 'fast-bat'; give each arm a name of its own"),
+        (
+            "stands_for.digits = 'cifar10'",
+            r"stands_for in .* is no table of data sets, such as: digits = \[\"cifar10\"\]",
+        ),
         ("train = 3", r"should hold tables: \[train\], \[\[arm\]\], \[evaluate\] or \[\[evaluate\]\]"),
         ("evaluate = 3", r"should hold tables: \[train\], \[\[arm\]\], \[evaluate\] or \[\[evaluate\]\]"),
         ("[train", "is not TOML"),

@@ -48,9 +48,9 @@ def spy_on_updates(monkeypatch, look):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(name, tmp_path):
-    method = METHODS[name](eps=8 / 255)
-    first, again = (train(method, SMALL, tmp_path / str(i)) for i in range(2))
-    other = train(method, Settings(**{**vars(SMALL), "seed": 1}), tmp_path / "other")
+    method, settings = METHODS[name](eps=8 / 255), replace(SMALL, epochs=2)
+    first, again = (train(method, settings, tmp_path / str(i)) for i in range(2))
+    other = train(method, replace(settings, seed=1), tmp_path / "other")
     assert same(weights(first), weights(again))
     assert not same(weights(first), weights(other))
 
@@ -82,17 +82,17 @@ def test_what_a_method_remembers_is_resumed_too(name, how, tmp_path, monkeypatch
 @pytest.mark.parametrize(("name", "how"), [("free-at", {"replays": 2}), ("atta", {"reset": 3})])
 def test_a_ramp_of_eps_in_an_update_resumes_with_what_is_remembered(name, how, tmp_path, monkeypatch):
     method, settings = METHODS[name](eps=8 / 255, **how), Settings(**{**vars(SMALL), "epochs": 2})
-    gradients, seen = epochs.gradients, []
+    gradients, seen = epochs.shared_gradients, []
 
-    def ramped(method, net, batch, parts):
+    def ramped(method, net, batch, *how):
         now = method.with_eps(method.eps * (1 - 0.8 * batch.progress))  # down, so that the memory has to be cut
         seen.append(now.eps)
-        return gradients(now, net, batch, parts)
+        return gradients(now, net, batch, *how)
 
     def stopped(task, state, restore):
         return train_epoch(task, state, restore) if state.epoch == 0 else 1 / 0
 
-    monkeypatch.setattr(epochs, "gradients", ramped)
+    monkeypatch.setattr(epochs, "shared_gradients", ramped)
     whole, train_epoch = train(method, settings, tmp_path / "whole"), RUN.train_epoch
     assert len(seen) == len(set(seen)) == 6 * how.get("replays", 1)
     monkeypatch.setattr(RUN, "train_epoch", stopped)

@@ -3,7 +3,6 @@
 python experiments/methods/draw.py
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,22 @@ from typing import Any
 from matplotlib import pyplot
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # experiments/: what the scripts share
-from page import interval, records, save, table
+from page import arms, interval, records, save, table
 
 HERE = Path(__file__).parent
-COST = json.loads((HERE / "he-shortcut" / "estimate.json").read_text())
-LABELS = {"fast-at-step-1": "fast-at, step 1.0 eps"}
+STEPS = arms(HERE.parent / "training-step" / "step-width16.json")
+UPDATES = 79  # of an epoch: 10,000 images in batches of 128
+REPLAYS = 8  # of FREE-AT, each an update
 OFFSETS = {
-    "fast-at": (-38, 2),
-    "fast-at-step-1": (6, -8),
-    "yopo": (-26, 2),
-    "fast-at-ga": (6, -12),
-    "pgd-7": (6, -3),
-    "pgd-2": (-34, 0),
+    "fast-at": (-36, -12),
+    "n-fgsm": (-36, 6),
+    "pgd-2": (-34, 2),
+    "backsmooth": (-62, 4),
+    "fast-bat": (-46, 4),
+    "fast-at-ga": (-56, -12),
+    "pgd-7": (-32, -14),
+    "yopo": (6, -12),
+    "trades": (-38, 4),
 }
 
 
@@ -33,44 +36,51 @@ def main() -> None:
 
 
 def trials() -> dict[str, dict[str, Any]]:
-    """Return the records by method, in the order of the cost file."""
-    found = {record["trial"]: record for record in records(HERE / "he-shortcut" / "results.jsonl")}
-    return {name: found[name] for name in COST["ms_per_step"]}
+    """Return the finished trials by method, the cheapest training first."""
+    found = {record["trial"]: record for record in records(HERE / "results.jsonl") if record["status"] == "finished"}
+    return dict(sorted(found.items(), key=lambda item: seconds(*item)))
 
 
-def updates(name: str) -> int:
-    """Return the updates of an epoch."""
-    return int(COST["updates_per_epoch_of_free_at" if name == "free-at" else "updates_per_epoch"])
+def step(name: str) -> dict[str, Any]:
+    """Return the measured time of an update of a method."""
+    return STEPS["fast-bat, tangent" if name == "fast-bat" else name]
+
+
+def seconds(name: str, record: dict[str, Any]) -> float:
+    """Return what all training steps of a trial take."""
+    updates = UPDATES * len(record["epochs"]) * (REPLAYS if name == "free-at" else 1)
+    return updates * step(name)["ms"] / 1000
+
+
+def accuracies(record: dict[str, Any], weights: int) -> list[dict[str, Any]]:
+    """Return SA and RA of the best epoch's weights (0) or of the last epoch's (1)."""
+    return record["results"][weights]["accuracies"]
 
 
 def tables() -> str:
     """Return the table of the page."""
-    heads = ["method", "SA", "RA-PGD-50-10", "best epoch", "last epoch: SA, RA", "ms a step", "s an epoch"]
+    heads = ["method", "SA", "RA-PGD-50-10", "best epoch", "last epoch: SA, RA", "step, x FAST-AT", "all steps, s"]
     return table(heads, (row(name, record) for name, record in trials().items()))
 
 
 def row(name: str, record: dict[str, Any]) -> list[object]:
     """Return the cells of a method."""
-    (found,), epochs, ms = record["results"], record["epochs"], COST["ms_per_step"][name]
-    cells = [interval(found[kind], found[f"{kind}_interval"]) for kind in ("sa", "ra_pgd")]
-    last = ", ".join(f"{epochs[-1][key]:.1f}" for key in ("val_sa", "val_ra") if key in epochs[-1])
-    seconds = round(ms * updates(name) / 1000)
-    return [LABELS.get(name, name), *cells, f"{found['epoch']} of {len(epochs)}", last, ms, seconds]
+    cells = [interval(each["percent"], each["interval"]) for each in accuracies(record, 0)]
+    best = f"{record['results'][0]['settings']['epoch']} of {len(record['epochs'])}"
+    last = ", ".join(f"{each['percent']:.1f}" for each in accuracies(record, 1))
+    return [name, *cells, best, last, f"{step(name)['over_fast_at']:.2f}", round(seconds(name, record))]
 
 
 def draw() -> None:
     """Draw a point a method, with the 95 % interval over the draw of the images."""
     figure, panel = pyplot.subplots(figsize=(8, 4.4), layout="constrained")
     for name, record in trials().items():
-        (found,) = record["results"]
-        seconds = COST["ms_per_step"][name] * updates(name) * len(record["epochs"]) / 1000
-        low, high = found["ra_pgd_interval"]
-        ra = found["ra_pgd"]
-        panel.errorbar(seconds, ra, [[ra - low], [high - ra]], fmt="o", ms=5, lw=1, capsize=2)
-        panel.annotate(
-            LABELS.get(name, name), (seconds, ra), OFFSETS.get(name, (6, 4)), textcoords="offset points", fontsize=8
-        )
-    panel.set(xscale="log", xlabel="training steps, s in all", ylabel="RA-PGD-50-10, %", ylim=-1, xlim=(70, 1050))
+        x, (_, found) = seconds(name, record), accuracies(record, 0)
+        ra, (low, high) = found["percent"], found["interval"]
+        color = "tab:red" if name == "fast-bat" else "tab:blue"
+        panel.errorbar(x, ra, [[ra - low], [high - ra]], fmt="o", color=color, ms=5, lw=1, capsize=2)
+        panel.annotate(name, (x, ra), OFFSETS.get(name, (6, 4)), textcoords="offset points", fontsize=8)
+    panel.set(xscale="log", xlabel="training steps, s in all", ylabel="RA-PGD-50-10, %", ylim=-1, xlim=(60, 1000))
     ticks = (100, 200, 400, 800)
     panel.set_xticks(ticks, ticks)
     panel.set_xticks([], minor=True)

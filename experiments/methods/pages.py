@@ -10,18 +10,15 @@ from pathlib import Path
 from matplotlib import pyplot
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # experiments/: what the scripts share
-from draw import trials  # of this folder
+from draw import accuracies, step, trials  # of this folder
 
-from page import arms, interval, save, table
+from page import interval, save, table
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs" / "methods"
-STEPS = arms(HERE.parent / "training-step" / "step-width16.json")
-NETWORK = "He's shortcut, width 16, 10,000 images of CIFAR-10"
+NETWORK = "the paper's network at width 16, 10,000 images of CIFAR-10"
 PAPERS = " The paper has width 64, 50,000 images, 20 epochs."
-PAGES = {name: [name] for name in trials() if name not in ("pgd-2", "pgd-7", "fast-at-step-1")} | {
-    "pgd-at": ["pgd-2", "pgd-7"]
-}
+PAGES = {name: [name] for name in trials() if name not in ("pgd-2", "pgd-7")} | {"pgd-at": ["pgd-2", "pgd-7"]}
 
 # (eps, SA, RA-PGD-50-10, RA-AA) of the paper's Table 10, and minutes of a training; PGD-2: Table 2
 PAPER = {
@@ -66,9 +63,8 @@ def section(page: str, names: list[str]) -> str:
         table(["method", *heads] if several else heads, rows),
         f"Here: {NETWORK}, {epochs(names[0])}, one seed, the first 1,000 test images. In brackets are 95 % intervals "
         f"over their draw.{PAPERS if names[0] in PAPER else ''} The figure has the accuracy on validation images.",
-        "**He's shortcut is not the paper's, so this is being measured again**: [what does every method "
-        f"give?](../../experiments/methods/README.md) {' '.join(map(cost, names))} Times are of a CPU: [what does a "
-        "step cost?](../../experiments/training-step/README.md)",
+        "Next to the other methods: [what does every method give?](../../experiments/methods/README.md) "
+        f"{' '.join(map(cost, names))}",
     ]
     return "\n\n".join(map(wrapped, parts)) + "\n\n"
 
@@ -81,20 +77,21 @@ def epochs(name: str) -> str:
 
 def rows_of(name: str) -> list[list[object]]:
     """Return our row of a method, and the paper's."""
-    (found,) = trials()[name]["results"]
-    cells = [interval(found[kind], found[f"{kind}_interval"]) for kind in ("sa", "ra_pgd")]
+    record = trials()[name]
+    cells = [interval(each["percent"], each["interval"]) for each in accuracies(record, 0)]
     source = f"the paper, Table {2 if name == 'pgd-2' else 10}"
     paper = [[eps, source, *(f"{share:.2f}" for share in shares)] for eps, *shares in PAPER.get(name, [])]
-    return [[8, f"here, epoch {found['epoch']}", *cells, None], *paper]
+    return [[8, f"here, epoch {record['results'][0]['settings']['epoch']}", *cells, None], *paper]
 
 
 def cost(name: str) -> str:
     """Return what a step and a training take."""
-    arm = STEPS["fast-bat, tangent" if name == "fast-bat" else name]
-    minutes = f" A training takes {MINUTES[name]} minutes in the paper." if name in MINUTES else ""
+    arm = step(name)
+    minutes = f" A training takes {MINUTES[name]} minutes on the paper's GPU." if name in MINUTES else ""
+    cpu = "on a CPU ([measured](../../experiments/training-step/README.md))"
     if name == "fast-at":
-        return f"A step takes {arm['ms']:.0f} ms.{minutes}"
-    return f"A step of {name} takes {arm['over_fast_at']:.2f} times as long as FAST-AT's.{minutes}"
+        return f"A step takes {arm['ms']:.0f} ms {cpu}.{minutes}"
+    return f"A step of {name} takes {arm['over_fast_at']:.2f} times as long as FAST-AT's {cpu}.{minutes}"
 
 
 def wrapped(text: str) -> str:

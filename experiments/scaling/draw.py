@@ -1,4 +1,4 @@
-"""Print the table of README.md, and draw scaling.svg: images/s by batch size, on one thread and on two.
+"""Print the tables of README.md, and draw scaling.svg: images/s by batch size, on one thread and on two.
 
 python experiments/scaling/draw.py
 """
@@ -32,12 +32,28 @@ def measured() -> Arms:
 
 
 def tables() -> str:
-    """Return the table of the page."""
+    """Return the tables of the page."""
     found = measured()
     cases = [(threads, size) for size in SIZES for threads in THREADS]
     heads = ["images/s", *(f"batch {size}, {threads} thread{'s' * (threads > 1)}" for threads, size in cases)]
     rows = [[name, *(found[name, *case]["images_per_second"] for case in cases)] for name in COLORS]
-    return table(heads, rows)
+    heads_of_processes = ["processes", "threads of each", "method", "ms an update", "images/s over one process's"]
+    return f"{table(heads, rows)}\n\n{table(heads_of_processes, processes())}"
+
+
+def processes() -> list[list[object]]:
+    """Return the rows of the table on processes."""
+    found = json.loads((HERE / "processes.json").read_text())["arms"]
+    return [
+        [
+            arm["processes"],
+            arm["threads_each"],
+            arm["method"],
+            "{:.0f} [{:.0f}, {:.0f}]".format(arm["ms"], *arm["quartiles_ms"]),
+            f"{arm['over_one_process']:.2f}",
+        ]
+        for arm in found
+    ]
 
 
 def draw() -> None:

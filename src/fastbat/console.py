@@ -14,7 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-TEXT = 24
+TEXT = 16
 ANY_TABLE = 10_000  # characters
 
 

@@ -3,9 +3,12 @@
 import math
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from fastbat.lazy import torch
+
+ELSEWHERE = "raised by another process, which says it"  # the note of an error
 
 
 class InputError(ValueError):
@@ -26,6 +29,16 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, text: str, number: int) -> None:
         super().__init__(text)
         self.number = number  # of the signal
+
+
+def said_elsewhere(error: BaseException) -> bool:
+    """Say whether another process under torchrun raised `error`, and says it."""
+    return ELSEWHERE in getattr(error, "__notes__", ())
+
+
+def lost_another(error: BaseException) -> bool:
+    """Say whether `error` is that another process under torchrun has ended."""
+    return "gloo/transport" in str(error) or isinstance(error, torch.distributed.DistError)
 
 
 def no_memory(error: BaseException) -> bool:
@@ -53,9 +66,14 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 def check_choices(settings: Any) -> None:
     """Raise InputError where a field of the dataclass `settings` is one of several words, and is none of them."""
-    for name, kind in get_type_hints(type(settings)).items():
-        if get_origin(kind) is Literal:
-            choose(name, getattr(settings, name), get_args(kind))
+    for name, words in choices(type(settings)).items():  # type: ignore[arg-type]  # a class does hash
+        choose(name, getattr(settings, name), words)
+
+
+@cache
+def choices(kind: type) -> dict[str, tuple[str, ...]]:
+    """Return the fields of the dataclass `kind` that are one of several words, with these."""
+    return {name: get_args(hint) for name, hint in get_type_hints(kind).items() if get_origin(hint) is Literal}
 
 
 def check_weight(name: str, weight: float) -> None:

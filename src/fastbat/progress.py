@@ -1,5 +1,9 @@
-"""Progress for people, on stderr: bars in a terminal, a plain line now and then elsewhere."""
+"""Progress for people, on stderr: bars in a terminal, a plain line now and then elsewhere.
 
+Of several processes under torchrun one speaks: the first, or until they have met the first of each machine.
+"""
+
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +16,20 @@ Show = Callable[[float, str], None]  # show(share done in [0, 1], what is being 
 SECONDS_BETWEEN_LINES = 60
 
 console = Console(stderr=True)  # of the bars; none in a notebook
+speaks = os.environ.get("LOCAL_RANK", "0") == "0"
+name = ""  # of this process, before what is wrong with it alone
+
+
+def let_first_speak(rank: int) -> None:
+    """Let this process, one of several that have met, say something only if it is the first."""
+    global speaks, name
+    speaks, name = rank == 0, f"process {rank}: "
 
 
 @contextmanager
 def bar(text: str, pause: float | None = None) -> Iterator[Show]:
     """Show how far the block has come, in a bar or a line every `pause` seconds (60); yields show(share done, text)."""
-    if not console.is_terminal:
+    if not (speaks and console.is_terminal):
         yield _line_now_and_then(SECONDS_BETWEEN_LINES if pause is None else pause)
         return
     from rich.progress import Progress
@@ -40,5 +52,12 @@ def _line_now_and_then(pause: float) -> Show:
 
 
 def say(line: str) -> None:
-    """Print one line for people on stderr."""
-    print(line, file=sys.stderr)
+    """Print one line for people on stderr, if this process speaks."""
+    if speaks:
+        print(line, file=sys.stderr)
+
+
+def complain(line: str) -> None:
+    """Print one line on stderr of what is wrong with this process, which of several that have met is named."""
+    if speaks or name:
+        print(f"fastbat: {name}{line}", file=sys.stderr)

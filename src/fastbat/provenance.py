@@ -71,4 +71,10 @@ def git(*words: str) -> str:
 
 def versions(*packages: str) -> dict[str, str | None]:
     """Return the versions of fastbat, with its commit, and of these packages."""
-    return {"fastbat": version("fastbat"), "commit": commit(), **{name: version(name) for name in packages}}
+    return {"fastbat": version_of("fastbat"), "commit": commit(), **{name: version_of(name) for name in packages}}
+
+
+@cache
+def version_of(package: str) -> str:
+    """Return the version of an installed package."""
+    return version(package)

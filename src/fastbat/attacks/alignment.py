@@ -12,9 +12,3 @@ def cosines(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     a, b = (torch.where(both[:, None], side, 1.0) for side in (a, b))
     a, b = (side / side.abs().amax(1, keepdim=True).detach() for side in (a, b))  # squares underflow else
     return F.cosine_similarity(a, b, eps=0), both
-
-
-def mean_cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Return the mean of `cosines` where they mean anything; 1 where none does."""
-    found, both = cosines(a, b)
-    return torch.where(both.any(), (found * both).sum() / both.sum().clamp(min=1), 1.0)

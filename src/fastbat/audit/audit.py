@@ -20,7 +20,7 @@ from fastbat.errors import InputError
 from fastbat.evaluation import Diagnosis, Evaluation, diagnose, evaluate, loss_landscape
 from fastbat.evaluation.attacked import first_device
 from fastbat.evaluation.request import Theory, attacks_of, check_surrogates
-from fastbat.files import append_record, as_path, check_writable, write_json
+from fastbat.files import append_record, as_path, check_writable, read_records, write_json
 from fastbat.progress import say
 from fastbat.provenance import now, provenance, versions
 from fastbat.runtime.processes import rank
@@ -82,10 +82,17 @@ def evaluate_target(
             about["contradictions"] = contradictions(says, result.said_of(**about), subject.reading, subject.test, size)
         if folder and rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
-            append_record(folder / "evaluation.jsonl", {"time": now(), **result.said_of(**about).record()})
+            add_once(folder / "evaluation.jsonl", {"time": now(), **result.said_of(**about).record()})
 
     how |= {"surrogates": networks, "resume_in": folder, "begin": tell, "done": keep}
     return evaluate(model, subject.test, eps=budgets, **how).said_of(**about)
+
+
+def add_once(file: Path, record: dict[str, Any]) -> None:
+    """Add the record of an evaluation, unless it is the last one already: to the attacks' seconds, the same."""
+    last = read_records(file)[-1:]
+    if [each.get("accuracies") for each in last] != [record["accuracies"]]:
+        append_record(file, record)
 
 
 def say_how_read(*subjects: Subject) -> None:

@@ -51,9 +51,10 @@ def stated(file: Path) -> dict[str, Any]:
         about = json.loads(text)
     except ValueError as error:
         raise InputError(f"{str(file)!r} was altered or damaged ({error}); copy it again") from error
-    if not isinstance(about, dict) or not isinstance(about.get("model", {}), dict):
-        raise InputError(f"{str(file)!r} does not describe a model of this fastbat; was it written by another?")
-    return about
+    model = about.get("model") if isinstance(about, dict) else None
+    if about and not (isinstance(model, dict) and {"name", "mean"} <= model.keys()):
+        raise InputError(f"{str(file)!r} describes no model of fastbat: it was altered or damaged; copy it again")
+    return about  # type: ignore[no-any-return]
 
 
 def check_target(target: str, checkpoint: str, origin: Origin, data_dir: Path | None) -> Named:

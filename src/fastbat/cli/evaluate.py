@@ -22,7 +22,7 @@ from fastbat.evaluation.request import (
     Theory,
     attacks_of,
     budgets_of,
-    check_new_file,
+    check_examples_file,
     check_seed,
     check_surrogates,
     whole,
@@ -150,7 +150,7 @@ def check_evaluation(*, request: Request = Request(), report: Path | None = None
     check_seed(request.seed)
     check_surrogates(how["attacks"], how["surrogates"])
     if request.save_adversarial is not None:
-        check_new_file(request.save_adversarial)
+        check_examples_file(request.save_adversarial)
     if report is not None:
         check_page(report)
 

@@ -13,8 +13,8 @@ from fastbat.cli.listing import list_command
 from fastbat.cli.plot import plot_command
 from fastbat.cli.report import report_command
 from fastbat.cli.suite import suite
-from fastbat.errors import DivergedError, InputError, Stopped, no_memory
-from fastbat.progress import say
+from fastbat.errors import DivergedError, InputError, Stopped, lost_another, no_memory, said_elsewhere
+from fastbat.progress import complain, say
 from fastbat.training import Run
 
 
@@ -23,22 +23,29 @@ def main(words: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if words is None else words
     try:
         build_app(words)(words, exit_on_error=False, print_error=False)
-    except (InputError, DivergedError, CycloptsError) as error:
-        fail(one_line(error), 2)
+    except DivergedError as error:  # on all processes
+        say(f"fastbat: {one_line(error)}")
+        sys.exit(2)
+    except (InputError, CycloptsError) as error:
+        fail(error, one_line(error), 2)
     except BrokenPipeError:  # of stdout, as after `| head`, which wants no more
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)  # as after SIGPIPE
     except OSError as error:
         what = f"{error.filename or 'a file'}: {error.strerror or error}"
-        fail(f"{what}; check its folder, its rights and the free space", 2)
+        fail(error, f"{what}; check its folder, its rights and the free space", 2)
     except (MemoryError, RuntimeError) as error:
+        if lost_another(error):
+            say("fastbat: another process has ended, and so do all; what was written before is kept")
+            sys.exit(1)
         if not no_memory(error):
             raise
-        fail("not enough memory; lower --batch-size or --width, or give fewer or smaller images", 2)
-    except Stopped as stop:
-        fail(str(stop), 128 + stop.number)
-    except KeyboardInterrupt:
-        fail(f"stopped{how_to_resume(words)}", 130)
+        fail(error, "not enough memory; lower --batch-size or --width, or give fewer or smaller images", 2)
+    except Stopped as stop:  # all processes
+        say(f"fastbat: {stop}")
+        sys.exit(128 + stop.number)
+    except KeyboardInterrupt as stop:
+        fail(stop, f"stopped{how_to_resume(words)}", 130)
 
 
 def build_app(words: Sequence[str]) -> App:
@@ -64,7 +71,8 @@ def how_to_resume(words: Sequence[str]) -> str:
     return f"; resume with: fastbat train --out {shlex.quote(str(out))} --resume"
 
 
-def fail(line: str, status: int) -> None:
-    """Print one line on stderr and exit."""
-    say(f"fastbat: {line}")
+def fail(error: BaseException, line: str, status: int) -> None:
+    """Print one line on stderr, unless another process prints it, and exit."""
+    if not said_elsewhere(error):
+        complain(line)
     sys.exit(status)

@@ -285,8 +285,11 @@ def show(found: list[Row], json: bool) -> None:
     if json:
         print_json({"trials": [asdict(row) for row in found]})
         return
-    heads = ("trial", "state", "weights", "eps", "SA", "PGD", "AA", "n", "s/epoch")
-    print_rows(heads, map(cells, found), text=("trial",), least=("s/epoch", "n", "weights"), box=SIMPLE_HEAD)
+    heads = ["trial", "state", "weights", "eps", "SA", "PGD", "AA", "n", "s/epoch", "stand-in"]
+    if not any(row.stand_in for row in found):
+        heads.remove("stand-in")
+    rows = [cells(row)[: len(heads)] for row in found]
+    print_rows(heads, rows, text=("trial", "stand-in"), least=("s/epoch", "n", "weights"), box=SIMPLE_HEAD)
     for row in found:
         if row.error:
             print(f"{row.trial} failed: {row.error}")
@@ -297,4 +300,4 @@ def cells(row: Row) -> list[str]:
     shares = ["" if share is None else f"{share:.1f}" for share in (row.sa, row.ra_pgd, row.ra_aa)]
     seconds = "" if row.seconds_per_epoch is None else f"{row.seconds_per_epoch:.1f}"
     eps = f"{row.eps_255:g}" if row.eps_255 else ""
-    return [row.trial, row.state, row.checkpoint, eps, *shares, str(row.n or ""), seconds]
+    return [row.trial, row.state, row.checkpoint, eps, *shares, str(row.n or ""), seconds, row.stand_in]

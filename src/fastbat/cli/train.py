@@ -55,10 +55,12 @@ def train_command(name: str, notes: Sequence[str] = (), file: Path | None = None
             check_resolved(file, described["resolved"])
         if settings.init_from is not None and not (run.states or settings.init_from.is_dir()):
             check_file(settings.init_from)
-        for note in (*notes, *filter(None, [tiny(chosen.eps)] if chosen.eps else ())):
-            say(note)
+        from fastbat.runtime.processes import start_processes
         from fastbat.training import train
 
+        start_processes()  # behind all checks: where one process refuses, none has written
+        for note in (*notes, *filter(None, [tiny(chosen.eps)] if chosen.eps else ())):
+            say(note)
         train(chosen, settings, run.path, resume=resume)
         say(f"finished; measure it with: fastbat evaluate {shlex.quote(str(run.path))} --attacks clean,pgd,aa")
 
@@ -76,7 +78,7 @@ def train_command(name: str, notes: Sequence[str] = (), file: Path | None = None
             bool,
             False,
             "Run",
-            "Go on where the run in --out stopped, or start it if there is none.",
+            "Go on where the run in --out stopped, on any number of processes, or start it if there is none.",
         ),
         flag(
             "config",
@@ -89,7 +91,7 @@ def train_command(name: str, notes: Sequence[str] = (), file: Path | None = None
         *(flag(f.name, hints[f.name], f.default, f"Settings of {name}", docs.get(f.name)) for f in own),
         Argument("settings", Argument.KEYWORD_ONLY, default=Settings(), annotation=training),
     ]
-    command.__doc__ = "Train a robust model into a run directory."
+    command.__doc__ = "Train a robust model into a run directory. Under torchrun several processes share each batch."
     command.__signature__ = Signature(flags)  # type: ignore[attr-defined]
     command.__annotations__ = {flag.name: flag.annotation for flag in flags}
     return command

@@ -1,7 +1,6 @@
 """A batch, and the crop, flip and rotation that make it from the stored images."""
 
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -10,7 +9,9 @@ from torch.nn import functional as F
 
 from fastbat.data.batch_check import check_batch
 from fastbat.data.images import sent
+from fastbat.data.share import Share
 from fastbat.errors import InputError
+from fastbat.runtime.processes import summed_among
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,10 @@ class View:
             angle=torch.from_numpy(rng.uniform(-rotation, rotation, size)) if rotation else None,
         )
 
-    def rows(self, start: int, stop: int) -> "View":
-        """Return the views of images start..stop."""
-        angle = None if self.angle is None else self.angle[start:stop]
-        return View(self.top[start:stop], self.left[start:stop], self.flip[start:stop], self.pad, angle)
+    def rows(self, which: slice | Tensor) -> "View":
+        """Return the views of the images `which`."""
+        angle = None if self.angle is None else self.angle[which]
+        return View(self.top[which], self.left[which], self.flip[which], self.pad, angle)
 
     def apply(self, images: Tensor) -> Tensor:
         """Return the views of `images` (B, C, H, W) padded by zeros; same shape and type."""
@@ -101,6 +102,7 @@ class Batch:
     label_smoothing: float = 0.0  # of the training loss: this share of each label is spread over all classes
     random_smoothing: bool = False  # spread by new random weights over the other classes, in place of evenly over all
     log: dict[str, Tensor] = field(default_factory=dict, compare=False)  # what a method measures: 0-d tensors by name
+    share: Share | None = None  # what it is of the whole batch; None: it is the whole
 
     def __post_init__(self) -> None:
         check_batch(self.x, self.y)
@@ -108,19 +110,34 @@ class Batch:
             if (tensor := getattr(self, name)).is_inference():  # which autograd cannot save
                 object.__setattr__(self, name, tensor.clone())
 
+    @property
+    def images(self) -> int:
+        """How many images the batch, or this part of it, has on all processes together."""
+        return len(self.y) if self.share is None else len(self.share.owners)
+
+    def total(self, value: Tensor) -> Tensor:
+        """Return the sum of a `value` that is one of the images here, over all processes; without a graph.
+
+        For a method that decides by it, or remembers it: then it is the same on all processes. Alone it is `value`.
+        """
+        ranks = [] if self.share is None else self.share.owners.unique().tolist()
+        return value.detach() if len(ranks) < 2 else summed_among(value.detach().clone(), ranks)
+
+    def averaged(self, value: Tensor) -> Tensor:
+        """Return the mean over all `images` of a `value` that is a mean over those here, as `total` does the sum."""
+        alone = self.images == len(self.y)
+        return value.detach() if alone else self.total(len(self.y) * value) / self.images
+
     def split(self, parts: int) -> list["Batch"]:
         """Return the batch in `parts` parts of nearly one size, in fewer lest one be a single image (BatchNorm)."""
-        count, parts = len(self.y), max(1, min(parts, len(self.y) // 2))
-        if parts == 1:
-            return [self]
-        cuts = [round(i * count / parts) for i in range(parts + 1)]
-        return [self.rows(start, stop) for start, stop in pairwise(cuts)]
+        cut = (self.share or Share.alone(len(self.y))).cut(parts)
+        return [self] if len(cut) == 1 else [self.rows(which, share) for which, share in cut]
 
-    def rows(self, start: int, stop: int) -> "Batch":
-        """Return images start..stop."""
-        index = None if self.index is None else self.index[start:stop]
-        view = None if self.view is None else self.view.rows(start, stop)
-        return replace(self, x=self.x[start:stop], y=self.y[start:stop], index=index, view=view, log={})
+    def rows(self, which: slice, share: Share | None = None) -> "Batch":
+        """Return the images `which`, as that `share` of the whole, or as a batch of their own."""
+        index = None if self.index is None else self.index[which]
+        view = None if self.view is None else self.view.rows(which)
+        return replace(self, x=self.x[which], y=self.y[which], index=index, view=view, log={}, share=share)
 
 
 class LoadedBatch(Batch):

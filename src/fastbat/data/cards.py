@@ -41,6 +41,7 @@ class DatasetCard:
     rates: tuple[tuple[float, float], ...] = ()  # (share of all epochs, share of max_lr); empty: up and down again
     phases: tuple[Phase, ...] = ()  # of a streamed data set
     classes: int | None = None  # how many it has, and the side of its images in pixels; None: not known beforehand
+    published_classes: int | None = None  # of all of it, where a part is taken, too
     size: int | None = None
 
 
@@ -62,6 +63,7 @@ DATASETS = {
     "tiny-imagenet": DatasetCard(
         "hub zh-plus/tiny-imagenet, or --data-dir: 110,000 colour 64x64 images, 200 classes", "zh-plus/tiny-imagenet",
         mean=IMAGENET_MEAN, std=IMAGENET_STD, pad=4, tests=("valid", "val", "validation"), size=64,
+        published_classes=200,
     ),
     # FAST-AT's published recipe (Wong et al., 2020): 15 epochs in three phases, with batches of 512, 224 and 128
     # images; weight decay of 1e-4, and none on BatchNorm's weights
@@ -71,6 +73,7 @@ DATASETS = {
         epochs=15, weight_decay=1e-4, decay_batchnorm=False,
         rates=((0, 0), (1 / 15, 1), (6 / 15, 0.1), (12 / 15, 0.01), (1, 0.001)),
         phases=(Phase(6 / 15, 160, 128, 4), Phase(12 / 15, 352, 224, 1.75), Phase(1, None, 288, 1)),
+        published_classes=1_000,
     ),
     "folder": DatasetCard("--data-dir: train/CLASS/*.jpg and test/CLASS/*.jpg, or other image files"),
     "parquet": DatasetCard("--data-dir: train*.parquet and test*.parquet with an image and a label column"),

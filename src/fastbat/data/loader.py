@@ -1,6 +1,9 @@
-"""Batches of an epoch: order from (seed, epoch), augmentation from (seed, step)."""
+"""Batches of an epoch: order from (seed, epoch), augmentation from (seed, step).
 
-from collections.abc import Iterable, Iterator
+Both are drawn for the whole batch, whatever share of it a process has.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +12,7 @@ from torch import Tensor
 from fastbat.data.batch import Batch, LoadedBatch, View
 from fastbat.data.cards import Phase
 from fastbat.data.images import Images, sent, unit
+from fastbat.data.share import ALONE, Share, Shares
 from fastbat.data.stream import Decoder, ImageSet
 from fastbat.randomness import generator
 
@@ -29,6 +33,7 @@ class Loader:
     rotation: float = 0.0
     phases: tuple[Phase, ...] = ()  # of a stream
     epochs: int = 0  # of the whole training, which the phases share
+    shares: Shares = ALONE  # of each batch; what the other processes have is not decoded
 
     @property
     def keeps(self) -> set[str]:
@@ -50,23 +55,33 @@ class Loader:
         """Return the number of batches in the first `epochs` epochs."""
         return sum(len(self.cuts(epoch)) + 1 for epoch in range(epochs))
 
+    def parts(self, number: int) -> tuple[Tensor, ...]:
+        """Return the images of each whole batch of epoch `number` (from 0)."""
+        order = torch.from_numpy(generator(self.seed, "order", number).permutation(len(self.images)))
+        return order.tensor_split(tuple(self.cuts(number)))
+
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of epoch `number` (from 0) from batch `start` on, on the device the images are on."""
+        """Yield this process's share of the batches of epoch `number` (from 0) from batch `start` on, on its device."""
         images, first = self.images, self.steps(number) + start
-        order = torch.from_numpy(generator(self.seed, "order", number).permutation(len(images)))
-        parts = order.tensor_split(tuple(self.cuts(number)))[start:]
+        parts = self.parts(number)[start:]
+        shares = [self.shares.of(part) for part in parts]
+        mine = [part[share.place] for part, share in zip(parts, shares, strict=True)]
         if isinstance(images, Images):
-            made: Iterator[tuple[Tensor, View | None]] = self.views(images, parts, first)
+            made: Iterator[tuple[Tensor, View | None]] = self.views(images, mine, shares, first)
         else:
             decoder = Decoder(images.encoded, self.seed, first, self.phase(number), self.flip)
-            made = ((pixels, None) for pixels in images.read(parts, decoder))
-        for index, (pixels, view) in zip(parts, made, strict=True):
+            places = [share.place for share in shares]
+            made = ((pixels, None) for pixels in images.read(mine, places, decoder))
+        for index, share, (pixels, view) in zip(mine, shares, made, strict=True):
             device = images.labels.device
-            yield LoadedBatch(unit(sent(pixels, device)), images.labels[sent(index, device)], index, view)
+            y = images.labels[sent(index, device)]
+            yield LoadedBatch(unit(sent(pixels, device)), y, index, view, share=share)
 
-    def views(self, images: Images, parts: Iterable[Tensor], first: int) -> Iterator[tuple[Tensor, View | None]]:
+    def views(
+        self, images: Images, parts: Sequence[Tensor], shares: Sequence[Share], first: int
+    ) -> Iterator[tuple[Tensor, View | None]]:
         """Yield the augmented pixels of each part, and their view; the first part belongs to step `first`."""
-        for step, index in enumerate(parts, first):
-            rng = generator(self.seed, "augment", step)
-            view = View.draw(rng, len(index), self.pad, self.flip, self.rotation)
+        for step, (index, share) in enumerate(zip(parts, shares, strict=True), first):
+            view = View.draw(generator(self.seed, "augment", step), share.whole, self.pad, self.flip, self.rotation)
+            view = view.rows(share.place)
             yield view.apply(images.pixels[sent(index, images.pixels.device)]), view

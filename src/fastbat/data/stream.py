@@ -29,6 +29,7 @@ from fastbat.randomness import generator
 RESIZE, CROP = 256, 224  # of evaluation
 AT_ONCE = 64  # images decoded between two looks at the progress
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+PROCESSES = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun, that share the cores
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Stream:
         pixels, done = torch.empty((len(self), self.channels, CROP, CROP), dtype=torch.uint8), 0
         with bar("decoding images") as show:
             places = torch.arange(len(self)).split(AT_ONCE) if len(self) else ()
-            for part in self.read(places, Decoder(self.encoded)):
+            for part in self.read(places, places, Decoder(self.encoded)):
                 pixels[done : done + len(part)] = part
                 done += len(part)
                 show(done / len(self), f"decoding {len(self)} images")
@@ -101,19 +102,25 @@ class Stream:
         """Return x (N, C, 224, 224) float32 in [0, 1] and y (N,) int64."""
         return self.decoded().tensors()
 
-    def read(self, batches: Sequence[Tensor], decoder: Decoder) -> Iterator[Tensor]:
-        """Yield the images of each batch of places, decoded."""
-        keys = ([(self.start + j, i, k) for k, j in enumerate(b.tolist())] for i, b in enumerate(batches))
+    def read(self, batches: Sequence[Tensor], places: Sequence[Tensor], decoder: Decoder) -> Iterator[Tensor]:
+        """Yield the images of each batch, decoded; at the same index `places` has their places in the whole batch."""
+        keys = (
+            [(self.start + j, i, k) for j, k in zip(batch.tolist(), place.tolist(), strict=True)]
+            for i, (batch, place) in enumerate(zip(batches, places, strict=True))
+            if len(batch)
+        )
         loader = DataLoader[Any](
             decoder,  # type: ignore[arg-type]  # it has all that is asked of it
             batch_sampler=keys,
-            num_workers=min(self.workers, CORES, len(batches)),
+            num_workers=min(self.workers, max(1, CORES // PROCESSES), len(batches)),
             collate_fn=_stacked,
             pin_memory=self.labels.is_cuda,
             generator=torch.Generator(),  # nothing here is to draw from the global one
             worker_init_fn=_left_to_its_parent,
         )
-        for pixels in loader:
+        made = iter(loader)
+        for batch in batches:
+            pixels = next(made) if len(batch) else torch.empty((0, self.channels, CROP, CROP), dtype=torch.uint8)
             if isinstance(pixels, InputError):
                 raise pixels
             yield pixels

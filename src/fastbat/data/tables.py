@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,8 @@ from fastbat.progress import bar
 
 AT_ONCE = 64  # rows in memory
 DAMAGED = "copy it again"
+COPY = "delete it: it is a copy, and is made again"
+VERSION = 2  # of the copies
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Shards:
 
 @dataclass(frozen=True)
 class Copied:
-    """The pictures of `shards`, copied to a file in which each is found at once."""
+    """The pictures of `shards`, copied to a file in which each is found at once, next to its checksum."""
 
     shards: Shards
     file: Path
@@ -69,26 +72,38 @@ class Copied:
         return map(self.__getitem__, range(sum(self.shards.counts)))
 
     def __getitem__(self, row: int) -> tuple[str, Any]:
-        return self.shards.item(row, _mapped(self.file)[row])
+        values, checks = _mapped(self.file).columns
+        with reading(where := repr(str(self.file)), COPY):
+            name, stored = self.shards.item(row, values[row])
+            if checks[row].as_py() != _check(stored):
+                raise InputError(f"row {row} of {where} was altered; {COPY}")
+        return name, stored
 
 
 @cache
-def _mapped(file: Path) -> pa.ChunkedArray:
-    with reading(repr(str(file)), "delete it: it is a copy, and is made again"):
-        return pa.ipc.open_file(pa.memory_map(str(file))).read_all().column(0)
+def _mapped(file: Path) -> pa.Table:
+    with reading(repr(str(file)), COPY):
+        return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+
+
+def _check(stored: Any) -> int:
+    """Return the CRC-32 of what a row holds."""
+    return crc32(stored if isinstance(stored, bytes) else repr(stored).encode())
 
 
 def copied(shards: Shards, folder: Path) -> Copied:
     """Return `shards` copied into `folder`, once; a file that was replaced since has another ctime, and is copied."""
     stats = [(str(file.resolve()), file.stat()) for file in shards.files]
     about = [(name, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats]
-    file = folder / f"{hashlib.sha256(repr((shards.column, about)).encode()).hexdigest()}.arrow"
+    file = folder / f"{hashlib.sha256(repr((VERSION, shards.column, about)).encode()).hexdigest()}.arrow"
     if not file.exists():
         batches, count, done = shards.batches(), sum(shards.counts), 0
         first = next(batches)
-        with bar("copying tables") as show, replacing(file) as out, pa.ipc.new_file(out, first.schema) as writer:
+        schema = first.schema.append(pa.field("check", pa.int64()))
+        with bar("copying tables") as show, replacing(file) as out, pa.ipc.new_file(out, schema) as writer:
             for batch in chain((first,), batches):
-                writer.write_batch(batch)
+                checks = pa.array([_check(shards.item(0, value)[1]) for value in batch.column(0)], pa.int64())
+                writer.write_batch(pa.record_batch([batch.column(0), checks], schema=schema))
                 done += len(batch)
                 show(done / count, f"copying {count} images, once")
     return Copied(shards, file)

@@ -10,6 +10,7 @@ from fastbat.attacks.alignment import cosines
 from fastbat.attacks.gradient import input_gradient
 from fastbat.randomness import uniform_starts
 from fastbat.runtime.modes import frozen
+from fastbat.runtime.processes import rank, summed, world
 
 
 def gradient_alignment(
@@ -18,15 +19,15 @@ def gradient_alignment(
     """Return the GA score of `model` on images x (N, C, H, W) in [0, 1], labels y (N,), in [-1, 1].
 
     Images on which either gradient is zero are left out; where none is left there is no score. The noise of an image
-    depends on (seed, its place) alone.
+    depends on (seed, its place) alone. Under torchrun all processes call it, and share the images out.
     """
-    found = []
+    found, meant = x.new_zeros(len(y)), torch.zeros_like(y)
     with frozen(model):
-        for index in torch.arange(len(y)).split(batch_size):
+        for index in torch.arange(len(y)).split(batch_size)[rank() :: world()]:
             xb, yb = x[index], y[index]
             noise = eps * (2 * uniform_starts(xb, index, seed, "alignment") - 1)
             at_x = input_gradient(model, xb, yb, torch.zeros_like(xb))
             cosine, both = cosines(at_x, input_gradient(model, xb, yb, noise))
-            found.append(cosine[both])
-    scores = torch.cat(found)
+            found[index], meant[index] = cosine.detach(), both.to(meant.dtype)
+    scores = summed(found)[summed(meant).bool()]
     return scores.mean().item() if len(scores) else None

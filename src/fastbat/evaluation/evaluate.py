@@ -23,7 +23,7 @@ from fastbat.evaluation.request import (
     Precision,
     attacks_of,
     budgets_of,
-    check_new_file,
+    check_examples_file,
     check_seed,
     check_surrogates,
     whole,
@@ -31,7 +31,7 @@ from fastbat.evaluation.request import (
 from fastbat.evaluation.rounds import TRANSFER_STEPS, Plan, expanded, label
 from fastbat.evaluation.runner import Measured, Measurement, Runner
 from fastbat.evaluation.search import attacked_model
-from fastbat.files import as_path, check_writable, checksum, save_tensors
+from fastbat.files import as_path, check_writable, checksum
 from fastbat.geometry import tiny
 from fastbat.progress import say
 from fastbat.provenance import versions as package_versions
@@ -88,7 +88,7 @@ def evaluate(
     counts = {"pgd_steps": pgd_steps, "pgd_restarts": pgd_restarts, "batch_size": batch_size, "eot": eot}
     check_networks(model, surrogates)
     if save_adversarial is not None:
-        check_new_file(save_adversarial := as_path("save_adversarial", save_adversarial))
+        check_examples_file(save_adversarial := as_path("save_adversarial", save_adversarial))
     if resume_in is not None:
         check_writable(resume_in := as_path("resume_in", resume_in))
     with frozen(model, *surrogates.values()):
@@ -106,6 +106,8 @@ def evaluate(
         images_of, keep = {each.name: each.n for each in (clean, *asked, *added)}, save_adversarial is not None
         folder = resume_in or (save_adversarial and save_adversarial.parent)
         journal = Journal(folder, {**settings, "jobs": images_of, "examples": keep})
+        if save_adversarial is not None:
+            journal.check_new(save_adversarial)
         runner = Runner(attacked, images, batch_size, journal, keep)
         with journal.held():
             begin()
@@ -116,8 +118,7 @@ def evaluate(
             found = [runner.run(each) for each in (*asked, *(added if enough(~wrong.broken) else ()))]
             flags, not_judged = raised_flags(runner, wrong, found, budgets, white_box)
             if save_adversarial is not None and rank() == 0:
-                save_adversarial.parent.mkdir(parents=True, exist_ok=True)
-                save_tensors(save_adversarial, journal.examples(), {"settings": settings})
+                journal.save(save_adversarial)
             shown = [wrong, *found[: len(asked)]]
             accuracies = tuple(accuracy(each, ~wrong.broken, y.cpu(), white_box) for each in shown)
             result = Evaluation(len(y), accuracies, flags, not_judged, settings)

@@ -19,7 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from fastbat.errors import InputError
-from fastbat.files import append_record, load_tensors, locked, read_records, save_tensors
+from fastbat.files import append_record, load_tensors, locked, read_records, remove_beside, save_tensors
 from fastbat.runtime.processes import agreed, rank
 
 
@@ -28,21 +28,22 @@ class Journal:
 
     def __init__(self, folder: Path | None, request: Mapping[str, Any]) -> None:
         key = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:12]
-        self.folder, self.name = folder, f".evaluation-{agreed(key)}"
+        self.folder, self.name, self.meta = folder, f".evaluation-{agreed(key)}", {"settings": dict(request)}
+        self.saved = False  # all adversarial examples, in the file that was asked for
         self.done: dict[tuple[str, int], dict[str, Any]] = {}
 
     def read(self) -> dict[tuple[str, int], dict[str, Any]]:
         """Return the finished blocks of all processes, those that are whole."""
+        return {(line["job"], line["block"]): line for line in self.lines() if self.whole(line)}
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the lines of all processes."""
         files = sorted(self.folder.glob(f"{self.name}-*.jsonl")) if self.folder else []
-        lines = [record for file in files for record in read_records(file)]
-        return {(line["job"], line["block"]): line for line in lines if self.whole(line)}
+        return [record for file in files for record in read_records(file)]
 
     def whole(self, line: Mapping[str, Any]) -> bool:
-        """Say whether the examples that were kept of a block, if any were, can be read."""
-        try:
-            return not line.get("examples") or bool(load_tensors(self.file(line["job"], line["block"])))
-        except InputError:
-            return False
+        """Say whether the examples that were kept of a block, if any were, can be read, or are saved already."""
+        return self.saved or not line.get("examples") or readable(self.file(line["job"], line["block"]), {})
 
     def add(self, job: str, block: int, line: Mapping[str, Any], examples: Mapping[str, Tensor] | None) -> None:
         """Keep what an attack did to a block, its examples first."""
@@ -69,6 +70,21 @@ class Journal:
                 found |= {f"{job}/{block}/{name}": tensor for name, tensor in tensors.items()}
         return found
 
+    def save(self, file: Path) -> None:
+        """Write the adversarial examples of all processes, unless they are there."""
+        if not self.saved:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            remove_beside(file)
+            save_tensors(file, self.examples(), self.meta)
+
+    def check_new(self, file: Path) -> None:
+        """Raise InputError where there is a file already, but for what this evaluation wrote and was interrupted."""
+        if not file.exists():
+            return
+        self.saved = bool(self.lines()) and readable(file, self.meta)
+        if not self.saved:
+            raise InputError(f"{str(file)!r} exists already; name another file")
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold this evaluation for this process, or for the group of them; InputError where others are making it."""
@@ -80,5 +96,15 @@ class Journal:
     def remove(self) -> None:
         """Forget: the evaluation is complete."""
         for begins in (self.name, f".{self.name}"):  # the second: beside one of them, where a process was killed
-            for file in list(self.folder.glob(f"{begins}*")) if self.folder else ():
+            files = list(self.folder.glob(f"{begins}*")) if self.folder else []
+            files.sort(key=lambda file: file.suffix == ".jsonl")  # the lines go last: they say that it was begun
+            for file in files:
                 file.unlink(missing_ok=True)
+
+
+def readable(file: Path, meta: Mapping[str, Any]) -> bool:
+    """Say whether a file of tensors can be read, and has this metadata."""
+    try:
+        return bool(load_tensors(file)[1] == json.loads(json.dumps(meta)))
+    except InputError:
+        return False

@@ -125,10 +125,8 @@ def check_surrogates(attacks: Sequence[str], surrogates: Any) -> None:
             raise InputError(f"a surrogate is called {name!r}; name it with letters, digits, and _ . + -")
 
 
-def check_new_file(file: Path) -> None:
-    """Raise InputError unless `file` can be written as safetensors over nothing."""
+def check_examples_file(file: Path) -> None:
+    """Raise InputError unless `file` can be written as safetensors, over nothing or over a file."""
     if file.suffix != ".safetensors":
         raise InputError(f"{str(file)!r} must end in .safetensors, which is what adversarial examples are saved as")
-    if file.exists():
-        raise InputError(f"{str(file)!r} exists already; name another file")
     check_writable(file.parent)

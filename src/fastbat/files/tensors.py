@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from fastbat.errors import Damaged, InputError
+from fastbat.errors import Damaged
 from fastbat.files.paths import check_file
 from fastbat.files.safe import replace
 from fastbat.lazy import Tensor, torch
@@ -41,7 +41,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     tensors, meta = read_safetensors(path)
     if "fastbat" not in meta:
-        raise InputError(f"{str(path)!r} has no fastbat metadata; only checkpoints written by fastbat say their model")
+        raise Damaged(f"{str(path)!r} has no fastbat metadata; only checkpoints written by fastbat say their model")
     return tensors, json.loads(meta["fastbat"])
 
 

@@ -23,6 +23,7 @@ from fastbat.lazy import Tensor, nn, torch
 from fastbat.methods.method import Batch, Method, Traits, load_memory, memory_state, training_loss
 from fastbat.methods.per_image import grown
 from fastbat.methods.trades import trades_loss
+from fastbat.randomness import normal_like
 from fastbat.runtime.modes import eval_mode
 
 PADDING = 0.5  # what the authors pad the images with
@@ -60,7 +61,8 @@ class Atta(Method):
     def traits(self) -> Traits:
         """It must know where each pixel of a batch comes from."""
         carries = "ATTA carries attacks through crop and flip and back"
-        return Traits(needs={"view": f"{carries}; train it with --rotation 0, and not on a stream"})
+        lost = f"{carries}; train it with --rotation 0, and not on a stream"
+        return Traits(needs={"view": lost}, memory={"canvas": "image", "visits": "image"})
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -94,7 +96,7 @@ class Atta(Method):
         """
         canvas, epoch = self.memory["canvas"][index].clamp(-self.eps, self.eps), self.memory["visits"][index] + 1
         fresh = (epoch == 1) | (epoch % self.reset == 0)
-        return torch.where(fresh[:, None, None, None], 0.001 * torch.randn_like(canvas), canvas)
+        return torch.where(fresh[:, None, None, None], 0.001 * normal_like(canvas), canvas)
 
     def make_room(self, count: int, x: Tensor, pad: int) -> None:
         """Let the memory hold at least `count` images."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fastbat.attacks.alignment import mean_cosine
+from fastbat.attacks.alignment import cosines
 from fastbat.attacks.gradient import input_gradient
 from fastbat.attacks.objective import cross_entropy
 from fastbat.errors import check_choices, check_weight
@@ -64,7 +64,7 @@ class FastATGA(Method):
         noise = uniform_like(x) * self.eps
         twice = self.traits.differentiates_twice
         at_noise = input_gradient(model, x, y, noise, create_graph=twice).requires_grad_()
-        alignment = mean_cosine(g, at_noise)
+        alignment = mean_cosine(g, at_noise, batch)
         penalty = self.resolved["mu"] * (1 - alignment)
         if not twice:
             (w,) = torch.autograd.grad(penalty, at_noise)
@@ -73,3 +73,14 @@ class FastATGA(Method):
         delta = box.project(start + 1.25 * self.eps * g.sign())
         batch.log.update(active=1 - box.interior(delta).mean(), alignment=alignment.detach())
         yield training_loss(model(x + delta), batch) + penalty
+
+
+def mean_cosine(a: Tensor, b: Tensor, batch: Batch) -> Tensor:
+    """Return this process's part of the mean of `cosines` over the batch, where they mean anything; 1 where none does.
+
+    The mean over all processes, by images, is that mean.
+    """
+    found, both = cosines(a, b)
+    count = batch.total(both.sum())
+    mean = (found * both).sum() / count.clamp(min=1) * (batch.images / len(batch.y))
+    return torch.where(count > 0, mean, 1.0)

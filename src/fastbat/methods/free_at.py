@@ -39,7 +39,7 @@ class FreeAT(Method):
     def traits(self) -> Traits:
         """10 epochs of 8 replays; a peak learning rate of 0.04 for 0.2."""
         lost = "FREE-AT carries one perturbation from batch to batch; images that change size lose it"
-        return Traits(replays=self.replays, epochs=10, lr_scale=0.2, needs={"size": lost})
+        return Traits(replays=self.replays, epochs=10, lr_scale=0.2, needs={"size": lost}, memory={"delta": "place"})
 
     def losses(self, model: nn.Module, batch: Batch) -> Iterator[Tensor]:
         """Yield mean CE(x + d); after its backward pass d has taken its step."""

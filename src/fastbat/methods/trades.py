@@ -14,8 +14,9 @@ from fastbat.attacks.objective import kl, kl_from
 from fastbat.attacks.pgd import pgd
 from fastbat.errors import check_count, check_weight
 from fastbat.geometry import check_eps, check_step
-from fastbat.lazy import Tensor, nn, torch
+from fastbat.lazy import Tensor, nn
 from fastbat.methods.method import Batch, Method, training_loss
+from fastbat.randomness import normal_like
 from fastbat.runtime.modes import eval_mode
 
 
@@ -48,7 +49,7 @@ class Trades(Method):
     def losses(self, model: nn.Module, batch: Batch) -> Iterator[Tensor]:
         """Yield mean CE(x) + beta mean KL(f(x) || f(x + d))."""
         x, y = batch.x, batch.y
-        start = 0.001 * torch.randn_like(x)
+        start = 0.001 * normal_like(x)
         with eval_mode(model):
             objective = kl_from(model(x).detach())
             delta = pgd(model, x, y, start, eps=self.eps, steps=self.steps, **self.resolved, objective=objective)

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from fastbat.report.cards import Cards
 from fastbat.report.svg import Margins, Plot, ticks, top_with
-from fastbat.results.names import SHOWN, counted, images, network, shown, span
+from fastbat.results.names import SHOWN, counted, images, instead, network, shown, span
 from fastbat.results.rows import ATTACKS, Cell, Group, Row
 from fastbat.results.state import fell, robust
 
@@ -60,9 +60,9 @@ def heading(group: Group) -> str:
 
 def scale_line(group: Group) -> str:
     """Return the scale of a group in one line."""
-    scale = scale_of(group)
+    scale, dataset = scale_of(group), str(group.rows[0].trials[0].setting("dataset") or "images")
     words = [
-        shown(str(group.rows[0].trials[0].setting("dataset") or "images")),
+        f"stand-in images ({scale['stand-in']})" if scale["stand-in"] else shown(dataset),
         scale["network"] if scale["network"] != "not recorded" else "",
         f"{scale['training images']} training images" if scale["training images"] != "not recorded" else "",
         f"{scale['epochs']} epochs" if scale["epochs"] != "not recorded" else "",
@@ -79,6 +79,7 @@ def scale_of(group: Group) -> dict[str, str]:
     epochs = span(len(trial.epochs) or int(trial.setting("epochs") or 0) for trial in trials)
     seeds = span(len(row.trials) for row in group.rows)
     return {
+        "stand-in": "; ".join(dict.fromkeys(filter(None, map(instead, trials)))),
         "network": " and ".join(networks),
         "training images": " and ".join(dict.fromkeys(images(trial) for trial in trials)),
         "epochs": epochs if epochs != "0" else "not recorded",

@@ -9,7 +9,7 @@ from fastbat.report.cards import Cards
 from fastbat.report.curves import once
 from fastbat.report.plane import front, measured
 from fastbat.results.cost import UNTIMED
-from fastbat.results.names import counted, listed, network, shown, span
+from fastbat.results.names import counted, instead, listed, network, shown, span
 from fastbat.results.place import beats
 from fastbat.results.read import Found
 from fastbat.results.records import Accuracy
@@ -209,7 +209,7 @@ def headline(groups: Sequence[Group], one: Row | None) -> str:
 
 
 def standfirst(groups: Sequence[Group], one: Row | None) -> str:
-    """Return what was compared, in a sentence or two."""
+    """Return what was compared, in a few sentences; what the images stand in for, where they do, in the last."""
     rows = [row for group in groups for row in group.rows]
     if not rows:
         return "A closer look at one model: no evaluation is recorded here."
@@ -223,12 +223,18 @@ def standfirst(groups: Sequence[Group], one: Row | None) -> str:
         of = f"{net}, " if net != "not recorded" else ""
         how = one.trials[0].setting("method")
         trained = f"{of}trained by {shown(str(how))}." if how else f"{of}trained elsewhere."
-        return trained[0].upper() + trained[1:] + attacked
+        return trained[0].upper() + trained[1:] + attacked + stand_ins(rows)
     trainings = len({id(trial) for row in rows for trial in row.trials})
     names = dict.fromkeys(row.name for row in rows)
     methods = some(names)
     parts = f"{counted(len(groups), 'group')}, each of one scale" if len(groups) > 1 else scale["network"]
-    return f"{counted(trainings, 'model').capitalize()} by {methods}; {parts}.{attacked}"
+    return f"{counted(trainings, 'model').capitalize()} by {methods}; {parts}.{attacked}{stand_ins(rows)}"
+
+
+def stand_ins(rows: Sequence[Row]) -> str:
+    """Return what images of these rows are in place of, as a sentence; nothing if they are what they are called."""
+    said = dict.fromkeys(text for row in rows for trial in row.trials if (text := instead(trial)))
+    return f" Stand-in images: {'; '.join(said)}." if said else ""
 
 
 def _dataset(row: Row) -> str:

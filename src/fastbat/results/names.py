@@ -7,6 +7,7 @@ from typing import Any
 
 from fastbat.methods import METHODS
 from fastbat.results.records import Record, Trial
+from fastbat.suite.stand_in import stand_in
 
 SHOWN = {
     "standard": "Standard", "yopo": "YOPO-5-3", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",
@@ -85,6 +86,11 @@ def network(trial: Trial) -> str:
     if not name:
         return "not recorded"
     return shown(str(name)) + (f", width {width}" if width else "")
+
+
+def instead(trial: Trial) -> str:
+    """Return in words what the images of a trial stand in for; nothing if they are what they are called."""
+    return stand_in(str(trial.setting("dataset")), trial.stands_for, trial.classes, shown)
 
 
 def images(trial: Trial) -> str:

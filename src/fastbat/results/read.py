@@ -148,6 +148,7 @@ def read_suite(folder: Path, found: Found) -> None:
             run.path if run.path.is_dir() else None,
             tuple(record.get("provenance", ())),
             record.get("resolved") or (effective(run.read_config()) if run.config.is_file() else {}),
+            tuple(record.get("stands_for", ())),
             costs.get(record["trial"]),
         )
         add(found, trial)

@@ -75,6 +75,7 @@ class Trial:
     folder: Path | None = None  # where its files lie, if they do
     provenance: tuple[Record, ...] = ()  # of each start of the training
     settings: Record = field(default_factory=dict)  # all of them as resolved, where they are on disk
+    stands_for: tuple[str, ...] = ()  # data sets that its own is in place of, in a suite
     estimated: float | None = None  # seconds of training: steps times the median of a few that were timed
 
     @property
@@ -87,6 +88,11 @@ class Trial:
         """The seed of its training; None where it is not known."""
         seed: int | None = self.setting("seed")
         return seed
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes, where an evaluation says it."""
+        return next((len(a.per_class) for each in self.evaluations for a in each.accuracies if a.per_class), None)
 
     @property
     def eps_255(self) -> float | None:

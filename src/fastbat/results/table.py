@@ -14,7 +14,7 @@ from typing import Any
 
 from fastbat.evaluation.interval import spread_ratio
 from fastbat.files import replacing
-from fastbat.results.names import scale_of
+from fastbat.results.names import instead, scale_of
 from fastbat.results.origin import commit, machine, same
 from fastbat.results.place import difference
 from fastbat.results.read import Found, read
@@ -109,6 +109,7 @@ def of_row(row: Row) -> Line:
         "method": first.setting("method") or first.name,
         "arm": row.note,
         **settings,
+        "stand_in": instead(first) or None,
         "trained_eps_255": first.eps_255,
         "weights": row.checkpoint,
         "collapsed": sum(fell(trial.epochs) for trial in row.trials),

@@ -26,6 +26,7 @@ Record = dict[str, Any]
 def run_trial(trial: Trial, out: Path, extra: Mapping[str, Any], children: Children) -> Record:
     """Train, going on where it was begun, and measure, in a process of its own; return whatever became of it."""
     record: Record = {**description(trial), "run": trial.run, "status": "finished", "started": now()}
+    record |= {"stands_for": trial.stands_for} if trial.stands_for else {}
     run, extra = Run(trial.place(out)), taken(extra, trial)
     try:
         restore_or_start(trial, run)

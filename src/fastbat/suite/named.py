@@ -2,7 +2,7 @@
 
 A named suite is a table of trials like a user's, with its differences of scale in [scale.NAME], those of an arm in the
 arm's `scale.NAME`. At a scale it becomes a plain table: an arm for each training but for its seed, with a name of its
-own.
+own. Where a scale has another data set or another network with it, the table says what they stand for.
 """
 
 import re
@@ -18,6 +18,7 @@ from fastbat.suite.trials import MEASURED, TABLE, combinations, listed, trial_na
 
 Table = dict[str, Any]
 FOLDER = files("fastbat.suite") / "paper"
+STANDS_FOR = "stands_for"
 BY_VALUE = ("method", "model", "dataset")  # settings whose value brings others with it at a scale
 
 
@@ -64,11 +65,13 @@ def read(name: str) -> Table:
 
 
 def scaled(suite: Mapping[str, Any], scale: Mapping[str, Any], name: str) -> Table:
-    """Return the plain table of a suite at the scale `name`: title, train, arm, evaluate."""
+    """Return the plain table of a suite at the scale `name`: title, stands_for, train, arm, evaluate."""
     own = suite.get("scale", {}).get(name, {})
     shared = {**scale["train"], **suite.get("train", {}), **own.get("train", {})}
     seed = shared.pop("seed", 0)
-    arms = distinct([arm for each in suite.get("arm", [{}]) for arm in arms_of(own_of(each, name), shared, scale)])
+    every = [arm for each in suite.get("arm", [{}]) for arm in arms_of(own_of(each, name), shared, scale)]
+    instead = stands_for(every)
+    arms = distinct([{key: value for key, value in arm.items() if key != STANDS_FOR} for arm in every])
     order = listed(shared.get("eps", []))
     arms.sort(key=lambda arm: order.index(arm["eps"]) if arm.get("eps") in order else 0)
     common = {key: value for key, value in settings(arms[0]).items() if all(arm.get(key) == value for arm in arms)}
@@ -76,6 +79,7 @@ def scaled(suite: Mapping[str, Any], scale: Mapping[str, Any], name: str) -> Tab
     measured["evaluate"] = [*measured["evaluate"], *own.get("evaluate", ())]
     return {
         "title": f"{suite['title']} ({name} scale)",
+        **({STANDS_FOR: instead} if instead else {}),
         "train": {**common, "seed": seed},
         "arm": [{key: value for key, value in arm.items() if key not in common} for arm in arms],
         **measured,
@@ -92,10 +96,22 @@ def arms_of(arm: Table, shared: Table, scale: Mapping[str, Any]) -> list[Table]:
     every = {**shared, **settings(arm)}
     found = []
     for chosen in combinations(every):
-        name = trial_name(arm.get("name"), every, chosen)
+        name, published = trial_name(arm.get("name"), every, chosen), dict(chosen)
         for setting in BY_VALUE:
             chosen |= scale.get(setting, {}).get(chosen.get(setting), {})
-        found.append({"name": name, **chosen, **measurements(arm, scale)})
+        instead = {STANDS_FOR: published} if chosen["dataset"] != published["dataset"] else {}
+        found.append({"name": name, **chosen, **measurements(arm, scale), **instead})
+    return found
+
+
+def stands_for(arms: list[Table]) -> dict[str, list[str]]:
+    """Return by its name the published data sets that another is in place of, with their network if that differs."""
+    found: dict[str, list[str]] = {}
+    for arm in arms:
+        if published := arm.get(STANDS_FOR):
+            network = f" with {published['model']}" if published["model"] != arm["model"] else ""
+            names, name = found.setdefault(arm["dataset"], []), published["dataset"] + network
+            names += [name] if name not in names else []
     return found
 
 

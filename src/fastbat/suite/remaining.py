@@ -4,7 +4,7 @@ What a trial takes is known from, in this order,
 
     estimate.json    what `fastbat suite estimate --out DIR` found: at most, for an image that is broken leaves
     records          of trials that were finished on this machine, in this suite or in one beside it: of its training
-                     with any seed, else of others with its network and images; of its attacks, by image
+                     with any seed, else of others with its network and images; and of its attacks
     a measurement    a few timed updates (suite/rough.py), where the others do not know every trial
 """
 
@@ -49,16 +49,17 @@ class Seconds:
         trained = any("trained" in each for each in kept) or len(read_records(run.metrics)) / epochs
         there = [asked(trial, each["evaluate"]) for each in kept if "evaluate" in each]
         made = sum(asked(trial, each) in there for each in trial.evaluations) / evaluated if evaluated else 1.0
-        return self.training * max(0.0, 1 - trained) + self.evaluation * (1 - made) + self.start
+        work = self.training * max(0.0, 1 - trained) + self.evaluation * (1 - made)
+        return work + self.start if work else 0.0
 
 
 class Remaining:
     """What is left of the trials of a suite, by their files and by the time that has passed."""
 
     def __init__(self, trials: Sequence[Trial], out: Path, jobs: int, measure: Measure) -> None:
-        self.out, self.jobs, self.start = out, jobs, time.monotonic()
+        self.out, self.jobs = out, jobs
         self.seconds, self.words = expected(trials, out, measure) if trials else ({}, "")
-        self.whole = self.work(trials)
+        self.whole, self.start = self.work(trials), time.monotonic()
 
     def work(self, trials: Sequence[Trial]) -> float:
         """Return the seconds that are left of unfinished trials, one after another."""

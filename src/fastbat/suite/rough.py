@@ -54,7 +54,7 @@ def measure(trial: Trial, method: Method, settings: Settings, splits: dict[str, 
     task = Task.of(under(settings.protocol, method), settings, splits[source])
     state = begin(task)
     batch = next(task.loader.epoch(0))
-    step = extrapolated(lambda n: timed(task, state, batch.rows(0, n), 0), len(batch.y))
+    step = extrapolated(lambda n: timed(task, state, batch.rows(slice(n)), 0), len(batch.y))
     one = extrapolated(lambda n: n * pass_seconds(task, state, n), len(batch.y)) / len(batch.y)
     return cost_of(trial, task, state, step, one)
 
@@ -76,7 +76,7 @@ def begin(task: Task) -> State:
     )
     model.to(memory_format=layout_of(task, model, precision))
     net, best = in_precision(model, precision), {"model": (-1.0, -1.0)}
-    return State(task.method, {"model": model}, net, None, optimizer(task, model), best=best)
+    return State(task.method, {"model": model}, net, None, None, optimizer(task, model), best=best)
 
 
 def like(trial: Trial, found: dict[str, Cost]) -> Cost:

@@ -11,8 +11,9 @@ from fastbat.errors import InputError
 from fastbat.files import read_records
 from fastbat.suite.remaining import RESULTS
 from fastbat.suite.runner import finished
+from fastbat.suite.stand_in import stand_in
 from fastbat.suite.trials import TABLE, Trial, trials_in
-from fastbat.training import Run
+from fastbat.training import Run, Settings
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Row:
     n: int | None = None
     seconds_per_epoch: float | None = None  # median over the epochs, of training alone
     error: str = ""
+    stand_in: str = ""  # what its images are in place of
 
 
 def status(out: Path) -> list[Row]:
@@ -48,7 +50,8 @@ def rows(trial: Trial, out: Path) -> list[Row]:
         return [unfinished(trial, out)]
     seconds, remedy = median(epoch["seconds"] for epoch in record["epochs"]), record["epochs"][-1].get("remedy_steps")
     state = f"finished by PGD-{remedy}-AT" if remedy else "finished"
-    row = partial(Row, trial.name, state, seconds_per_epoch=seconds)
+    classes = [len(each["per_class"]) for result in record["results"] for each in result["accuracies"]]
+    row = partial(Row, trial.name, state, seconds_per_epoch=seconds, stand_in=of_trial(trial, max(classes, default=0)))
     return [
         row(Path(result["settings"]["target"]).stem, eps, *shares(result, eps), result["n"])
         for result in record["results"]
@@ -66,6 +69,11 @@ def unfinished(trial: Trial, out: Path) -> Row:
     """Return how far an unfinished trial is, or why its last attempt failed."""
     attempts = [record for record in read_records(out / RESULTS) if record["trial"] == trial.name]
     if attempts and attempts[-1]["status"] == "failed" and attempts[-1]["train"] == trial.train:
-        return Row(trial.name, "failed", error=attempts[-1]["error"])
+        return Row(trial.name, "failed", error=attempts[-1]["error"], stand_in=of_trial(trial))
     epochs = len(read_records(Run(trial.place(out)).metrics))
-    return Row(trial.name, f"{epochs} epochs" if epochs else "waiting")
+    return Row(trial.name, f"{epochs} epochs" if epochs else "waiting", stand_in=of_trial(trial))
+
+
+def of_trial(trial: Trial, classes: int | None = None) -> str:
+    """Return in words what the images of a trial, of so many classes, are in place of."""
+    return stand_in(str(trial.train.get("dataset", Settings.dataset)), trial.stands_for, classes)

@@ -2,6 +2,7 @@
 
     title = "Does the term pay?"        # of the comparison, for its report; may be left out
     store = "../runs"                   # of trainings that several tables share; else the suite's folder
+    stands_for.digits = ["cifar10"]     # data sets that another stands in for, by its name; may be left out
 
     [train]                             # settings of `fastbat train`; a list is a dimension of the table
     dataset = "cifar10"
@@ -34,20 +35,20 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from fastbat.errors import InputError, choose
 from fastbat.files import read_json, read_toml
+from fastbat.provenance import version_of
 from fastbat.training import Settings
 from fastbat.training.run import MAY_DIFFER_ON_RESUME, completed
 from fastbat.training.settings import METHOD
 
 TABLE, INPUTS = "suite.toml", "inputs.json"  # in a suite's folder: as it was run last
 MEASURED = ("evaluate", "diagnose")  # commands that a trial's training is followed by
-PARTS = ("title", "store", "train", "arm", *MEASURED)
+PARTS = ("title", "store", "stands_for", "train", "arm", *MEASURED)
 OURS = {
     "train": ("out", "resume", "config", "data_dir"),
     "evaluate": ("out", "json", "report", "data_dir"),
@@ -67,6 +68,7 @@ class Trial:
     run: str  # its run directory, relative to the suite's folder
     looks: list[dict[str, Any]] = field(default_factory=list)  # each the settings of `fastbat diagnose`
     surrogates: dict[str, str] = field(default_factory=dict)  # trials that its evaluations name: the run of each
+    stands_for: list[str] = field(default_factory=list)  # data sets, that its own is in place of
     inputs: dict[str, str] = field(default_factory=dict)  # SHA-256 of what it is trained from, if known (inputs.py)
 
     def place(self, out: Path) -> Path:
@@ -109,7 +111,8 @@ def trials_of(table: Mapping[str, Any], path: Path | str, inputs: Mapping[str, s
             run = f"{table['store']}/{key(chosen, content)}" if table.get("store") else name
             if twin := next((each.name for each in trials.values() if each.run == run), None):
                 raise InputError(f"{str(path)!r} has the same training as {twin!r} and as {name!r}; leave one out")
-            trials[name] = Trial(name, chosen, evaluations, run, looks, inputs=content)
+            instead = table.get("stands_for", {}).get(chosen.get("dataset", Settings.dataset), [])
+            trials[name] = Trial(name, chosen, evaluations, run, looks, stands_for=instead, inputs=content)
     return in_order([replace(trial, surrogates=named_by(trial, trials, path)) for trial in trials.values()], path)
 
 
@@ -120,6 +123,9 @@ def checked_parts(table: Mapping[str, Any], path: Path | str) -> tuple[dict[str,
     for part in ("title", "store"):
         if not isinstance(table.get(part, ""), str):
             raise InputError(f"{part} in {str(path)!r} is {table[part]!r}; it must be text")
+    instead = table.get("stands_for", {})
+    if not isinstance(instead, dict) or not all(texts(names) for names in instead.values()):
+        raise InputError(f'stands_for in {str(path)!r} is no table of data sets, such as: digits = ["cifar10"]')
     shared, arms = table.get("train", {}), table.get("arm", [{}])
     whole = isinstance(arms, list) and all(isinstance(part, dict) for part in (shared, *arms))
     asked = [
@@ -135,6 +141,11 @@ def checked_parts(table: Mapping[str, Any], path: Path | str) -> tuple[dict[str,
             if value == []:
                 raise InputError(f"{name} in {str(path)!r} is an empty list, which leaves no trial")
     return shared, arms
+
+
+def texts(value: Any) -> bool:
+    """Say whether a value is a list of texts."""
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def listed(value: Any) -> list[Any]:
@@ -188,7 +199,7 @@ def key(train: Mapping[str, Any], inputs: Mapping[str, str] | None = None) -> st
     about = {"method": METHOD, **train}
     resolved = {name: value for name, value in completed(about).items() if name not in MAY_DIFFER_ON_RESUME}
     numbers = {name: float(value) for name, value in resolved.items() if type(value) is int}  # 16 is 16.0
-    text = json.dumps([version("fastbat"), resolved | numbers, sorted((inputs or {}).values())], sort_keys=True)
+    text = json.dumps([version_of("fastbat"), resolved | numbers, sorted((inputs or {}).values())], sort_keys=True)
     return f"{about['method']}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 

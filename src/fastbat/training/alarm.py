@@ -5,7 +5,8 @@
     on where the mean of p over about 10 updates is below half of its mean over about 200
 
 A network that has learnt to read a one-step attack is far from linear between the two. SORA (Teymourian et al., 2026)
-calls p PertAlign. A method of one pass (FREE-AT, standard training) has no p.
+calls p PertAlign. An image for which either gradient is zero counts as 0. A method of one pass (FREE-AT, standard
+training) has no p, nor has an update that is replayed from a graph (--capture).
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from fastbat.attacks.alignment import mean_cosine
+from fastbat.attacks.alignment import cosines
 
 FAST, SLOW = 0.9, 0.995  # what of each mean is left after an update
 BELOW = 0.5
@@ -62,7 +63,8 @@ class InputGradients:
         """Return p, 0-d; None if there was one pass."""
         if self.first is None or self.last is None or self.first[0] == self.last[0]:
             return None
-        return mean_cosine(self.first[1], self.last[1])
+        found, both = cosines(self.first[1], self.last[1])
+        return (found * both).mean()
 
 
 @dataclass

@@ -11,6 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from fastbat.data import Batch, Loader
 from fastbat.data.batch_check import check_dense
+from fastbat.data.share import ALONE
 from fastbat.errors import InputError, no_memory
 from fastbat.methods import Method
 from fastbat.models.finite import finite, not_finite
@@ -21,7 +22,7 @@ IMAGES = 8
 def first_images(loader: Loader, parts: int) -> Batch:
     """Return the first training images as a batch: IMAGES, or as many as one of `parts` of a batch holds."""
     size = loader.batch_size // max(1, min(parts, loader.batch_size // 2))
-    batch = next(replace(loader, images=loader.images.slice(0, min(size, IMAGES))).epoch(0))
+    batch = next(replace(loader, images=loader.images.slice(0, min(size, IMAGES)), shares=ALONE).epoch(0))
     return replace(batch, step=0, progress=0.0)
 
 

@@ -14,16 +14,14 @@ from torch import Tensor
 
 from fastbat.data import Batch
 from fastbat.progress import bar
-from fastbat.randomness import seed_torch
 from fastbat.runtime.device import synchronize
 from fastbat.training.average import move_average
 from fastbat.training.checkpoints import Checkpoints
-from fastbat.training.finite import check_finite, check_losses
-from fastbat.training.gradients import gradients, means
+from fastbat.training.exchange import shared_gradients
+from fastbat.training.finite import LOOK, check_finite, check_losses
+from fastbat.training.gradients import means
 from fastbat.training.state import State
 from fastbat.training.task import Task
-
-LOOK = 50  # updates between two looks at the losses on a GPU
 
 
 def train_epoch(task: Task, state: State, checkpoints: Checkpoints) -> dict[str, Any]:
@@ -41,7 +39,7 @@ def train_epoch(task: Task, state: State, checkpoints: Checkpoints) -> dict[str,
         for batch, step in remaining(task, state):
             show((step - begin) / (end - begin), name)
             checkpoints.between_updates()
-            partial.add(update(task, state, batch, step), len(batch.y))
+            partial.add(update(task, state, batch, step), batch.images)
             partial.seconds = time.perf_counter() - start
             if partial.updates % look == 0:
                 check_losses(partial, look)
@@ -101,13 +99,15 @@ def look_every(task: Task) -> int:
 def find_gradients(task: Task, state: State, batch: Batch, step: int) -> dict[str, Tensor]:
     """Leave the gradients of update `step` in the weights; return what `update` does."""
     settings = task.settings
-    seed_torch(settings.seed, "step", step)
     set_rates(task, state, step)
     state.model.train()
     progress = step / task.steps(task.epochs, state.replays)
     batch = replace(batch, step=step, progress=progress, label_smoothing=settings.label_smoothing, log={})
     batch = replace(batch, random_smoothing=settings.label_weights == "random")
-    return gradients(state.method_at(step), state.net, batch, settings.accumulate)
+    method, noise, recorded = state.method_at(step), (settings.seed, "step", step), state.partial.sums
+    if state.captured:
+        return means(state.captured(method, state.net, batch, noise))
+    return shared_gradients(method, state.net, batch, settings.accumulate, noise, recorded)
 
 
 def move_weights(task: Task, state: State, step: int) -> None:

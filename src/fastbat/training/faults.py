@@ -9,15 +9,17 @@ and RUN/fault.json names it.
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from fastbat.data.share import ALONE
 from fastbat.errors import DivergedError
 from fastbat.files import write_json
 from fastbat.models.finite import finite, not_finite
 from fastbat.progress import say
+from fastbat.runtime.processes import on_first
 from fastbat.training.checkpoints import Checkpoints
 from fastbat.training.divergence import explain
 from fastbat.training.epoch import find_gradients, move_weights, remaining, update
@@ -67,12 +69,12 @@ def locate(task: Task, state: State, checkpoints: Checkpoints) -> Fault | None:
     for batch, step in remaining(task, state):
         found, losses = find_gradients(task, state, batch, step), list(state.partial.losses.values())
         if found and (what := bad_number(found["loss"], state.model)):
-            images = [] if batch.index is None else batch.index.tolist()
+            images = task.loader.parts(state.epoch)[state.partial.updates // state.replays].tolist()
             last = losses[-1].item() if losses else None
             return Fault(what, state.epoch + 1, state.partial.updates + 1, step, images, last)
         if found:
             move_weights(task, state, step)
-        state.partial.add(found, len(batch.y))
+        state.partial.add(found, batch.images)
     return None
 
 
@@ -92,16 +94,16 @@ def save_fault(run: Run, fault: Fault, task: Task, state: State, checkpoints: Ch
     for batch, step in remaining(task, state):
         if step == fault.step:
             break
-        state.partial.add(update(task, state, batch, step), len(batch.y))
+        state.partial.add(update(task, state, batch, step), batch.images)
     save_state(run.fault, task, state)
-    write_json(run.about_fault, asdict(fault))
+    on_first(lambda: write_json(run.about_fault, asdict(fault)))
 
 
 def divergence_cause(task: Task, state: State, losses: dict[int, Tensor], first: int) -> str:
     """Return in words why the losses of the epoch that `state` is to begin diverged."""
 
     def fault_of(number: int) -> str | None:
-        batch = next(task.loader.epoch(state.epoch, number // state.replays))
+        batch = next(replace(task.loader, shares=ALONE).epoch(state.epoch, number // state.replays))
         return not_finite(state.model.eval(), batch.x)
 
     values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))

@@ -1,11 +1,11 @@
-"""Which methods can be run in parts of a batch, and compiled: what they say of themselves decides."""
+"""Which methods can be run in parts of a batch, compiled and captured: what they say of themselves decides."""
 
 from fastbat.errors import InputError
 from fastbat.methods import Method
 
 
-def check_pace(method: Method, accumulate: int, compile: bool) -> None:
-    """Raise InputError where `method` cannot be run in parts of a batch, or compiled."""
+def check_pace(method: Method, accumulate: int, compile: bool, capture: bool) -> None:
+    """Raise InputError where `method` cannot be run in parts of a batch, compiled or captured."""
     name, traits = type(method).__name__, method.traits
     if accumulate > 1 and traits.replays > 1:
         raise InputError(
@@ -19,3 +19,9 @@ def check_pace(method: Method, accumulate: int, compile: bool) -> None:
         )
     if compile and traits.splits:
         raise InputError(f"compile is on, but {name} stops the network behind its first layer; leave it out")
+    if capture and traits.memory:
+        raise InputError(f"capture is on, but {name} remembers images, which a CUDA graph cannot; leave it out")
+    if capture and accumulate > 1:
+        raise InputError(
+            f"capture is on, and accumulate is {accumulate}; a CUDA graph has whole batches: leave one out"
+        )

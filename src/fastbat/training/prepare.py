@@ -19,8 +19,10 @@ from fastbat.models import MODELS, build_model, load_weights
 from fastbat.randomness import seed_torch
 from fastbat.runtime.layout import pick_layout
 from fastbat.runtime.precision import has_bf16, in_precision, pick_precision
+from fastbat.runtime.processes import first_of_machine, on_first, rank, share_tensors, together, world
 from fastbat.training.average import start_average
 from fastbat.training.bf16 import Products
+from fastbat.training.capture import Captured
 from fastbat.training.compile import Compiled
 from fastbat.training.dry_run import check_trainable, dry_run, first_images, on_device_of
 from fastbat.training.settings import Settings, describe, under
@@ -39,32 +41,93 @@ def prepare(
     `precision`, the one that the run had before, or else the device's. Raises InputError where images or network are
     not to be had, or the method cannot train this network on these images.
     """
-    settings.check(given)
-    resolved = settings.resolved(given)
+    with together():
+        settings.check(given)
+        check_processes(settings)
+        resolved = settings.resolved(given)
     if resolved.precision == "auto":
         resolved = replace(resolved, precision=precision)  # type: ignore[arg-type]
-    splits = load(resolved.dataset, resolved.data_dir, **{name: getattr(resolved, name) for name in SOURCE})
-    task, state, line = build(Task.of(under(settings.protocol, given), resolved, splits), start)
+    source = {name: getattr(resolved, name) for name in SOURCE}
+    splits = first_of_machine(lambda: load(resolved.dataset, resolved.data_dir, **source))
+    with together():
+        task = Task.of(under(settings.protocol, given), resolved, splits)
+    task, state, line = build(task, start)
     return replace(task, config=describe(given, settings, task.settings)), state, line
 
 
 def build(task: Task, start: Path | None = None) -> tuple[Task, State, str]:
     """Return the task in its precision, the state before its first step, and in words how its steps run."""
-    resolved = task.settings
-    few = first_images(task.loader, resolved.accumulate)
-    seed_torch(resolved.seed, "weights")
+    with together():
+        few = first_images(task.loader, task.settings.accumulate)
+        model = new_model(task, few, start if rank() == 0 else None)
+    precision, line = on_first(lambda: choose_precision(task, model, few))
+    on_first(lambda: check_single_images(task, model, few))
+    model.to(memory_format=layout_of(task, model, precision))
+    share_tensors([*model.parameters(), *model.buffers()])
+    resolved = replace(task.settings, precision=precision)  # type: ignore[arg-type]
+    task = replace(task, settings=resolved)
+    models = {"model": model} | ({} if resolved.ema is None else {"ema": start_average(model)})
+    with together():
+        compiled = Compiled(model) if resolved.compile else None
+        captured = captured_on(task.device) if resolved.capture else None
+    net, nothing_yet = in_precision(compiled or model, precision), dict.fromkeys(models, NONE)
+    if captured:
+        model.train()
+        captured_on(task.device).capture(task.method, net, few)  # what cannot be captured is refused before all else
+    return task, State(task.method, models, net, compiled, captured, optimizer(task, model), best=nothing_yet), line
+
+
+def captured_on(device: torch.device) -> Captured:
+    """Return what captures updates there; InputError where nothing can."""
+    if device.type != "cuda":
+        raise InputError(f"capture is on, but the device is {device.type}: a CUDA graph needs a GPU; leave it out")
+    if world() > 1:
+        raise InputError(f"capture is on, for {world()} processes; a CUDA graph has the noise of one: leave it out")
+    return Captured()
+
+
+def new_model(task: Task, few: Batch, start: Path | None) -> nn.Module:
+    """Return the network that is trained, where a `few` of its images are, with the weights in `start` if given."""
+    seed_torch(task.settings.seed, "weights")
     built = build_model(**task.network)
     check_trainable(built)
     model = on_device_of(few.x, built)
     if start is not None:
         load_weights(model, start, new_head=True)
-    precision, line = choose_precision(task, model, few)
-    resolved = replace(resolved, precision=precision)  # type: ignore[arg-type]
-    task = replace(task, settings=resolved)
-    models = {"model": model} | ({} if resolved.ema is None else {"ema": start_average(model)})
-    compiled = Compiled(model) if resolved.compile else None
-    net, nothing_yet = in_precision(compiled or model, precision), dict.fromkeys(models, NONE)
-    return task, State(task.method, models, net, compiled, optimizer(task, model), best=nothing_yet), line
+    return model
+
+
+def check_processes(settings: Settings) -> None:
+    """Raise InputError where several processes would be on one device by name, or without images."""
+    count = world()
+    if count > 1 and ":" in settings.device:
+        raise InputError(
+            f"device is {settings.device!r}, but each of {count} processes takes its own; give cuda, or leave it out"
+        )
+    if count > 1 and settings.batch_size < 2 * count:
+        raise InputError(
+            f"batch_size is {settings.batch_size}, for {count} processes; give each two images, {2 * count} together"
+        )
+
+
+def check_single_images(task: Task, model: nn.Module, few: Batch) -> None:
+    """Raise InputError where a process would have a single image of a part of a batch, and BatchNorm refuses one.
+
+    Only where a method remembers places or images: else nobody has a single one.
+    """
+    loader, parts = task.loader, task.settings.accumulate
+    if loader.shares.processes == 1 or loader.shares.by == "any":
+        return
+    try:
+        deepcopy(model).train()(few.x[:1])
+    except ValueError as error:
+        for number in range(task.epochs):
+            single = (i for i, index in enumerate(loader.parts(number)) if loader.shares.of(index).has_single(parts))
+            if (i := next(single, None)) is not None:
+                raise InputError(
+                    f"a process would have a single image of batch {i + 1} in epoch {number + 1} ({error}); "
+                    "take another batch_size, or number of processes"
+                ) from error
 
 
 def choose_precision(task: Task, model: nn.Module, few: Batch) -> tuple[str, str]:

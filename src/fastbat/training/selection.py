@@ -1,15 +1,20 @@
-"""The validation of an epoch: accuracies on the same validation images, from the same starts, epoch after epoch."""
+"""The validation of an epoch: accuracies on the same validation images, from the same starts, epoch after epoch.
+
+Of P processes that of rank r attacks images r, r + P, ...
+"""
 
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fastbat.evaluation import AttackedModel, Plan, TestImages, correct, frozen, gradient_alignment, robust
 from fastbat.progress import bar
 from fastbat.runtime.precision import in_precision
+from fastbat.runtime.processes import rank, summed, world
 from fastbat.training.overfitting import STEP_RATIO, has_collapsed
 from fastbat.training.settings import Settings
 from fastbat.training.state import State
@@ -48,7 +53,9 @@ def accuracies(net: nn.Module, x: Tensor, y: Tensor, eps: float, settings: Setti
     size = settings.eval_batch_size
     with frozen(net), bar("validation") as show:
         images, model = TestImages.of(x, y, net), AttackedModel.of(net)
-        clean = correct(net, images, size)
+        mine, clean = slice(rank(), None, world()), torch.zeros_like(y, dtype=torch.bool)
+        if len(y[mine]):
+            clean[mine] = correct(net, TestImages.of(x[mine], y[mine], net), size)
         masks = {"sa": clean}
         if eps:
             steps, restarts = settings.select_steps, settings.select_restarts
@@ -58,7 +65,7 @@ def accuracies(net: nn.Module, x: Tensor, y: Tensor, eps: float, settings: Setti
             masks["ra"] = robust(model, images, clean, plan.rounds(search), eps, size, show)
             one = replace(plan, steps=1, restarts=1, step=STEP_RATIO * eps)
             masks["one_step"] = robust(model, images, clean, one.rounds("pgd"), eps, size)
-    return {name: 100 * mask.float().mean().item() for name, mask in masks.items()}
+    return {name: 100 * summed(mask.long()).float().mean().item() for name, mask in masks.items()}
 
 
 def majority_accuracy(y: Tensor) -> float:

@@ -76,7 +76,7 @@ class Settings:
     epochs: int | None = None
     """Passes over the training images; 20 unless given (FREE-AT: 10, each of 8 replays; ImageNet: 15)."""
     batch_size: int = 128
-    """Images a step; on imagenet in the last of its phases."""
+    """Images a step, on all processes together; on imagenet in the last of its phases."""
     max_lr: float | None = None
     """Peak of the triangular learning rate; the data set's own unless given (CIFAR-10: 0.2), scaled by some methods."""
     final_lr: float = 0.0
@@ -101,6 +101,8 @@ class Settings:
     """Run each batch in N parts, one after another, where it does not fit into memory whole."""
     compile: bool = False
     """Compile the network (torch.compile) in the first step; not for a method that differentiates twice, or YOPO."""
+    capture: bool = False
+    """Capture each update's passes in a CUDA graph; not for a method with a memory. Not tried on a GPU yet."""
     select_steps: int | None = None
     """Steps, of eps / 4, of the PGD that chooses the best epoch; 10 unless given (protocol released: 50)."""
     select_restarts: int | None = None
@@ -159,7 +161,7 @@ class Settings:
 
     def check(self, method: Method) -> None:
         """Raise InputError where these settings do not suit the method, the device or the data set."""
-        check_pace(method, self.accumulate, self.compile)
+        check_pace(method, self.accumulate, self.compile, self.capture)
         if self.on_alarm != "ignore" and method.traits.replays > 1:
             raise InputError(
                 f"on_alarm is {self.on_alarm}, but {type(method).__name__} has one input gradient an update, and the "

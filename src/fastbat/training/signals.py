@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from torch import distributed
+
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -20,6 +22,7 @@ class Signals:
         """Remember that a signal came."""
         self.noted = self.noted or number
         if self.may_raise:
+            self.may_raise = False
             raise KeyboardInterrupt
 
     @contextmanager
@@ -38,6 +41,7 @@ class Signals:
 def noted_signals() -> Iterator[Signals]:
     """Note within the block the first of each of these signals; a second one does what it did before the block.
 
+    Under torchrun a second one does nothing: a scheduler signals all processes, and torchrun passes its own signal on.
     Signals that are ignored stay so, and outside of the main thread Python lets nobody handle them.
     """
     signals = Signals()
@@ -48,7 +52,8 @@ def noted_signals() -> Iterator[Signals]:
     handled = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
 
     def note(number: int, _: FrameType | None) -> None:
-        signal.signal(number, before[number])
+        if not distributed.is_torchelastic_launched():
+            signal.signal(number, before[number])
         signals.note(number)
 
     for number in handled:

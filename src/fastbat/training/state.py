@@ -18,9 +18,12 @@ from fastbat.errors import Damaged, InputError
 from fastbat.files import load_tensors, save_tensors
 from fastbat.methods import Method
 from fastbat.models import as_of_now
+from fastbat.runtime.processes import agreed, on_first, share_tensors, together, world
 from fastbat.training.alarm import Alarm
+from fastbat.training.capture import Captured
 from fastbat.training.compile import Compiled
 from fastbat.training.gradients import Sums, add
+from fastbat.training.memory import own_memory, whole_memory
 from fastbat.training.overfitting import pgd_at, remedy
 from fastbat.training.run import changed, different
 from fastbat.training.task import Task
@@ -65,6 +68,7 @@ class State:
     models: dict[str, nn.Module]  # "model" is trained; "ema", if there is one, is its moving average
     net: nn.Module  # "model" as its passes run: compiled or not, in the precision of the training
     compiled: Compiled | None
+    captured: Captured | None  # the passes of "net"
     optimizer: SGD
     epoch: int = 0  # that are finished
     partial: PartialEpoch = field(default_factory=PartialEpoch)
@@ -94,13 +98,16 @@ class State:
 
 
 def save_state(path: Path, task: Task, state: State, kept: Path | None = None) -> None:
-    """Write the state, as it is after its last update; the file that was there is then `kept`, if that is given."""
+    """Write the state, as it is after its last update; the file that was there is then `kept`, if that is given.
+
+    Of several processes the first one writes, what is in the memory of the others too.
+    """
     tensors = {f"{kind}/{name}": t for kind, model in state.models.items() for name, t in model.state_dict().items()}
     for name, weight in state.model.named_parameters():
         momentum = state.optimizer.state[weight].get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum/{name}"] = momentum
-    tensors |= {f"memory/{name}": tensor for name, tensor in state.method.state_dict().items()}
+    tensors |= {f"memory/{name}": tensor for name, tensor in whole_memory(state.method).items()}
     known = {"bests": state.best, "highest_ra": state.best_ra, "discarded": state.discarded}
     if state.alarm.updates:
         tensors |= {"alarm/fast": state.alarm.fast, "alarm/slow": state.alarm.slow}
@@ -108,7 +115,8 @@ def save_state(path: Path, task: Task, state: State, kept: Path | None = None) -
     if state.partial.updates:
         more, known["partial"] = packed(state)
         tensors |= more
-    save_tensors(path, tensors, {**state.about(task), **known, "kind": KIND}, kept)
+    about = {**state.about(task), **known, "kind": KIND}
+    on_first(lambda: save_tensors(path, tensors, about, kept))
 
 
 def packed(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -131,9 +139,21 @@ def load_state(path: Path) -> Saved:
     return Saved(path, tensors, found)
 
 
+def shared_state(saved: Saved | None) -> Saved:
+    """Return on all processes the state that the first one has; the others have None."""
+    tensors = saved.tensors if saved else {}
+    path, about, shapes = agreed(
+        saved and (saved.path, saved.about, {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()})
+    ) or (Path(), {}, {})
+    tensors = tensors or {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in shapes.items()}
+    share_tensors(tensors[name] for name in shapes)
+    return Saved(path, tensors, about)
+
+
 def restore_state(saved: Saved, task: Task, state: State) -> None:
     """Let `state` be the one that was `saved`; InputError where that belongs to other settings or images."""
-    check_belongs(saved, task.about())
+    with together():
+        check_belongs(saved, task.about())
     tensors, found = saved.tensors, saved.about
     state.method = pgd_at(task.method.eps, found["remedy_steps"]) if "remedy_steps" in found else task.method
     state.epoch, state.best_ra, state.discarded = found["epoch"], found["highest_ra"], found["discarded"]
@@ -149,13 +169,13 @@ def restore_state(saved: Saved, task: Task, state: State) -> None:
     for name, momentum in part("momentum").items():
         weight = state.model.get_parameter(name)
         state.optimizer.state[weight]["momentum_buffer"] = torch.empty_like(weight).copy_(momentum)  # in its layout
-    state.method.load_state_dict(part("memory"))
+    state.method.load_state_dict(own_memory(state.method, part("memory")))
     heard, means = found.get("alarm", {"updates": 0, "until": 0}), part("alarm")
     state.alarm = Alarm(heard["updates"], heard["until"], **means)
     known = found.get("partial", {"updates": 0, "seconds": 0.0, "images": {}, "compiled_for": 0})
     state.partial = unpacked(known, part("sums"), part("losses"))
     if state.compiled:
-        state.compiled.size = known["compiled_for"]
+        state.compiled.size = known["compiled_for"] if world() == 1 else 0  # the first process's share of a batch
 
 
 def unpacked(known: Mapping[str, Any], sums: Mapping[str, Tensor], losses: Mapping[str, Tensor]) -> PartialEpoch:

@@ -1,17 +1,19 @@
 """What a run trains on what: all that stays the same from its first step to its last."""
 
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fastbat.data import DatasetCard, Loader, Splits, check_not_blank
+from fastbat.data.share import Shares
 from fastbat.errors import InputError
 from fastbat.methods import Method
 from fastbat.models import SHAPE
+from fastbat.provenance import version_of
 from fastbat.runtime.device import pick_device
+from fastbat.runtime.processes import rank, world
 from fastbat.training.horizon import decay_of
 from fastbat.training.schedule import piecewise, triangular
 from fastbat.training.settings import Settings, effective
@@ -43,7 +45,9 @@ class Task:
         train = splits.train if settings.train_limit is None else splits.train.slice(0, settings.train_limit)
         card, held = splits.card, splits.validation.slice(0, settings.select_limit or None)
         augmentation = (card.pad or 0, card.flip, card.rotation, card.phases)
-        loader = Loader(train.to(device), settings.batch_size, settings.seed, *augmentation, settings.epochs or 0)
+        shares = Shares(rank(), world(), method.traits.shared_by)
+        images, seed = train.to(device), settings.seed
+        loader = Loader(images, settings.batch_size, seed, *augmentation, settings.epochs or 0, shares=shares)
         for need, reason in method.traits.needs.items():
             if need not in loader.keeps:
                 raise InputError(reason)
@@ -105,5 +109,5 @@ class Task:
             "dataset": self.dataset,
             "image_size": size,
             "config": config,
-            "fastbat": version("fastbat"),
+            "fastbat": version_of("fastbat"),
         }

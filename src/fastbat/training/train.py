@@ -1,7 +1,8 @@
 """Training: SGD on the losses a method yields, the best epoch by robust validation accuracy, a run on disk.
 
 Everything random in a step belongs to (seed, step), so a run that is stopped after any step and resumed gives the
-weights of one that never stopped, bit for bit on one CPU with the same number of threads.
+weights of one that never stopped, bit for bit on one CPU with the same number of threads. Under torchrun each process
+has its share of every batch (exchange.py); the first one has the files.
 """
 
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from fastbat.progress import say
 from fastbat.provenance import provenance, versions
 from fastbat.runtime.device import peak_memory_mib
 from fastbat.runtime.precision import ieee_float32
+from fastbat.runtime.processes import on_first, rank, start_processes, world
 from fastbat.training.alarm import Alarm
 from fastbat.training.checkpoints import Checkpoints
 from fastbat.training.epoch import train_epoch
@@ -51,24 +53,18 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
         DivergedError: If the loss or a weight is not finite. Finished epochs are kept.
         Stopped: After SIGINT or SIGTERM, between two updates; what to resume from is on disk.
     """
+    start_processes()
     run = Run(out)
-    resume = resume and run.begun
-    run.check(describe(method, settings), resume)
-    before = effective(run.read_config()) if resume else {}
-    start = None if run.states else settings.init_from
-    task, state, line = prepare(method, settings, start=start, precision=before.get("precision", "auto"))
+    resume, start, precision = on_first(lambda: first_look(run, method, settings, resume))
+    task, state, line = prepare(method, settings, start=start, precision=precision)
     with ExitStack() as scope:
-        scope.enter_context(locked(run.path, "training"))
-        run.check(task.config, resume)  # again: another process may have been here while the data were read
-        run.remove_leftovers()
-        run.write_config(task.config)
-        append_record(run.provenance, {**provenance(task.device), "versions": versions("torch", "numpy")})
+        on_first(lambda: claim(run, task, resume, scope))
         say(line)
         for name, heavy in beyond_published(task.method).items():
             say(f"{heavy}; set it with --{name.replace('_', '-')}")
         checkpoints = Checkpoints(run, task, state, scope.enter_context(noted_signals()))
         stopped = restore_or_start(run, task, state, checkpoints)
-        log = scope.enter_context(logger(task.settings.log, run.path, state.epoch))
+        log = scope.enter_context(logger(task.settings.log if rank() == 0 else "none", run.path, state.epoch))
         while state.epoch < task.epochs and not stopped:
             with faults_explained(run, task, state, checkpoints):
                 record = train_epoch(task, state, checkpoints)
@@ -82,24 +78,46 @@ def train(method: Method, settings: Settings, out: Path | str, *, resume: bool =
             if why:
                 say(f"{why}{describe_reaction(does)}")
             finish_epoch(run, task, state, record, checkpoints)
-            log(record)
+            on_first(lambda record=record: log(record))  # type: ignore[misc]
         checkpoints.finish()
         warn_if_not_robust(task, state)
     return run
 
 
+def first_look(run: Run, method: Method, settings: Settings, resume: bool) -> tuple[bool, Path | None, str]:
+    """Return whether the run is resumed, the weights that it starts from, and its precision as far as it is known.
+
+    Raises InputError where it can be neither started nor resumed.
+    """
+    resume = resume and run.begun
+    run.check(describe(method, settings), resume)
+    before = effective(run.read_config()) if resume else {}
+    return resume, None if run.states else settings.init_from, before.get("precision", "auto")
+
+
+def claim(run: Run, task: Task, resume: bool, scope: ExitStack) -> None:
+    """Hold the run's folder within `scope`, and write how this start of it came about."""
+    scope.enter_context(locked(run.path, "training"))
+    run.check(task.config, resume)  # again: another process may have been here while the data were read
+    run.remove_leftovers()
+    run.write_config(task.config)
+    about = {**provenance(task.device), "versions": versions("torch", "numpy")}
+    append_record(run.provenance, about | ({"processes": world()} if world() > 1 else {}))
+
+
 def restore_or_start(run: Run, task: Task, state: State, checkpoints: Checkpoints) -> bool:
     """Take the state up to where the run on disk is, or write the first one; return whether it was stopped there."""
-    if resumed := bool(run.states):
+    if resumed := on_first(lambda: bool(run.states)):
         checkpoints.restore()
     else:
         if task.settings.init_from is not None and task.method.eps:
             with checkpoints.between_epochs():
                 state.best_ra = validate(task, state)["val_ra"]
         checkpoints.save_epoch()
-        write_records(run.metrics, [])
+        on_first(lambda: write_records(run.metrics, []))
+    records = on_first(lambda: read_records(run.metrics))
     how = task.settings.on_collapse, task.settings.on_alarm
-    stopped = any(reaction(record, *how)[0] == "stop" for record in read_records(run.metrics))
+    stopped = any(reaction(record, *how)[0] == "stop" for record in records)
     if resumed and (stopped or state.epoch == task.epochs):
         why = "in which the guard stopped it" if stopped else "the last"
         say(f"nothing is left to train in {str(run.path)!r} after epoch {state.epoch}, {why}")
@@ -124,13 +142,19 @@ def finish_epoch(run: Run, task: Task, state: State, record: dict[str, Any], che
     if state.method is not task.method:
         record |= {"remedy_steps": getattr(state.method, "steps", None)}
     state.discarded, state.best_ra = [], max(state.best_ra, record.get("val_ra", -1.0))
-    for kind, model in state.models.items():
-        best = record[f"best{FILES[kind]}"] = is_best(state, kind, record)
-        for which in ("best", "last") if best else ("last",):
-            save_model(run.weights(f"{which}{FILES[kind]}"), model, state.about(task))
-    append_record(run.metrics, record | {"peak_memory_mib": peak_memory_mib(task.device)})
+    for kind in state.models:
+        record[f"best{FILES[kind]}"] = is_best(state, kind, record)
+    on_first(lambda: write_epoch(run, task, state, record))
     checkpoints.save_epoch()
     say(epoch_line(record, task.epochs))
+
+
+def write_epoch(run: Run, task: Task, state: State, record: dict[str, Any]) -> None:
+    """Write the weights and the record of an epoch."""
+    for kind, model in state.models.items():
+        for which in ("best", "last") if record[f"best{FILES[kind]}"] else ("last",):
+            save_model(run.weights(f"{which}{FILES[kind]}"), model, state.about(task))
+    append_record(run.metrics, record | {"peak_memory_mib": peak_memory_mib(task.device)})
 
 
 def warn_if_not_robust(task: Task, state: State) -> None:
