@@ -85,13 +85,15 @@ AS_ONE = {name: (method_of(name), PLAIN) for name in METHODS} | {
     "in parts": (method_of("fast-bat", ig_every=2), replace(PLAIN, accumulate=2, ema=0.9, label_smoothing=0.2)),
     "images remembered, in parts": (method_of("atta"), replace(PLAIN, accumulate=3)),
     "a mean of the batch": (Averaging(), PLAIN),
+    "one perturbation a class": (method_of("fgsm-uap", per="class"), PLAIN),
+    "clipped, with soft targets": (method_of("n-fgsm", clip=True, target_mass=0.6), PLAIN),
 }
 ALIKE = {
     f"{name}, BatchNorm": (method_of(name), replace(WITH_BATCHNORM, ema=0.9))
     for name in ("fast-bat", "fast-at-ga", "free-at", "atta")
 }
 LONG = replace(PLAIN, epochs=2, batch_size=8)  # 13 updates an epoch
-REMEMBERING = ("atta", "free-at")
+REMEMBERING = ("atta", "free-at", "liet", "fgsm-rs-cs")
 
 
 @contextmanager

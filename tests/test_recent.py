@@ -192,10 +192,11 @@ def test_liet_over_updates(eps: float, settings: tuple[float, ...]) -> None:
             targets = random_targets(torch.arange(CLASSES), share)
             known.append(eps * slope(lambda d: ce_to(model(grey + d), targets), torch.zeros_like(grey)).sign())
             model.train()
-        rho = low + (high - low) * torch.rand(1).item()
+        once, sign = uniform(x[:1, :1, :1, :1], 1.0), uniform(x[:1, :1, :1, :1], 1.0).sign()
+        rho = low + (high - low) * (1 + once) / 2
         erased = (uniform(x, 1.0) + 1) / 2 < rho
         delta = torch.where(erased, uniform(x, c * eps), known[-1][y])
-        start = in_image(x, -delta if torch.rand(1) < 0.5 else delta)
+        start = in_image(x, sign * delta)
         targets = random_targets(y, share)
         g = slope(lambda d: ce_to(model(x + d), targets), start)
         with statistics_kept(model):
@@ -271,7 +272,8 @@ def test_tdat_over_updates(settings: dict[str, float]) -> None:
         nonlocal kept
         x, y, size = batch.x, batch.y, len(batch.y)
         gammas.append(max(beta * math.tan(1 - batch.progress), least))
-        kept = torch.cat([kept, eps * uniform(x[len(kept) :], 1.0).sign()])
+        if len(kept) < size:
+            kept = torch.cat([kept, eps * uniform(x, 1.0).sign()[len(kept) :]])
         g = slope(lambda d: ce_to(model(x + d), relaxed(y, gammas[-1])), kept[:size])
         with statistics_kept(model):
             first = model(x + kept[:size])
@@ -350,7 +352,7 @@ def test_elle_a_over_updates(settings: dict[str, float]) -> None:
         start = uniform(x, noise * eps)
         delta = start + step * eps * slope(lambda d: ce(model(x + d), y), start).sign()  # not clipped
         loss = ce(model(x + delta), y).mean()
-        x_a, x_b = (x.repeat(2, 1, 1, 1) + uniform(x.repeat(2, 1, 1, 1), eps)).split(len(x))
+        x_a, x_b = x + uniform(x, eps), x + uniform(x, eps)
         a = (1 + uniform(x[:, :1, :1, :1], 1.0)) / 2
         logits = model(torch.cat([x_a, x_b, (1 - a) * x_a + a * x_b]))
         at_a, at_b, at_c = (ce(part, y) for part in logits.split(len(x)))

@@ -58,7 +58,26 @@ def normal_like(x: Tensor) -> Tensor:
 
 Draw = Callable[[str, Tensor], Tensor]  # what torch's "uniform_" or "normal_" fills a tensor of x's shape with
 
+_OF_NO_IMAGE: ContextVar[bool] = ContextVar("of no image", default=False)
 _DRAW: ContextVar[Draw] = ContextVar("draw", default=lambda how, x: getattr(torch.empty_like(x), how)())
+
+
+@contextmanager
+def of_no_image() -> Iterator[None]:
+    """Let what the block does be for all images of a batch: its random numbers are the same for all parts of it.
+
+    They may have any shape. Nor is a pass of the network in it one of the batch's images.
+    """
+    token = _OF_NO_IMAGE.set(True)
+    try:
+        yield
+    finally:
+        _OF_NO_IMAGE.reset(token)
+
+
+def is_of_no_image() -> bool:
+    """Say whether this is called within such a block."""
+    return _OF_NO_IMAGE.get()
 
 
 @contextmanager
@@ -77,7 +96,11 @@ def starts_fixed(index: Tensor, *key: int | str) -> Iterator[None]:
     So the same image has the same starts whatever batch it is in, and a method is a function of weights and images.
     """
     draws = count()
-    with _drawn_by(lambda how, x: _rows(how, x, index, *key, next(draws))):
+
+    def draw(how: str, x: Tensor) -> Tensor:
+        return _rows(how, x, torch.arange(len(x)) if _OF_NO_IMAGE.get() else index, *key, next(draws))
+
+    with _drawn_by(draw):
         yield
 
 
@@ -91,10 +114,12 @@ def drawn_for_whole(size: int, place: Tensor, *key: int | str) -> Iterator[None]
     seed, generators = torch_seed(*key), dict[torch.device, torch.Generator]()
 
     def draw(how: str, x: Tensor) -> Tensor:
-        if len(x) != len(place):
-            raise RuntimeError(f"noise for {len(x)} rows, of a part of a batch with {len(place)} images")
         if x.device not in generators:
             generators[x.device] = torch.Generator(x.device).manual_seed(seed)
+        if _OF_NO_IMAGE.get():
+            return getattr(torch.empty_like(x), how)(generator=generators[x.device])  # type: ignore[no-any-return]
+        if len(x) != len(place):
+            raise RuntimeError(f"noise for {len(x)} rows, of a part of a batch with {len(place)} images")
         own, row = torch.empty_like(x), torch.empty_like(x[0])
         shape, strides = (size, *row.shape), (row.numel(), *row.stride())  # own's layout, with more rows
         whole = torch.empty_strided(shape, strides, dtype=x.dtype, device=x.device)

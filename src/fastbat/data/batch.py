@@ -11,7 +11,7 @@ from fastbat.data.batch_check import check_batch
 from fastbat.data.images import sent
 from fastbat.data.share import Share
 from fastbat.errors import InputError
-from fastbat.runtime.processes import summed_among
+from fastbat.runtime.processes import rank, summed_among
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,14 @@ class Batch:
         """Return the mean over all `images` of a `value` that is a mean over those here, as `total` does the sum."""
         alone = self.images == len(self.y)
         return value.detach() if alone else self.total(len(self.y) * value) / self.images
+
+    def whole(self, rows: Tensor) -> Tensor:
+        """Return the rows (n, ...) of all `images`, of which `rows` (B, ...) are those here; these keep their graph."""
+        if self.share is None or self.images == len(self.y):
+            return rows
+        mine = sent((self.share.owners == rank()).nonzero().flatten(), rows.device)
+        others = rows.detach().new_zeros(self.images, *rows.shape[1:]).index_copy(0, mine, rows.detach())
+        return self.total(others).index_copy(0, mine, rows)
 
     def split(self, parts: int) -> list["Batch"]:
         """Return the batch in `parts` parts of nearly one size, in fewer lest one be a single image (BatchNorm)."""

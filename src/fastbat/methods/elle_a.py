@@ -18,7 +18,7 @@ from fastbat.attacks.gradient import input_gradient
 from fastbat.errors import InputError, check_weight
 from fastbat.geometry import check_eps
 from fastbat.lazy import F, Tensor, nn, torch
-from fastbat.methods.method import Batch, Method, load_memory, memory_state, training_loss
+from fastbat.methods.method import Batch, Method, Traits, load_memory, memory_state, training_loss
 from fastbat.randomness import uniform_like
 
 
@@ -51,22 +51,26 @@ class ElleA(Method):
         if not 0 <= self.decay <= 1:
             raise InputError(f"decay is {self.decay:g}; it must lie in [0, 1]")
 
+    @property
+    def traits(self) -> Traits:
+        """It remembers how large e was."""
+        return Traits(memory=dict.fromkeys(("lam", "count", "mean", "squares"), "all"))
+
     def losses(self, model: nn.Module, batch: Batch) -> Iterator[Tensor]:
         """Yield mean CE(x + d) + lambda e."""
         x, y = batch.x, batch.y
         start = self.noise_ratio * self.eps * uniform_like(x)
         delta = start + self.step_ratio * self.eps * input_gradient(model, x, y, start).sign()
         loss, error = training_loss(model(x + delta), batch), self.error(model, x, y)
-        lam = self.weight(error.detach())
+        lam = self.weight(batch.averaged(error))
         batch.log.update(linearity_error=error.detach(), lam=lam)
         yield loss + lam * error
 
     def error(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """Return e, 0-d, by one pass of three points an image."""
-        ends = x.repeat(2, 1, 1, 1) + self.eps * uniform_like(x.repeat(2, 1, 1, 1))
-        first, second = ends.chunk(2)
+        first, second = (x + self.eps * uniform_like(x) for _ in range(2))
         a = 0.5 + 0.5 * uniform_like(x[:, :1, :1, :1])
-        points = torch.cat([ends, (1 - a) * first + a * second])
+        points = torch.cat([first, second, (1 - a) * first + a * second])
         at_a, at_b, at_c = F.cross_entropy(model(points), y.repeat(3), reduction="none").chunk(3)
         share = a.flatten()
         return F.mse_loss(at_c, (1 - share) * at_a + share * at_b)

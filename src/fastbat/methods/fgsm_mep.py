@@ -56,7 +56,8 @@ class FgsmMep(Method):
     @property
     def traits(self) -> Traits:
         """Images keep their size, that of their perturbations."""
-        return Traits(needs={"size": "FGSM-MEP keeps a perturbation of every image; images that change size lose it"})
+        lost = "FGSM-MEP keeps a perturbation of every image; images that change size lose it"
+        return Traits(needs={"size": lost}, memory=dict.fromkeys(("delta", "momentum", "visits"), "image"))
 
     def losses(self, model: nn.Module, batch: Batch) -> Iterator[Tensor]:
         """Yield l(f(x + d), y) plus the weighted change of the logits."""
@@ -64,7 +65,7 @@ class FgsmMep(Method):
         index = self.room_for(batch)
         start, momentum = self.recall(index)
         first, g = logits_and_gradient(model, x, y, start, objective=toward(targets))
-        momentum = g / g.abs().sum().clamp_min(1e-30) + self.decay * momentum
+        momentum = g / batch.total(g.abs().sum()).clamp_min(1e-30) + self.decay * momentum
         delta = box.project(start + self.eps * g.sign())
         self.memory["delta"][index] = box.project(start + self.eps * momentum.sign())
         self.memory["momentum"][index] = momentum

@@ -16,7 +16,7 @@ from fastbat.attacks.gradient import logits_and_gradient
 from fastbat.data.images import sent
 from fastbat.errors import InputError, check_weight
 from fastbat.lazy import Tensor, nn, torch
-from fastbat.methods.method import Batch, load_memory, memory_state
+from fastbat.methods.method import Batch, Traits, load_memory, memory_state
 from fastbat.methods.n_fgsm import NFGSM
 from fastbat.methods.per_image import grown
 
@@ -43,6 +43,11 @@ class FgsmRsCs(NFGSM):
         for name in ("constraint", "tolerance"):
             check_weight(name, getattr(self, name))
 
+    @property
+    def traits(self) -> Traits:
+        """It compares the loss with that of the epoch before, which is over when an image comes again."""
+        return Traits(memory={"visits": "image", **dict.fromkeys(("epoch", "total", "images", "before"), "all")})
+
     def losses(self, model: nn.Module, batch: Batch) -> Iterator[Tensor]:
         """Yield mean CE(x + d, T) + w s c."""
         if not self.constraint:
@@ -59,13 +64,13 @@ class FgsmRsCs(NFGSM):
         """Return s, 0-d: 1 if c is too large, -1 if it is too small, else 0; remember c for the next epoch."""
         if batch.index is None:
             raise InputError("FGSM-RS-CS compares epochs: its batches need each image's index, or constraint 0")
-        memory, images = self.memory, len(batch.y)
+        memory, images, c = self.memory, batch.images, batch.averaged(c)
         if not memory:
             zero = c.new_zeros(())
             memory.update(visits=zero.long().new_zeros(0), epoch=zero.long(), total=zero, images=zero, before=zero)
         memory["visits"] = grown(memory["visits"], int(batch.index.max()) + 1)
         index = sent(batch.index, c.device)
-        again = memory["visits"][index].amax() > memory["epoch"]
+        again = batch.total((memory["visits"][index] > memory["epoch"]).sum()) > 0
         memory["visits"][index] += 1
         memory["epoch"] = memory["epoch"] + again
         memory["before"] = torch.where(again, memory["total"] / memory["images"], memory["before"])

@@ -23,7 +23,7 @@ from fastbat.lazy import F, Tensor, nn, torch
 from fastbat.methods.method import Batch, Method, Traits, grad_of, load_memory, memory_state
 from fastbat.methods.per_class import classes_of
 from fastbat.methods.targets import check_share, smoothed, target_loss, toward
-from fastbat.randomness import uniform_like
+from fastbat.randomness import of_no_image, uniform_like
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,16 @@ class FgsmUap(Method):
     @property
     def traits(self) -> Traits:
         """Images keep their size, that of the universal perturbation."""
-        return Traits(needs={"size": "FGSM-UAP keeps universal perturbations; images that change size lose them"})
+        lost = "FGSM-UAP keeps universal perturbations; images that change size lose them"
+        return Traits(needs={"size": lost}, memory={"delta": "all", "momentum": "all"})
 
     def losses(self, model: nn.Module, batch: Batch) -> Iterator[Tensor]:
         """Yield l(f(x + d), y) plus the weighted change of the logits."""
         x, y, box, targets = batch.x, batch.y, Box(batch.x, self.eps), smoothed(self.smoothing)
         if not self.memory:
             uaps = x.new_zeros(classes_of(model, x) if self.per == "class" else 1, *x.shape[1:])
-            self.memory.update(delta=self.uap_ratio * self.eps * uniform_like(uaps).sign(), momentum=uaps)
+            with of_no_image():
+                self.memory.update(delta=self.uap_ratio * self.eps * uniform_like(uaps).sign(), momentum=uaps)
         group = y if self.per == "class" else torch.zeros_like(y)
         start = box.project(self.memory["delta"][group]).requires_grad_()
         first, g = logits_and_gradient(model, x, y, start, objective=toward(targets))
@@ -73,15 +75,15 @@ class FgsmUap(Method):
         batch.log["active"] = 1 - box.interior(delta).mean()
         logits = model(x + delta)
         yield target_loss(logits, batch, targets) + self.consistency * F.mse_loss(logits, first)
-        h = g / len(x) + grad_of(start)  # of means
-        self.move(group, h / h.abs().sum().clamp_min(1e-30))
+        h = (g + len(x) * grad_of(start)) / batch.images  # the losses are means
+        self.move(batch, group, h / batch.total(h.abs().sum()).clamp_min(1e-30))
 
-    def move(self, group: Tensor, h: Tensor) -> None:
+    def move(self, batch: Batch, group: Tensor, h: Tensor) -> None:
         """Let each group's u take its step; `group` (B,) is each image's, h (B, C, H, W) its share of the gradient."""
         delta, momentum = self.memory["delta"], self.memory["momentum"]
         member = (group == torch.arange(len(delta), device=group.device)[:, None]).to(h.dtype)  # (groups, B)
-        count, size = member.sum(1)[:, None, None, None], self.uap_ratio * self.eps
-        mean = torch.einsum("kb,bchw->kchw", member, h) / count.clamp_min(1)
+        count, size = batch.total(member.sum(1))[:, None, None, None], self.uap_ratio * self.eps
+        mean = batch.total(torch.einsum("kb,bchw->kchw", member, h)) / count.clamp_min(1)
         momentum = torch.where(count > 0, mean + self.decay * momentum, momentum)
         moved = torch.where(count > 0, delta + size * momentum.sign(), delta)
         self.memory.update(delta=moved.clamp(-size, size), momentum=momentum)

@@ -23,7 +23,7 @@ from fastbat.lazy import F, Tensor, nn, torch
 from fastbat.methods.method import Batch, Method, Traits, load_memory, memory_state, required
 from fastbat.methods.per_class import classes_of, grey
 from fastbat.methods.targets import Targets, check_share, randomly_smoothed, target_loss, toward
-from fastbat.randomness import uniform_like
+from fastbat.randomness import of_no_image, uniform_like
 from fastbat.runtime.modes import eval_mode
 
 PUBLISHED = {  # on CIFAR-10, at 8/255 and at 16/255
@@ -72,7 +72,8 @@ class Liet(Method):
     @property
     def traits(self) -> Traits:
         """Images keep their size, that of LI."""
-        return Traits(needs={"size": "LIET keeps one perturbation a class; images that change size lose it"})
+        lost = "LIET keeps one perturbation a class; images that change size lose it"
+        return Traits(needs={"size": lost}, memory={"delta": "all"})
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -98,7 +99,7 @@ class Liet(Method):
         if known is None or required(batch, "step") % self.resolved["refresh"] == 0:
             images = grey(batch.x, classes_of(model, batch.x) if known is None else len(known))
             labels = torch.arange(len(images), device=images.device)
-            with eval_mode(model):
+            with eval_mode(model), of_no_image():
                 g = input_gradient(model, images, labels, torch.zeros_like(images), objective=toward(targets))
             self.memory["delta"] = self.eps * g.sign()
         return self.memory["delta"].clamp(-self.eps, self.eps)
@@ -106,10 +107,11 @@ class Liet(Method):
     def start(self, x: Tensor, indicator: Tensor) -> Tensor:
         """Draw d0 around each image's LI (B, C, H, W)."""
         how = self.resolved
-        rho = how["erase_low"] + (how["erase_high"] - how["erase_low"]) * torch.rand(1, device=x.device)
+        with of_no_image():
+            once, sign = 0.5 + 0.5 * uniform_like(x[:1, :1, :1, :1]), uniform_like(x[:1, :1, :1, :1]).sign()
+        rho = how["erase_low"] + (how["erase_high"] - how["erase_low"]) * once
         erased = 0.5 + 0.5 * uniform_like(x) < rho
         delta = torch.where(erased, how["noise_ratio"] * self.eps * uniform_like(x), indicator)
-        sign = torch.where(torch.rand(1, device=x.device) < 0.5, -1.0, 1.0)
         return Box(x, 1.0).project(sign * delta)
 
 

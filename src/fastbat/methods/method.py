@@ -34,17 +34,17 @@ class Traits:
     """Whether it stops the network behind one of its layers: such a network is not compiled either."""
     needs: Mapping[str, str] = field(default_factory=dict)
     """What it cannot do without, and what to tell the user: "size" (images keep theirs), "view" (it can be undone)."""
-    memory: Mapping[str, Literal["image", "place"]] = field(default_factory=dict)
+    memory: Mapping[str, Literal["image", "place", "all"]] = field(default_factory=dict)
     """What the tensors of its state_dict, by name, have a row for: each "image" of the data set, or each "place" in a
-    batch. On several processes each has its own. What is not named is the same for all images, and on all processes."""
+    batch. On several processes each has its own. What is for "all" images is the same on all processes."""
 
     @property
     def shared_by(self) -> Literal["any", "image", "place"]:
         """How the images of a batch are to be shared out, so that each process remembers its own."""
         kinds = set(self.memory.values())
-        if len(kinds) > 1:
+        if {"image", "place"} <= kinds:
             raise ValueError("a method cannot remember both images and places: processes have fixed images or places")
-        return kinds.pop() if kinds else "any"
+        return "image" if "image" in kinds else "place" if "place" in kinds else "any"
 
 
 class Method:

@@ -18,7 +18,7 @@ from fastbat.attacks.objective import cross_entropy
 from fastbat.errors import check_weight
 from fastbat.geometry import Box, check_eps
 from fastbat.lazy import Tensor, nn, torch
-from fastbat.methods.method import Batch, Method, required, training_loss
+from fastbat.methods.method import Batch, Method, required, training_loss, with_gradient_of
 from fastbat.randomness import uniform_like
 from fastbat.runtime.modes import eval_mode
 
@@ -47,16 +47,16 @@ class NuAT(Method):
         start = Box(x, 1.0).project(-self.eps / 2 * uniform_like(x).sign())
 
         def climbed(logits: Tensor, y: Tensor) -> Tensor:
-            term = mu * nuclear_norm(still - logits) if other else 0.0
+            term = mu * nuclear_norm(batch.whole(still - logits)) if other else 0.0
             return cross_entropy(logits, y) + term
 
         with eval_mode(model):
             g = input_gradient(model, x, y, start, objective=climbed)
         delta = box.project(start + self.eps * g.sign())
         batch.log["active"] = 1 - box.interior(delta).mean()
-        moved = nuclear_norm(clean - model(x + delta)) / len(x)
-        batch.log["nuclear_norm"] = moved.detach()
-        yield training_loss(clean, batch) + mu * moved
+        moved = nuclear_norm(batch.whole(clean - model(x + delta)))
+        batch.log["nuclear_norm"] = moved.detach() / batch.images
+        yield training_loss(clean, batch) + mu * with_gradient_of(moved / len(x), moved / batch.images)
 
 
 def nuclear_norm(matrix: Tensor) -> Tensor:

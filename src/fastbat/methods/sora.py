@@ -18,7 +18,7 @@ from fastbat.attacks.gradient import input_gradient
 from fastbat.errors import InputError, check_weight
 from fastbat.geometry import Box, check_eps
 from fastbat.lazy import Tensor, nn
-from fastbat.methods.method import Batch, Method, grad_of, load_memory, memory_state, training_loss
+from fastbat.methods.method import Batch, Method, Traits, grad_of, load_memory, memory_state, training_loss
 from fastbat.randomness import uniform_like
 
 START = 0.99  # of R
@@ -49,6 +49,11 @@ class Sora(Method):
         if not 0 <= self.decay <= 1:
             raise InputError(f"decay is {self.decay:g}; it must lie in [0, 1]")
 
+    @property
+    def traits(self) -> Traits:
+        """It remembers how linear the loss was."""
+        return Traits(memory={"linearity": "all"})
+
     def losses(self, model: nn.Module, batch: Batch) -> Iterator[Tensor]:
         """Yield mean CE(x + d); its backward pass gives g(d), and R takes its step."""
         x, y, image = batch.x, batch.y, Box(batch.x, 1.0)
@@ -59,6 +64,7 @@ class Sora(Method):
         delta = image.project(start + step * (0.5 + 0.5 * uniform_like(x)) * g.sign()).requires_grad_()
         yield training_loss(model(x + delta), batch)
         after = len(x) * grad_of(delta)  # the loss is a mean
-        rho = ((g.sign() * after).flatten(1).sum(1) / g.abs().flatten(1).sum(1).clamp_min(1e-12)).mean().clamp(-1, 1)
+        rho = (g.sign() * after).flatten(1).sum(1) / g.abs().flatten(1).sum(1).clamp_min(1e-12)
+        rho = batch.averaged(rho.mean()).clamp(-1, 1)
         self.memory["linearity"] = self.decay * linear + (1 - self.decay) * rho
         batch.log.update(step_255=255 * step, rho=rho)

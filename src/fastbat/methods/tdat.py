@@ -54,7 +54,8 @@ class Tdat(Method):
     @property
     def traits(self) -> Traits:
         """Images keep their size, that of the perturbations."""
-        return Traits(needs={"size": "TDAT carries attacks from batch to batch; images that change size lose them"})
+        lost = "TDAT carries attacks from batch to batch; images that change size lose them"
+        return Traits(needs={"size": lost}, memory={"delta": "place"})
 
     def gamma(self, progress: float) -> float:
         """Return the share on the true class when a share `progress` of the training is done."""
@@ -79,4 +80,4 @@ class Tdat(Method):
         What a larger budget left behind is cut to eps.
         """
         kept = self.memory.get("delta", x[:0])[: len(x)].clamp(-self.eps, self.eps)
-        return torch.cat([kept, self.eps * uniform_like(x[len(kept) :]).sign()])
+        return kept if len(kept) == len(x) else torch.cat([kept, self.eps * uniform_like(x).sign()[len(kept) :]])

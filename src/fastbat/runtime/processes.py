@@ -139,12 +139,12 @@ def largest(numbers: Tensor) -> Tensor:
     return numbers
 
 
-def share_tensors(tensors: Iterable[Tensor]) -> None:
-    """Let these tensors be what they are on the first process."""
+def share_tensors(tensors: Iterable[Tensor], number: int = 0) -> None:
+    """Let these tensors be what they are on process `number`."""
     if world() > 1:
         for tensor in tensors:
             whole = tensor.detach().contiguous()
-            dist.broadcast(whole, 0)
+            dist.broadcast(whole, number)
             tensor.detach().copy_(whole)
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from fastbat.attacks.alignment import cosines
+from fastbat.randomness import is_of_no_image
 
 FAST, SLOW = 0.9, 0.995  # what of each mean is left after an update
 BELOW = 0.5
@@ -44,7 +45,7 @@ class InputGradients:
     def look(self, net: nn.Module, inputs: tuple[object, ...]) -> tuple[object, ...] | None:
         """Have a pass find the gradient by its images, too."""
         x, *others = inputs
-        if not isinstance(x, Tensor) or x.shape != self.shape or not torch.is_grad_enabled():
+        if not isinstance(x, Tensor) or x.shape != self.shape or is_of_no_image() or not torch.is_grad_enabled():
             return None
         x = x if x.requires_grad else x.detach().requires_grad_()
         x.register_hook(partial(self.keep, self.passes))

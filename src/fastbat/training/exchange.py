@@ -20,6 +20,7 @@ from fastbat.data import Batch
 from fastbat.methods import Method
 from fastbat.runtime.processes import gathered, summed, world
 from fastbat.training.gradients import Key, Sums, gradients, means
+from fastbat.training.memory import share_memory
 
 
 def shared_gradients(
@@ -33,6 +34,7 @@ def shared_gradients(
         return means(gradients(method, net, batch, parts, noise))
     before = [flat(group, next(net.parameters())) for group in buffers(net)]
     sums = gradients(method, net, batch, parts, noise)
+    share_memory(method, batch)
     return exchange(net, before, len(batch.y) / batch.images, sums, recorded)
 
 

@@ -20,7 +20,7 @@ def check_pace(method: Method, accumulate: int, compile: bool, capture: bool) ->
     if compile and traits.splits:
         raise InputError(f"compile is on, but {name} stops the network behind its first layer; leave it out")
     if capture and traits.memory:
-        raise InputError(f"capture is on, but {name} remembers images, which a CUDA graph cannot; leave it out")
+        raise InputError(f"capture is on, but {name} has a memory, which a CUDA graph cannot have; leave it out")
     if capture and accumulate > 1:
         raise InputError(
             f"capture is on, and accumulate is {accumulate}; a CUDA graph has whole batches: leave one out"

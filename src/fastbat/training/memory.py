@@ -2,23 +2,26 @@
 
     place    row k of the whole is row k // P of process k % P
     image    row i of the whole is row i of process i % P, which has rows for all images
+    all      the same on all processes
 
-What belongs to neither is the same on all processes. So a run may be resumed on another number of them.
+So a run may be resumed on another number of them.
 """
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from fastbat.data import Batch
 from fastbat.methods import Method
-from fastbat.runtime.processes import gathered, rank, world
+from fastbat.runtime.processes import gathered, rank, share_tensors, world
 
 
 def whole_memory(method: Method) -> dict[str, Tensor]:
     """Return on the first process what all of them remember."""
-    mine, kinds = method.state_dict(), method.traits.memory
+    mine = method.state_dict()
     if world() == 1:
         return mine
+    kinds = {name: kind for name, kind in method.traits.memory.items() if kind != "all"}
     own = {name: tensor[rank() :: world()] if kinds.get(name) == "image" else tensor for name, tensor in mine.items()}
     told, found = gathered({name: (tuple(rows.shape), rows.dtype) for name, rows in own.items()}), {}
     for name in sorted({name for each in told for name in each}):
@@ -50,6 +53,23 @@ def in_turn(parts: dict[int, Tensor]) -> Tensor:
     for number, part in parts.items():
         found[number :: world()][: len(part)] = part
     return found
+
+
+def share_memory(method: Method, batch: Batch) -> None:
+    """Let a process that has no images of `batch` remember what is for all images, as the others do after it."""
+    common = {name for name, kind in method.traits.memory.items() if kind == "all"}
+    owners = [] if batch.share is None else batch.share.owners.unique().tolist()
+    if not common or len(owners) == world():
+        return
+    mine, here = method.state_dict(), rank() in owners
+    shapes = gathered({name: (mine[name].shape, mine[name].dtype) for name in common & mine.keys()})[owners[0]]
+    theirs = {
+        name: mine[name] if here else torch.empty(shape, dtype=dtype, device=batch.x.device)
+        for name, (shape, dtype) in sorted(shapes.items())
+    }
+    share_tensors(theirs.values(), owners[0])
+    if not here:
+        method.load_state_dict(mine | theirs)
 
 
 def own_memory(method: Method, memory: dict[str, Tensor]) -> dict[str, Tensor]:
