@@ -13,6 +13,7 @@ from fastbat.errors import InputError
 from fastbat.models import MODELS, build_model
 from fastbat.models.build import ACTIVATIONS
 from fastbat.models.preact_resnet import PreActBlock, PreActBottleneck
+from fastbat.models.resnet import Block
 from fastbat.randomness import generator, seed_torch, uniform_starts
 
 FOREIGN_SMALL = ["torchvision/shufflenet_v2_x0_5", "timm/test_resnet", "timm/test_vit2"]
@@ -56,6 +57,7 @@ def test_preactresnet18_has_the_published_number_of_weights():
 @pytest.mark.parametrize(
     ("name", "classes", "published"),
     [
+        ("resnet18", 10, 11_173_962),
         ("wideresnet-16-8", 10, 10_961_370),
         ("wideresnet-28-10", 10, 36_479_194),
         ("wideresnet-34-10", 10, 46_160_474),
@@ -105,6 +107,9 @@ def test_the_blocks_compute_their_formulas():
         skip = F.conv2d(x if shortcut == "raw" else h, basic.shortcut.weight, stride=2)
         there = basic.conv2(act(basic.bn2(basic.conv1(h)))) + skip
         assert torch.allclose(basic(x), there, atol=1e-6)
+    last = Block(8, 16, 2, nn.ReLU)
+    deep = last.bn2(last.conv2(act(last.bn1(last.conv1(x)))))
+    assert torch.allclose(last(x), act(deep + last.shortcut[1](last.shortcut[0](x))), atol=1e-6)
     narrow = PreActBottleneck(8, 8, 1, nn.ReLU)
     h = narrow.conv2(act(narrow.bn2(narrow.conv1(act(narrow.bn1(x))))))
     assert torch.allclose(narrow(x), narrow.conv3(act(narrow.bn3(h))) + x, atol=1e-6)

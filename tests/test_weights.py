@@ -72,6 +72,39 @@ class PublicPreAct(nn.Module):
         return self.linear(out.mean((2, 3)))
 
 
+class PostBlock(nn.Module):
+    """The block of pytorch-cifar's ResNet."""
+
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.conv2, self.bn2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs)
+        changes = nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential(*(changes if stride != 1 or inputs != outputs else ()))
+
+    def forward(self, x):
+        out = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
+
+
+class PublicResNet(nn.Module):
+    """The ResNet-18 of pytorch-cifar."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, WIDTH, 3, 1, 1, bias=False), nn.BatchNorm2d(WIDTH)
+        sizes = [WIDTH, WIDTH, 2 * WIDTH, 4 * WIDTH, 8 * WIDTH]
+        for i in range(4):
+            first = PostBlock(sizes[i], sizes[i + 1], 1 if i == 0 else 2)
+            setattr(self, f"layer{i + 1}", nn.Sequential(first, PostBlock(sizes[i + 1], sizes[i + 1], 1)))
+        self.linear = nn.Linear(sizes[4], CLASSES)
+
+    def forward(self, x):
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
+        return self.linear(F.avg_pool2d(out, out.shape[2]).flatten(1))
+
+
 class TradesBlock(nn.Module):
     """The block of TRADES' WideResNet."""
 
@@ -205,6 +238,7 @@ PUBLIC = {
         "pytorch-cifar's PreActResNet; no BatchNorm and no activation before its pooling; assumed: shortcut preact (e",
     ),
     "FAST-AT-GA": (lambda: PublicPreAct(last=False), {"shortcut": "raw"}, "no BatchNorm and no activation before its"),
+    "a ResNet": (PublicResNet, {"model": "resnet18"}, "pytorch-cifar's ResNet; assumed: no normalisation (else --mean"),
     "TRADES": (TradesWide, WRN, "TRADES' WideResNet; left out: sub_block1.layer.0.bn1.weight and 20 more tensors; ass"),
     "YOPO": (lambda: TradesWide(again=True), WRN, "TRADES' WideResNet; left out: sub_block1.layer.0.bn1.weight and 20"),
     "FAST-BAT": (FastBatWide, BAT, "FAST-BAT's WideResNet; assumed: no normalisation (else --mean and --std)"),
@@ -242,7 +276,7 @@ OTHER_NETWORKS = {
         lambda: nn.ModuleDict(
             {"layer1": nn.ModuleList([nn.ModuleDict({"shortcut": nn.ModuleList([nn.ReLU(), nn.BatchNorm2d(4)])})])}
         ),
-        "it has BatchNorm in its shortcuts, as a ResNet without pre-activation; its own code runs it: --model MODULE:F",
+        "it has BatchNorm in its shortcuts, as a ResNet without pre-activation, such as --model resnet18; its own code",
     ),
     "another depth": (
         lambda: nn.Sequential(OrderedDict(layer5=PublicPreAct().layer4)),

@@ -15,6 +15,7 @@ from fastbat.models.external import EXTERNAL, external, resnet50
 
 preact_resnet = lazy_function("fastbat.models.preact_resnet", "preact_resnet")
 bottleneck_resnet = lazy_function("fastbat.models.preact_resnet", "bottleneck_resnet")
+resnet = lazy_function("fastbat.models.resnet", "ResNet")
 wide_resnet = lazy_function("fastbat.models.wide_resnet", "wide_resnet")
 released_wide_resnet = lazy_function("fastbat.models.wide_resnet", "released_wide_resnet")
 
@@ -33,7 +34,8 @@ ACTIVATIONS = {"relu": lambda: nn.ReLU(), "softplus": lambda: nn.Softplus(10), "
 SHAPE = ("width", "activation", "stem", "dropout", "shortcut")  # the settings that a network may take
 SHORTCUTS = ("raw", "preact")
 RELU = {"activation": "relu"}
-BOTTLENECK = {"width": 64, "stem": 3, **RELU}
+PLAIN = {"width": 64, **RELU}
+BOTTLENECK = {**PLAIN, "stem": 3}
 BASIC = {**BOTTLENECK, "shortcut": "raw"}
 WIDE = {"width": 16, "stem": 3, "dropout": 0.0, **RELU}
 
@@ -44,6 +46,7 @@ MODELS = {
     "preactresnet50": Architecture(
         "PreActResNet-50, bottlenecks", partial(bottleneck_resnet, (3, 4, 6, 3)), BOTTLENECK
     ),
+    "resnet18": Architecture("ResNet-18 with a stem for small images", partial(resnet, (2, 2, 2, 2)), PLAIN),
     "wideresnet-16-8": Architecture("WRN-16-8 (Zagoruyko & Komodakis, 2016)", partial(wide_resnet, 16, 8), WIDE),
     "wideresnet-16-8-released": Architecture(
         "WRN-16-8 of FAST-BAT's released code: 22 layers", partial(released_wide_resnet, 16, 8), WIDE | {"dropout": 0.1}

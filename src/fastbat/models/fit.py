@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from fastbat.errors import InputError
 from fastbat.models.layouts import OWN, PUBLIC, Layout
 from fastbat.models.preact_resnet import PreActResNet
+from fastbat.models.resnet import ResNet
 from fastbat.models.stored import Stored
 
 COUNTERS = ("num_batches_tracked", "total_ops", "total_params", "n_averaged")  # the last part of a name
@@ -27,7 +28,7 @@ UNUSED = "sub_block1."  # of TRADES' WideResNet: its forward pass leaves this bl
 NORMALISATIONS = (("mean", "std"), ("mu", "sigma"), ("mu", "std"), ("new_mean", "new_std"))
 UNLIKE = {  # by what their names hold: networks of another function
     "batchnorm_0.": "it is DeepMind's WideResNet, which pads its strided convolutions on one side",
-    "shortcut.1.": "it has BatchNorm in its shortcuts, as a ResNet without pre-activation",
+    "shortcut.1.": "it has BatchNorm in its shortcuts, as a ResNet without pre-activation, such as --model resnet18",
     "downsample.1.": "its names are those of torchvision's ResNets, such as --model torchvision/resnet18",
 }
 ITS_CODE = "its own code runs it: --model MODULE:FUNCTION"
@@ -66,7 +67,7 @@ def fit(network: nn.Module, stored: Stored, path: Path) -> Fitted:
     Raises InputError where one is missing, or the file has one within the network for which there is no place.
     """
     own, given = network.state_dict(), {WRAPPERS.sub("", name): tensor for name, tensor in stored.tensors.items()}
-    layouts = (OWN, *PUBLIC) if isinstance(network, PreActResNet) else (OWN,)
+    layouts = (OWN, *PUBLIC) if isinstance(network, PreActResNet | ResNet) else (OWN,)
     check_kinds(given, path)
     place = min(places(own, given, layouts), key=lambda place: len(place.missing(given)) / max(1, len(place.names)))
     place = the_one_meant(place, [each for each in places(own, given, layouts) if not each.missing(given)], given, path)

@@ -1,10 +1,11 @@
-"""The names that public code gives the layers of PreActResNets and WideResNets, and what that code computes with them.
+"""The names that public code gives the layers of residual networks, and what that code computes with them.
 
     FAST-AT         conv1, layer1.0.bn1, layer1.0.shortcut.0, bn, linear; raw shortcuts. The names, too, of N-FGSM,
                     BACKSMOOTH, FAST-BAT and RobustBench
     pytorch-cifar   the same without bn: no BatchNorm and no ReLU before the pooling; He's shortcuts. FAST-AT-GA's code
                     has these names with raw shortcuts
-    YOPO            the same, the last layer as linear.fc
+                    its ResNet: conv1, bn1, layer1.0.conv1, layer1.0.shortcut.0 and .1, linear
+    YOPO            as its PreActResNet, the last layer as linear.fc
     TRADES          conv1, block1.layer.0.bn1, block1.layer.0.convShortcut, bn1, fc. The names, too, of RobustBench and
                     ATTA
     FAST-BAT        f.0_convolution, f.1_block.block.0.norm_act.0_normalization, f.4_normalization, linear
@@ -28,7 +29,7 @@ class Layout:
     rules: tuple[tuple[str, str], ...] = ()
     """Patterns within a name of ours, and what stands there in theirs, one after another."""
     shortcut: str = "raw"
-    """What that code runs, where a network may have either."""
+    """What that code runs; "" where there is one form."""
     last_norm: bool = True
     """Whether a BatchNorm and an activation stand in front of the pooling."""
 
@@ -50,6 +51,7 @@ def stages(text: str) -> tuple[tuple[str, str], ...]:
 
 
 PREACT = (*stages("layer{}."), (r"^stem\.", "conv1."), (r"shortcut\.", "shortcut.0."))
+RESNET = (*stages("layer{}."), (r"^stem\.", "conv1."), (r"^bn\.", "bn1."))
 FIRST, LATER = r"(_block\.block\.0)\.", r"(_block\.block\.[1-9]\d*)\."
 FAST_BAT = (
     *stages("f.{}_block.block."), (r"^stem\.", "f.0_convolution."), (r"^bn\.", "f.4_normalization."),
@@ -67,6 +69,7 @@ TRADES = (
 OWN = Layout("the network itself")
 PUBLIC = (
     Layout("FAST-AT's PreActResNet", PREACT),
+    Layout("pytorch-cifar's ResNet", RESNET, shortcut=""),
     Layout("TRADES' WideResNet", TRADES, shortcut="preact"),
     Layout("FAST-BAT's WideResNet", FAST_BAT, shortcut="preact"),
     Layout("pytorch-cifar's PreActResNet", PREACT, shortcut="preact", last_norm=False),

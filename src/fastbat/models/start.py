@@ -25,7 +25,8 @@ def load_weights(model: nn.Module, path: Path | str, *, new_head: bool = False) 
             f"{str(path)!r} does not fit the model: {fitted.layout.of} has no BatchNorm before its pooling"
         )
     if fitted.layout is not OWN:
-        say(f"{path}: the weights of {fitted.layout.of}, whose code has {fitted.layout.shortcut} shortcuts")
+        form = fitted.layout.shortcut and f", whose code has {fitted.layout.shortcut} shortcuts"
+        say(f"{path}: the weights of {fitted.layout.of}{form}")
     given = own | fitted.tensors
     *_, last = ["", *(name for name, module in network.named_modules() if isinstance(module, nn.Linear))]
     head = {name: own[name] for name in (f"{last}.weight", f"{last}.bias") if name in own}
