@@ -14,7 +14,7 @@ BROWSER := $(shell for name in chromium chromium-browser google-chrome; do comma
 demo: $(INSTALLED)  ## train and evaluate FAST-BAT beside FAST-AT and an undefended net, on embedded images
 	$(BIN)/python examples/demo.py
 
-smoke: $(INSTALLED)  ## every suite of the paper, small: whether it runs; resumes where it was stopped
+smoke: $(INSTALLED)  ## every suite by name, small: whether it runs; resumes where it was stopped
 	$(BIN)/python examples/smoke.py
 
 test: $(INSTALLED)  ## the whole test suite, one process a core (JOBS=2: in two)

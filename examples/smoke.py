@@ -1,4 +1,4 @@
-"""Every suite of the paper from its first command to the report, small: whether it runs. The numbers mean nothing.
+"""Every suite by name from its first command to the report, small: whether it runs. The numbers mean nothing.
 
     python examples/smoke.py      # make smoke
 
@@ -30,7 +30,7 @@ def main() -> None:
     begin_or_go_on(OUT / BEGUN)
     failed = [name for name in named.names() if not whole(name, jobs)]
     (OUT / BEGUN).unlink()
-    report = write_report([OUT], OUT / "report.html", "Every suite of the paper, on stand-ins, to see whether it runs")
+    report = write_report([OUT], OUT / "report.html", "Every suite by name, on stand-ins, to see whether it runs")
     say(f"{minutes(start)}; the report, to open in a browser: {report}")
     sys.exit(bool(failed))
 

@@ -1,4 +1,4 @@
-"""The paper's suites: every table and figure at every scale is a table of trials; trainings are shared."""
+"""Suites by name: every table and figure at every scale is a table of trials; trainings are shared."""
 
 import json
 import shutil
@@ -23,7 +23,8 @@ from fastbat.suite.stand_in import stand_in
 from fastbat.suite.trials import key
 from fastbat.training.run import completed
 
-SCALES = list(named.scales())
+SCALES = list(named.SCALES)
+PAPER = [name for name in named.names() if name != "leaderboard"]
 ARMS = {  # at the paper's scale: trainings but for their seed, and seeds; ours are those that the paper has not
     "table1": (18, 10), "table2": (8 + 2, 10), "table3": (16, 10), "table4": (4, 10), "table5": (4 + 2, 10),
     "table6": (2, 2),
@@ -39,9 +40,9 @@ def trials_at(name, scale):
     return trials_of(named.at_scale(name, scale), name)
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", named.scales())
 def test_every_command_of_the_suites_would_be_accepted(scale, tmp_path):
-    tables = {name: named.at_scale(name, scale) for name in named.names()}
+    tables = {name: named.at_scale(name, scale) for name in named.names() if scale in named.scales(name)}
     trials = {each.run: each for name in tables for each in trials_at(name, scale)}
     first = [each for each in trials.values() if not each.train["seed"]]
     check_all(first, tmp_path, check_command, {} if scale == "smoke" else {"data_dir": tmp_path})
@@ -50,7 +51,8 @@ def test_every_command_of_the_suites_would_be_accepted(scale, tmp_path):
 
 @pytest.mark.parametrize("name", named.names())
 def test_the_first_seed_of_every_arm_comes_before_the_second(name):
-    seeds = [each.train["seed"] for each in trials_at(name, "paper") if "eps" in each.train]
+    largest = next(iter(named.scales(name)))
+    seeds = [each.train["seed"] for each in trials_at(name, largest) if "eps" in each.train]
     assert seeds == sorted(seeds)
     assert len(set(Counter(seeds).values())) == 1
 
@@ -93,7 +95,7 @@ def test_the_small_table_2_is_the_one_whose_trainings_are_kept():
 
 
 def test_what_stands_in_for_what_is_part_of_a_table():
-    found = {scale: {name: named.at_scale(name, scale).get("stands_for") for name in named.names()} for scale in SCALES}
+    found = {scale: {name: named.at_scale(name, scale).get("stands_for") for name in PAPER} for scale in SCALES}
     assert not any(found["paper"].values())
     assert {name: each for name, each in found["cpu"].items() if each} == {
         "table6": {"tiny-imagenet": ["imagenet with resnet50"]},
@@ -105,6 +107,7 @@ def test_what_stands_in_for_what_is_part_of_a_table():
 
 def test_suites_share_their_trainings():
     keys = {name: {key(each.train) for each in trials_at(name, "cpu")} for name in named.names()}
+    assert len(keys["leaderboard"] & keys["table2"]) == 30
     assert keys["table2"] > keys["figure2"] | keys["figure3"]
     assert len(keys["table2"] & keys["table4"]) == 3 * 4
     assert len(keys["table2"] & keys["table1"]) == 3 * 6
@@ -126,7 +129,23 @@ def test_appendix_e_looks_closer_at_a_training_of_table_2_and_at_a_smooth_networ
     looks = {scale: trials_at("appendix-e", scale)[-1].looks[0] for scale in SCALES}
     decays = {scale: look["decay_over"] for scale, look in looks.items()}
     assert decays == {"paper": "316,1000,3162,10000", "cpu": "316,1000,3162", "smoke": "4,16"}
-    assert named.names()[-4:] == ["figure1", "figure2", "figure3", "appendix-e"]
+    assert named.names()[-4:] == ["figure2", "figure3", "appendix-e", "leaderboard"]
+
+
+def test_the_leaderboard_has_equal_epochs_and_equal_cost_and_the_public_protocol():
+    steps = {"fast-at": 5, "n-fgsm": 5, "fgsm-rs-cs": 5, "sora": 5, "nuat": 8}  # F a step
+    for scale, epochs in (("cpu", 10), ("gpu", 100)):
+        first = {each.name: each.train for each in trials_at("leaderboard", scale) if not each.train["seed"]}
+        arms = [train for train in first.values() if train["epochs"] != epochs]
+        assert {train["method"] for train in arms} == set(steps)
+        for train in arms:
+            assert train["epochs"] * steps[train["method"]] == pytest.approx(7 * epochs, abs=4)
+        assert {train["eps"] for train in first.values()} == {8, 16}
+    public = [each.train for each in trials_at("leaderboard", "gpu")]
+    assert {train["model"] for train in public} == {"resnet18", "preactresnet18"}
+    assert {train["dataset"] for train in public} == {"cifar10", "cifar100", "tiny-imagenet"}
+    smoothed = {train["method"] for train in public if "label_smoothing" in train}
+    assert smoothed == {"pgd-2", "pgd-at", "fast-at", "fast-bat", "n-fgsm", "fast-at-ga", "sora", "elle-a"}
 
 
 ONE = """
@@ -267,9 +286,10 @@ def test_other_weights_of_the_same_name_to_start_from_make_another_training(tmp_
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("run table2 --out {0}", "table2 is a suite of the paper; choose its --scale: paper, cpu, smoke"),
+        ("run table2 --out {0}", "table2 is a suite by name; choose its --scale: paper, cpu, smoke"),
         ("run table22 --out {0} --scale cpu", "unknown suite 'table22'; did you mean 'table2'?"),
         ("run table2 --out {0} --scale gpu", "unknown scale 'gpu'"),
+        ("run leaderboard --out {0}", "leaderboard is a suite by name; choose its --scale: gpu, cpu, smoke"),
         ("run table2 --out {0} --scale cpu", "holds 'Table 2 (smoke scale)'; name another --out for 'Table 2"),
         ("show figure9 --scale cpu", "unknown suite 'figure9'"),
     ],

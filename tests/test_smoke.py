@@ -39,11 +39,11 @@ def smoke(tmp_path, monkeypatch, in_process):
     """Two suites in place of the paper's, and the program."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("os.cpu_count", lambda: 1)  # in one process there is one stdout
-    (tmp_path / "paper").mkdir()
-    monkeypatch.setattr(named, "FOLDER", tmp_path / "paper")
-    (tmp_path / "paper" / "scales.toml").write_text(SCALES)
-    (tmp_path / "paper" / "table1.toml").write_text(SUITE)
-    (tmp_path / "paper" / "table2.toml").write_text(SUITE.replace("n-fgsm", "pgd-2"))
+    (tmp_path / "tables").mkdir()
+    monkeypatch.setattr(named, "FOLDER", tmp_path / "tables")
+    (tmp_path / "tables" / "scales.toml").write_text(SCALES)
+    (tmp_path / "tables" / "table1.toml").write_text(SUITE)
+    (tmp_path / "tables" / "table2.toml").write_text(SUITE.replace("n-fgsm", "pgd-2"))
     file = Path(__file__).resolve().parents[1] / "examples" / "smoke.py"
     spec = importlib.util.spec_from_file_location("smoke", file)
     program = importlib.util.module_from_spec(spec)

@@ -81,12 +81,12 @@ def run_command(
     ----------
     what
         TOML table: [train] and [evaluate] hold settings of those commands, a list is a dimension; [[arm]] is a row.
-        Or a suite of the paper by name, such as table2 (`fastbat suite list`).
+        Or a suite by name, such as table2 (`fastbat suite list`).
     out
         Folder of the suite: a run directory a trial, results.jsonl, logs. The same command resumes after any stop. The
-        paper's suites have a folder each in it, and share their trainings.
+        suites by name have a folder each in it, and share their trainings.
     scale
-        Of a suite of the paper: paper, cpu or smoke.
+        Of a suite by name: paper, gpu, cpu or smoke.
     jobs
         Trials that run at a time: 1 unless given, and they share the threads; of a cluster all that it has room for.
     engine
@@ -126,7 +126,7 @@ def run_command(
 
 @suite.command(name="list")
 def list_suites_command(*, json: bool = False) -> None:
-    """List the suites of the paper, with the number of their trainings at each scale.
+    """List the suites by name, with the number of their trainings at each scale.
 
     Parameters
     ----------
@@ -138,29 +138,34 @@ def list_suites_command(*, json: bool = False) -> None:
         {
             "suite": name,
             "about": named.title(name),
-            **{scale: len(trials_of(named.at_scale(name, scale), name)) for scale in scales},
+            **{scale: trainings(name, scale) for scale in scales},
         }
         for name in named.names()
     ]
     if json:
         print_json({"suites": found, "scales": scales})
         return
-    rows = [[str(value) for value in each.values()] for each in found]
+    rows = [["" if value is None else str(value) for value in each.values()] for each in found]
     print_rows(("suite", "about", *scales), rows, text=("about",), box=SIMPLE_HEAD)
     for scale, says in scales.items():
         print(f"{scale}: {says}")
 
 
+def trainings(name: str, scale: str) -> int | None:
+    """Return the number of trainings of a suite at a scale; None where it has no such scale."""
+    return len(trials_of(named.at_scale(name, scale), name)) if scale in named.scales(name) else None
+
+
 @suite.command(name="show")
 def show_command(name: str, /, *, scale: str) -> None:
-    """Print a suite of the paper at a scale as a TOML table, to be run as it is or changed.
+    """Print a suite at a scale as a TOML table, to be run as it is or changed.
 
     Parameters
     ----------
     name
         Such as table2 (`fastbat suite list`).
     scale
-        paper, cpu or smoke.
+        paper, gpu, cpu or smoke.
     """
     print(tomli_w.dumps(named.at_scale(name, scale)), end="")
 
@@ -176,11 +181,11 @@ def measured(what: str, scale: str | None, extra: Mapping[str, Any], jobs: int, 
 
 
 def table_of(what: str, scale: str | None) -> Mapping[str, Any]:
-    """Return a table of trials from a TOML file, or that of a suite of the paper at a scale."""
+    """Return a table of trials from a TOML file, or that of a suite by name at a scale."""
     if scale is not None:
         return named.at_scale(what, scale)
     if what in named.names():
-        raise InputError(f"{what} is a suite of the paper; choose its --scale: {', '.join(named.scales())}")
+        raise InputError(f"{what} is a suite by name; choose its --scale: {', '.join(named.scales(what))}")
     return read_toml(Path(what))
 
 
@@ -215,9 +220,9 @@ def estimate_command(
     Parameters
     ----------
     what
-        TOML table of trials, or a suite of the paper by name.
+        TOML table of trials, or a suite by name.
     scale
-        Of a suite of the paper: paper, cpu or smoke.
+        Of a suite by name: paper, gpu, cpu or smoke.
     out
         Folder for the suite: keep the estimate in it, for the time left and for the costs in a report.
     data_dir
@@ -260,7 +265,7 @@ def of_machine(data_dir: Path | None, device: str | None) -> dict[str, Any]:
 
 
 def folder_of(what: str, scale: str | None, out: Path) -> Path:
-    """Return the folder of a suite: `out`, or of a suite of the paper the one of its name in it."""
+    """Return the folder of a suite: `out`, or of a suite by name the one of its name in it."""
     return out if scale is None else out / what
 
 

@@ -1,8 +1,9 @@
-"""The paper's tables and figures as suites by name, each at a scale: paper, cpu or smoke (suite/paper/).
+"""Suites by name, each at a scale (suite/tables/): the paper's tables and figures, and the leaderboard.
 
 A named suite is a table of trials like a user's, with its differences of scale in [scale.NAME], those of an arm in the
-arm's `scale.NAME`. At a scale it becomes a plain table: an arm for each training but for its seed, with a name of its
-own. Where a scale has another data set or another network with it, the table says what they stand for.
+arm's `scale.NAME`. Its `scales` are paper, cpu and smoke unless it names others. At a scale it becomes a plain table:
+an arm for each training but for its seed, with a name of its own. Where a scale has another data set or another network
+with it, the table says what they stand for.
 """
 
 import re
@@ -17,15 +18,16 @@ from fastbat.files import read_toml
 from fastbat.suite.trials import MEASURED, TABLE, combinations, listed, trial_name
 
 Table = dict[str, Any]
-FOLDER = files("fastbat.suite") / "paper"
+FOLDER = files("fastbat.suite") / "tables"
+SCALES = ("paper", "cpu", "smoke")  # of a suite that names no others
 STANDS_FOR = "stands_for"
 BY_VALUE = ("method", "model", "dataset")  # settings whose value brings others with it at a scale
 
 
 def names() -> list[str]:
-    """Return the names of the suites: table1, table2, ..., figure1, ..., appendix-e."""
+    """Return the names of the suites: table1, table2, ..., figure1, ..., appendix-e, leaderboard."""
     found = [each.name.removesuffix(".toml") for each in FOLDER.iterdir() if each.name.endswith(".toml")]
-    return sorted((name for name in found if name != "scales"), key=lambda name: ("tfa".index(name[0]), number(name)))
+    return sorted((name for name in found if name != "scales"), key=lambda name: ("tfal".index(name[0]), number(name)))
 
 
 def number(name: str) -> int:
@@ -38,9 +40,10 @@ def title(name: str) -> str:
     return str(read(name)["title"])
 
 
-def scales() -> dict[str, str]:
-    """Return what each scale is, by name."""
-    return {name: scale["says"] for name, scale in read("scales").items()}
+def scales(name: str | None = None) -> dict[str, str]:
+    """Return what each scale is, by name; those of the suite `name`, if one is given."""
+    own = None if name is None else read(name).get("scales", SCALES)
+    return {scale: about["says"] for scale, about in read("scales").items() if own is None or scale in own}
 
 
 def at_scale(name: str, scale: str) -> Table:
@@ -49,7 +52,7 @@ def at_scale(name: str, scale: str) -> Table:
     Its trainings lie in the folder `runs` beside its own, which other suites share.
     """
     suite = read(choose("suite", name, names()))
-    return {"store": "../runs", **scaled(suite, read("scales")[choose("scale", scale, scales())], scale)}
+    return {"store": "../runs", **scaled(suite, read("scales")[choose("scale", scale, scales(name))], scale)}
 
 
 def check_free(folder: Path, table: Mapping[str, Any]) -> None:
@@ -69,7 +72,8 @@ def scaled(suite: Mapping[str, Any], scale: Mapping[str, Any], name: str) -> Tab
     own = suite.get("scale", {}).get(name, {})
     shared = {**scale["train"], **suite.get("train", {}), **own.get("train", {})}
     seed = shared.pop("seed", 0)
-    every = [arm for each in suite.get("arm", [{}]) for arm in arms_of(own_of(each, name), shared, scale)]
+    asked = [*suite.get("arm", [{}]), *own.get("arm", ())]
+    every = [arm for each in asked for arm in arms_of(own_of(each, name), shared, scale)]
     instead = stands_for(every)
     arms = distinct([{key: value for key, value in arm.items() if key != STANDS_FOR} for arm in every])
     order = listed(shared.get("eps", []))
