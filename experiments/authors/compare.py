@@ -15,9 +15,9 @@ The derivative of torch.clamp, max and min at a tie has changed since. Both side
 that the authors name, 1.0 to 1.8: clamp has 1 at its bounds (torch 2.14: 0), and max(a, b) and min(a, b) give a tie to
 b (today: half to each). Rows marked "today's ties" run with those of the torch that is installed.
 
-Noise: torch.rand, randn, rand_like, randn_like and Tensor.uniform_ return numbers that depend on distribution and shape
-alone, so both sides draw the same. A draw for one channel of a batch gets that channel of the batch's draw. ATTA's
-authors crop with Python's `random`; the crops they drew are given to ours.
+Noise: torch.rand, randn, rand_like, randn_like, Tensor.uniform_ and normal_ return numbers that depend on distribution
+and shape alone, so both sides draw the same. A draw for one channel of a batch gets that channel of the batch's draw.
+ATTA's authors crop with Python's `random`; the crops they drew are given to ours.
 
 There are two sets of 6 images. One is uniform in [0.2, 0.8], which no perturbation takes to 0 or 1. The other is real:
 of the first 1,000 training images of CIFAR-10 those with the most values of 255, padded by 4 black pixels, cropped and
@@ -560,8 +560,9 @@ def itself(what: Any, *_: Any, **__: Any) -> Any:
 
 
 def uniform(*shape: int) -> Tensor:
-    """Return U(0, 1), the same for the same shape."""
-    return torch.from_numpy(generator("uniform", *shape).random(shape))
+    """Return U(0, 1), the same for the same shape; a single number is the same in any."""
+    key = shape if math.prod(shape) > 1 else (1,)
+    return torch.from_numpy(generator("uniform", *key).random(shape))
 
 
 def normal(*shape: int) -> Tensor:
@@ -610,6 +611,7 @@ STAND_INS: list[tuple[Any, str, Any]] = [
     (nn.Module, "cuda", itself),
     (torch.Tensor, "float", torch.Tensor.double),
     (torch.Tensor, "uniform_", fill_uniform),
+    (torch.Tensor, "normal_", lambda x, mean=0.0, std=1.0, **_: x.copy_(mean + std * normal(*x.shape))),
     (torch, "rand", lambda *shape, **_: uniform(*torch.empty(*shape).shape)),
     (torch, "randn", lambda *shape, **_: normal(*torch.empty(*shape).shape)),
     (torch, "rand_like", lambda x, **_: uniform(*x.shape)),
