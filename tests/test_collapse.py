@@ -9,9 +9,10 @@ import torch
 from fastbat.evaluation import gradient_alignment
 from fastbat.files import load_tensors, read_records
 from fastbat.methods import METHODS, PgdAT
+from fastbat.methods.remedy import remedy
 from fastbat.models import build_model, load_model
 from fastbat.training import Settings, epoch, train
-from fastbat.training.overfitting import has_collapsed, remedy
+from fastbat.training.overfitting import has_collapsed
 
 RUN = import_module("fastbat.training.train")  # the package's attribute of that name is the function
 EPS = 0.15

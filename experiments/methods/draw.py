@@ -16,17 +16,11 @@ HERE = Path(__file__).parent
 STEPS = arms(HERE.parent / "training-step" / "step-width16.json")
 UPDATES = 79  # of an epoch: 10,000 images in batches of 128
 REPLAYS = 8  # of FREE-AT, each an update
-OFFSETS = {
-    "fast-at": (-36, -12),
-    "n-fgsm": (-36, 6),
-    "pgd-2": (-34, 2),
-    "backsmooth": (-62, 4),
-    "fast-bat": (-46, 4),
-    "fast-at-ga": (-56, -12),
-    "pgd-7": (-32, -14),
-    "yopo": (6, -12),
-    "trades": (-38, 4),
+LOOKS = {  # of a method's point in the figure
+    "fast-bat": ("FAST-BAT", "tab:red", "D"),
+    "standard": ("standard training, no defence", "tab:gray", "s"),
 }
+OTHERS = ("other defences", "tab:blue", "o")
 
 
 def main() -> None:
@@ -72,18 +66,25 @@ def row(name: str, record: dict[str, Any]) -> list[object]:
 
 
 def draw() -> None:
-    """Draw a point a method, with the 95 % interval over the draw of the images."""
+    """Draw a point a method, with the 95 % interval over the draw of the images; names above and below in turn."""
     figure, panel = pyplot.subplots(figsize=(8, 4.4), layout="constrained")
-    for name, record in trials().items():
+    for i, (name, record) in enumerate(trials().items()):
         x, (_, found) = seconds(name, record), accuracies(record, 0)
-        ra, (low, high) = found["percent"], found["interval"]
-        color = "tab:red" if name == "fast-bat" else "tab:blue"
-        panel.errorbar(x, ra, [[ra - low], [high - ra]], fmt="o", color=color, ms=5, lw=1, capsize=2)
-        panel.annotate(name, (x, ra), OFFSETS.get(name, (6, 4)), textcoords="offset points", fontsize=8)
-    panel.set(xscale="log", xlabel="training steps, s in all", ylabel="RA-PGD-50-10, %", ylim=-1, xlim=(60, 1000))
-    ticks = (100, 200, 400, 800)
+        ra, (low, high), (label, color, marker) = found["percent"], found["interval"], LOOKS.get(name, OTHERS)
+        bar = {"lw": 1, "capsize": 2}
+        panel.errorbar(x, ra, [[ra - low], [high - ra]], fmt=marker, ms=5, color=color, label=label, **bar)
+        end, shift, side = (low, -4, "top") if i % 2 else (high, 4, "bottom")
+        panel.annotate(name, (x, end), (0, shift), textcoords="offset points", ha="center", va=side, color=color)
+    panel.set(xlabel="time of all training steps, seconds (log scale)", xscale="log", xlim=(60, 850))
+    panel.set(ylabel="robust accuracy under PGD-50-10, %", ylim=(-1, 37))
+    ticks = (75, 100, 150, 200, 300, 400, 600, 800)
     panel.set_xticks(ticks, ticks)
     panel.set_xticks([], minor=True)
+    points = dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))  # one of each look
+    explained = "A point is one training, a bar its 95 % interval over 1,000 test images."
+    panel.legend(
+        points.values(), points.keys(), title=explained, reverse=True, loc="center", frameon=False, alignment="left"
+    )
     save(figure, HERE / "methods.svg")
 
 

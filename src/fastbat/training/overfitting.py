@@ -8,10 +8,7 @@ only learning to be robust, so the accuracy under PGD must also be no higher tha
 from collections.abc import Mapping
 from typing import Any
 
-from fastbat.methods import Method, PgdAT
-
 STEP_RATIO = 1.25  # the one step is FAST-AT's: from a uniform start, 1.25 eps
-REMEDIES = (2, 4, 8, 16)  # steps of PGD-AT
 
 
 def has_collapsed(one_step: float, ra: float, best_ra: float, n: int) -> bool:
@@ -55,14 +52,3 @@ def describe_reaction(does: str) -> str:
     no_remedy = ", no remedy is left" if does == "rollback" else ""
     reaction = "stopped" if does == "stop" else "continuing"
     return f"{no_remedy}; {reaction}, best.safetensors keeps the best epoch"
-
-
-def remedy(method: Method) -> PgdAT | None:
-    """Return what to go on with after a collapse under `method`: PGD-AT of more steps; None beyond the last remedy."""
-    before = method.steps if isinstance(method, PgdAT) else 1
-    return next((pgd_at(method.eps, steps) for steps in REMEDIES if steps > before), None)
-
-
-def pgd_at(eps: float, steps: int) -> PgdAT:
-    """Return PGD-AT with `steps` steps of eps / steps."""
-    return PgdAT(eps, steps=steps, step=eps / steps)

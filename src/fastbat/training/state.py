@@ -17,6 +17,7 @@ from torch.optim import SGD
 from fastbat.errors import Damaged, InputError
 from fastbat.files import load_tensors, save_tensors
 from fastbat.methods import Method
+from fastbat.methods.remedy import remedy, remedy_of, steps_of
 from fastbat.models import as_of_now
 from fastbat.runtime.processes import agreed, on_first, share_tensors, together, world
 from fastbat.training.alarm import Alarm
@@ -24,7 +25,6 @@ from fastbat.training.capture import Captured
 from fastbat.training.compile import Compiled
 from fastbat.training.gradients import Sums, add
 from fastbat.training.memory import own_memory, whole_memory
-from fastbat.training.overfitting import pgd_at, remedy
 from fastbat.training.run import changed, different
 from fastbat.training.task import Task
 
@@ -93,8 +93,11 @@ class State:
 
     def about(self, task: Task) -> dict[str, Any]:
         """Return what the weights say of themselves."""
-        remedy = {} if self.method is task.method else {"remedy_steps": getattr(self.method, "steps", None)}
-        return {**task.about(), "epoch": self.epoch, **remedy}
+        return {**task.about(), "epoch": self.epoch, **self.remedy_record(task)}
+
+    def remedy_record(self, task: Task) -> dict[str, int]:
+        """Return what weights and records say of a remedy in charge; nothing of the task's own method."""
+        return {} if self.method is task.method else {"remedy_steps": steps_of(self.method)}
 
 
 def save_state(path: Path, task: Task, state: State, kept: Path | None = None) -> None:
@@ -155,7 +158,7 @@ def restore_state(saved: Saved, task: Task, state: State) -> None:
     with together():
         check_belongs(saved, task.about())
     tensors, found = saved.tensors, saved.about
-    state.method = pgd_at(task.method.eps, found["remedy_steps"]) if "remedy_steps" in found else task.method
+    state.method = remedy_of(found["remedy_steps"], task.method.eps) if "remedy_steps" in found else task.method
     state.epoch, state.best_ra, state.discarded = found["epoch"], found["highest_ra"], found["discarded"]
     state.best = {kind: tuple(best) for kind, best in found["bests"].items()}
 

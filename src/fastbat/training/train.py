@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fastbat.files import append_record, locked, read_records, write_records
-from fastbat.methods import Method, PgdAT, beyond_published
+from fastbat.methods import Method, beyond_published
+from fastbat.methods.remedy import describe_remedy, remedy
 from fastbat.models import save_model
 from fastbat.progress import say
 from fastbat.provenance import provenance, versions
@@ -22,7 +23,7 @@ from fastbat.training.checkpoints import Checkpoints
 from fastbat.training.epoch import train_epoch
 from fastbat.training.faults import faults_explained
 from fastbat.training.loggers import logger
-from fastbat.training.overfitting import describe_reaction, reaction, remedy
+from fastbat.training.overfitting import describe_reaction, reaction
 from fastbat.training.prepare import prepare
 from fastbat.training.run import Run
 from fastbat.training.selection import is_best, majority_accuracy, validate
@@ -124,14 +125,13 @@ def restore_or_start(run: Run, task: Task, state: State, checkpoints: Checkpoint
     return stopped
 
 
-def roll_back(state: State, fix: PgdAT, record: dict[str, Any], why: str, checkpoints: Checkpoints) -> None:
+def roll_back(state: State, fix: Method, record: dict[str, Any], why: str, checkpoints: Checkpoints) -> None:
     """Take the epoch of `record` back, for the reason `why`, and go on with `fix`."""
     checkpoints.restore_epoch()
     state.method, state.alarm = fix, Alarm()
     state.discarded.append(record)
     checkpoints.save_epoch()
-    on = f"then PGD-AT with {fix.steps} steps of eps / {fix.steps}"
-    say(f"{why}; back to epoch {state.epoch}, {on}")
+    say(f"{why}; back to epoch {state.epoch}, then {describe_remedy(fix)}")
 
 
 def finish_epoch(run: Run, task: Task, state: State, record: dict[str, Any], checkpoints: Checkpoints) -> None:
@@ -139,8 +139,7 @@ def finish_epoch(run: Run, task: Task, state: State, record: dict[str, Any], che
     state.epoch, state.partial = state.epoch + 1, PartialEpoch()
     if state.discarded:
         record |= {"discarded": state.discarded}
-    if state.method is not task.method:
-        record |= {"remedy_steps": getattr(state.method, "steps", None)}
+    record |= state.remedy_record(task)
     state.discarded, state.best_ra = [], max(state.best_ra, record.get("val_ra", -1.0))
     for kind in state.models:
         record[f"best{FILES[kind]}"] = is_best(state, kind, record)
