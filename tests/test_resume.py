@@ -245,6 +245,16 @@ def test_a_second_signal_does_what_it_did_before(tmp_path, monkeypatch):
         signal.signal(signal.SIGTERM, before)
 
 
+def test_in_a_suite_a_second_signal_ends_no_step(tmp_path, monkeypatch):
+    """A scheduler signals all processes of a job, and the suite passes its own signal on."""
+    monkeypatch.setenv("FASTBAT_TRIAL", "1")
+    for _ in range(2):
+        stop_after_updates(monkeypatch)
+    with pytest.raises(Stopped, match="stopped in epoch 1 after 1 of 3 updates"):
+        train(METHODS["standard"](), SMALL, tmp_path / "run")
+    assert load_tensors(Run(tmp_path / "run").step)[1]["partial"]["updates"] == 1
+
+
 def test_handlers_are_put_back_and_a_thread_needs_none(tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     made = []

@@ -1,6 +1,7 @@
 """Suites: a table becomes trials, all are checked before the first, finished ones stay, failures stop nothing."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -351,6 +352,7 @@ def test_a_killed_suite_goes_on_where_it_was_and_ends_with_the_same_report(in_pr
             assert not read_records(out / "results.jsonl")
             with locked_soon(first.path):  # its training has ended with it
                 pass
+            assert "fastbat: stopped in epoch " in (out / "fast-at-seed0.log").read_text()  # with its state on disk
         main(command)
         records = read_records(out / "results.jsonl")
         assert [record["status"] for record in records] == ["finished"] * 2
@@ -374,24 +376,31 @@ def locked_soon(folder):
     pytest.fail("the training still runs")
 
 
-def test_ctrl_c_ends_the_trials_too_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "status", "to_all"),
+    [(signal.SIGINT, 130, False), (signal.SIGTERM, 143, True)],
+    ids=["as a process manager, to the suite alone", "as a scheduler, to the trials, too"],
+)
+def test_a_signal_ends_the_trials_too_and_says_how_to_go_on(number, status, to_all, tmp_path):
     out, text = tmp_path / "out", TINY.replace("epochs = 2", "epochs = 5000")
     command = [sys.executable, "-m", "fastbat.cli", "suite", "run", str(table(tmp_path, text)), "--out", str(out)]
     child = subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True,
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     run = Run(out / "fast-at")
     while not read_records(run.metrics):
         assert child.poll() is None
         time.sleep(0.02)
-    child.send_signal(signal.SIGINT)  # to the suite alone, as a process manager would
+    (os.killpg if to_all else os.kill)(child.pid, number)
     err = child.communicate(timeout=60)[1]
-    assert child.returncode == 130
+    assert child.returncode == status
     assert err.strip().endswith("stopped; the same command resumes where it stopped")
     with locked(run.path, "training"):  # nobody trains in it any more
         pass
     assert len(read_records(run.metrics)) < 5000
+    *_, last = (out / "fast-at.log").read_text().splitlines()
+    assert last.startswith("fastbat: stopped in epoch ")  # after its step, with its state on disk
 
 
 @pytest.mark.parametrize(
