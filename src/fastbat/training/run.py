@@ -31,6 +31,7 @@ Checkpoint = Literal["best", "last", "best-ema", "last-ema"]
 CHECKPOINTS: tuple[str, ...] = get_args(Checkpoint)
 CAUSES = ("method", "eps", "protocol", "dataset", "model")  # settings that others follow from
 MAY_DIFFER_ON_RESUME = {"device", "data_dir", "workers", "checkpoint_every"}
+OF_THIS_MACHINE = ("data_dir", "init_from", "checkpoint_every")  # nothing of it is in the weights, for they travel
 
 
 class Run:
@@ -88,6 +89,13 @@ class Run:
             raise InputError(
                 f"{str(self.path)!r} has finished epochs but no {self.state.name} to resume from; name another --out"
             )
+
+    def unlike(self, config: dict[str, Any]) -> list[str]:
+        """Return the names of the settings in `config`, which weights state, that are not those of this run."""
+        if not (self.begun and config):
+            return []
+        before, now = completed(self.read_config()), completed(as_of_now(config))
+        return [name for name in different(before, now) if name not in OF_THIS_MACHINE]
 
     @property
     def missing(self) -> InputError:

@@ -28,6 +28,7 @@ from fastbat.training.run import changed, different
 from fastbat.training.task import Task
 
 KIND = "training state"
+STATED = {"epoch", "bests", "highest_ra", "discarded", "config", "dataset", "model"}  # what a state says of itself
 NONE = (-1.0, -1.0)  # (ra, sa) of a best epoch, where there is none
 FILES = {"model": "", "ema": "-ema"}  # what comes behind best and last in the name of a model's file
 
@@ -127,6 +128,10 @@ def load_state(path: Path) -> Saved:
     tensors, found = load_tensors(path)
     if found.get("kind") != KIND:
         raise Damaged(f"{str(path)!r} holds {found.get('kind', 'weights')}, not a {KIND}; copy it again")
+    if lacks := sorted(STATED - found.keys()):
+        raise Damaged(
+            f"{str(path)!r} has no {lacks[0]}: it was altered, or another version of fastbat wrote it; use that"
+        )
     return Saved(path, tensors, found)
 
 
