@@ -230,6 +230,24 @@ def test_a_finished_evaluation_is_not_made_again(in_process, tmp_path):
     assert [record["accuracies"][1]["eps_255"] for record in made] == [30, 8, 16, 4]
 
 
+def test_what_belongs_to_a_damaged_beginning_is_made_again(in_process, tmp_path, capsys):
+    out, text = tmp_path / "out", table(tmp_path, TINY + EVALUATE.replace('["best", "last"]', '"last"'))
+    main(["suite", "run", str(text), "--out", str(out)])
+    (before,) = read_records(out / "results.jsonl")
+    begun = out / "fast-at.begun.jsonl"
+    whole = read_records(begun)[0]
+    begun.write_text(begun.read_text().replace('"eps": 30', '"eps": 31', 1))
+    (out / "results.jsonl").unlink()
+    main(["suite", "run", str(text), "--out", str(out)])
+    assert f"{begun}: line 1 was altered or cut short; it is left out" in capsys.readouterr().err
+    (after,) = read_records(out / "results.jsonl")
+    assert [each["mask"] for each in after["results"][0]["accuracies"]] == [
+        each["mask"] for each in before["results"][0]["accuracies"]
+    ]
+    assert read_records(begun)[0] == whole
+    assert len(read_records(out / "fast-at" / "evaluation.jsonl")) == 2
+
+
 NAMED = """
 [train]
 dataset = "digits"
