@@ -160,3 +160,13 @@ def test_decoded_images(name, how, copy, made, capsys):
     assert same(train(METHOD, of(copy), copy / "again"), Run(made / "whole"))
     said = capsys.readouterr().err
     assert "were cut short or altered; they are decoded again" in said or ("bit" in how and name == "images.json")
+
+
+@pytest.mark.parametrize("name", ["pixels.npy", "labels.npy"])
+def test_what_a_crash_left_in_the_cache_is_removed_when_images_are_decoded_again(name, copy):
+    folder = next((copy / "cache").glob("*/pixels.npy")).parent
+    (folder / f".{name}.0a1b2c3d").write_bytes(b"half of")
+    os.utime(folder / f".{name}.0a1b2c3d", (0, 0))
+    (folder / "images.json").unlink()
+    train(METHOD, replace(of(copy), epochs=1), copy / "again")
+    assert sorted(file.name for file in folder.iterdir()) == ["images.json", "labels.npy", "pixels.npy"]
