@@ -365,10 +365,12 @@ def test_more_epochs_are_another_schedule_and_the_way_to_them_is_said_and_works(
     *_, line = capsys.readouterr().err.splitlines()
     assert says in line
     assert {file.name: file.read_bytes() for file in Path("a run").iterdir()} == before
-    way = shlex.split(line.partition("to train its weights on, give ")[2])
-    assert way == ["--init-from", "a run", "--out", "NEW"]
-    main(["train", *FLAGS, "--select-steps", "1", "--epochs", epochs, *way])
+    program, *way = shlex.split(line.partition("to train its weights on: ")[2])
+    assert program == "fastbat"
+    main(way)
     assert len(read_records(Path("NEW", "metrics.jsonl"))) == int(epochs)
+    before, now = (Run(name).read_config() for name in ("a run", "NEW"))
+    assert {name for name in now if now[name] != before.get(name)} == {"epochs", "init_from"}
 
 
 # Damaged files

@@ -107,8 +107,9 @@ class Run:
         """Return the error that the run goes on with its own settings alone."""
         how = "; resume with its own settings, or name another --out"
         if name == "epochs":  # every schedule ends with the last one
-            start = f"--init-from {shlex.quote(str(self.path))} --out NEW"
-            how = f": each step's learning rate follows from that; to train its weights on, give {start}"
+            start = f"--config {shlex.quote(str(self.config))} --init-from {shlex.quote(str(self.path))}"
+            how = f": each step's learning rate follows from that; to train its weights on: fastbat train {start}"
+            how += f" --epochs {short(now)} --out NEW"
         return InputError(f"{str(self.path)!r} was started with {name} = {short(was)}, not {short(now)}{how}")
 
     def write_config(self, config: dict[str, Any]) -> None:
