@@ -46,7 +46,9 @@ def assert_same(run, other):
         a, b = (load_tensors(each.path / file)[0] for each in (run, other))
         assert a.keys() == b.keys()
         assert [name for name in a if not torch.equal(a[name], b[name])] == []
-    assert timeless(read_records(run.metrics)) == timeless(read_records(other.metrics))
+    records = [timeless(read_records(each.metrics)) for each in (run, other)]
+    assert records[0] == records[1]
+    assert [list(record) for record in records[0]] == [list(record) for record in records[1]]
 
 
 def timeless(value):

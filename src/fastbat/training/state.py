@@ -119,7 +119,7 @@ def packed(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors["losses/values"] = torch.stack(list(partial.losses.values()))
         tensors["losses/numbers"] = torch.tensor(list(partial.losses))
     known: dict[str, Any] = {"updates": partial.updates, "seconds": partial.seconds}
-    known |= {"images": {name: count for name, (_, count) in partial.sums.items()}}
+    known |= {"images": [(name, count) for name, (_, count) in partial.sums.items()]}  # in their order
     return tensors, known | {"compiled_for": state.compiled.size if state.compiled else 0}
 
 
@@ -175,7 +175,7 @@ def restore_state(saved: Saved, task: Task, state: State) -> None:
 def unpacked(known: Mapping[str, Any], sums: Mapping[str, Tensor], losses: Mapping[str, Tensor]) -> PartialEpoch:
     """Return what was known of the epoch that ran, from what `packed` made of it."""
     partial = PartialEpoch(known["updates"], known["seconds"])
-    partial.sums = {name: (sums[name].clone(), count) for name, count in known["images"].items()}
+    partial.sums = {name: (sums[name].clone(), count) for name, count in dict(known["images"]).items()}
     if losses:
         partial.losses = dict(zip(losses["numbers"].tolist(), losses["values"].clone().unbind(), strict=True))
     return partial
