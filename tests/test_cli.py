@@ -464,6 +464,20 @@ def test_ctrl_c_before_there_is_a_run_names_nothing_to_go_on_with(capsys, monkey
     assert (status, err) == (130, "fastbat: stopped\n")
 
 
+def test_sigterm_ends_an_evaluation_as_ctrl_c_does_and_is_handled_as_before_afterwards(capsys, monkeypatch, tmp_path):
+    def terminated(*args, **kwargs):
+        signal.raise_signal(signal.SIGTERM)
+        pytest.fail("it went on")
+
+    before = signal.getsignal(signal.SIGTERM)
+    call(capsys, *TRAIN, "--out", tmp_path / "run")
+    monkeypatch.setattr("fastbat.evaluation.runner.attack", terminated)
+    status, _, err = call(capsys, "evaluate", tmp_path / "run", "--attacks", "clean,fgsm", "--limit", "20")
+    assert (status, err.splitlines()[-1].partition(";")[0]) == (143, "fastbat: stopped")
+    assert "the same command resumes where it stopped" in err
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [

@@ -10,9 +10,11 @@ from subprocess import PIPE
 import pytest
 from rich.console import Console
 
+from fastbat import progress
 from fastbat.cli import main
 from fastbat.console import Rows, print_rows
 from fastbat.evaluation.record import Accuracy, Evaluation
+from fastbat.progress import bar, complain, say
 
 HEADS = ("trial", "state", "weights", "SA", "n", "s/epoch")
 LONG = "fast-at-ga-modelpreactresnet18-eps16-seed0"
@@ -76,6 +78,24 @@ def test_an_evaluation_shows_every_accuracy_whole_at_any_width(width):
     assert "│ at most 45.2 [44.2, 46.2] │" in text
     assert (" 1233.3 " in text) == (width > 80)
     assert f"RA-transfer-{LONG}" in str(Evaluation(10000, tuple(made), (), (), about))
+
+
+NAME = "a\x1b[2Jb\x9b\x7f\u202ec\udcff\tü"  # clears the screen, turns what follows, is no text
+SHOWN = r"a\x1b[2Jb\x9b\x7f\u202ec\udcff"
+
+
+def test_a_name_does_not_steer_the_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "console", Console(file=StringIO(), force_terminal=True, width=200))
+    say(NAME)
+    complain(NAME)
+    assert capsys.readouterr().err == f"{SHOWN}\tü\nfastbat: {SHOWN}\tü\n"
+    with bar(f"[/b]{NAME}") as show:
+        show(0.5, f"[/b]{NAME}")
+    print_rows(["name"], [[NAME]], title=NAME, caption=NAME)
+    for shown, times in ((progress.console.file.getvalue(), 1), (capsys.readouterr().out, 3)):
+        assert shown.count(SHOWN) >= times
+        assert "\x1b[2J" not in shown
+        assert not {"\x9b", "\u202e"} & set(shown)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell's pipe")

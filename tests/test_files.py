@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from unittest.mock import ANY
 
 import pytest
@@ -203,6 +204,14 @@ def test_what_a_crash_left_beside_a_file_is_removed_and_nothing_else(tmp_path):
         ".best.ckpt.0a1b2c3d", ".last.ckpt.0a1b2c3d.mine", ".lock", "last.ckpt",
     ]  # fmt: skip
     remove_beside(tmp_path / "nowhere" / "last.ckpt")
+
+
+def test_what_others_may_be_writing_is_left_beside_a_file(tmp_path):
+    for name, ago in ((".pixels.npy.0a1b2c3d", 0), (".pixels.npy.1a1b2c3d", 7200), (".pixels.npy.2a1b2c3d", -7200)):
+        (tmp_path / name).write_bytes(b"half of")
+        os.utime(tmp_path / name, (time.time() - ago,) * 2)
+    remove_beside(tmp_path / "pixels.npy", 3600)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".pixels.npy.0a1b2c3d", ".pixels.npy.2a1b2c3d"]
 
 
 HOLD = "import sys, time; from pathlib import Path; from fastbat.files import locked\n"

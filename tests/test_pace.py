@@ -1,6 +1,6 @@
 """How a step runs: it waits for no device, in any layout and in parts it is the same step, compiled or not."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fastbat.attacks.gradient import input_gradient
 from fastbat.attacks.objective import cross_entropy
 from fastbat.data import Batch
+from fastbat.data.batch import LoadedBatch
 from fastbat.errors import InputError
 from fastbat.methods import METHODS, FastBAT
 from fastbat.methods.fast_at_ga import FastATGA
@@ -56,6 +57,17 @@ def test_no_step_waits_for_its_device(name: str) -> None:
             loss.backward()
     asks = name.startswith("atta") or name in ("fgsm-rs-cs", "fgsm-mep")
     assert [int(each) for each in reads.found] == ([int(batch.index.max())] if asks else [])
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "fast-bat, hessian-aware"])
+def test_no_number_decides_what_a_step_does(name: str) -> None:
+    """On the meta device there are shapes and no numbers: a step that read one, or whose shapes did, would raise."""
+    model, batch = model_of("preactresnet18").to("meta"), batch_of("preactresnet18")
+    on_meta = {part: getattr(batch, part).to("meta") for part in ("x", "y")}
+    given = {f.name: getattr(batch, f.name) for f in fields(batch) if f.name != "log"}
+    for loss in method_of(name).losses(model, LoadedBatch(**given | on_meta)):
+        loss.backward()
+    assert all(weight.grad.shape == weight.shape for weight in model.parameters())
 
 
 @pytest.mark.parametrize("name", ["fast-at", "pgd-2", "fast-bat, none", "n-fgsm"])

@@ -131,6 +131,16 @@ def test_a_picture_of_unknown_range_is_refused(content, message):
         picture(content, "it")
 
 
+def test_a_picture_that_states_a_huge_size_is_refused_before_it_has_memory():
+    """As a bomb does: a hundred bytes whose header says 60,000 x 60,000 pixels, which are 11 GB."""
+    data = saved(Image.new("RGB", (8, 8)), "PNG")
+    place = data.index(b"IHDR")
+    head = b"IHDR" + struct.pack(">II", 60_000, 60_000) + data[place + 12 : place + 17]
+    bomb = data[:place] + head + struct.pack(">I", zlib.crc32(head)) + data[place + 21 :]
+    with pytest.raises(InputError, match=r"a.png cannot be read \(DecompressionBombError: .*\); fix it or take it out"):
+        picture(bomb, "a.png")
+
+
 def test_a_deep_picture_is_turned_upright_too():
     exif = Image.Exif()
     exif[0x0112] = 6

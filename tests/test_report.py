@@ -40,6 +40,7 @@ from report_records import (
     evaluation,
     gradients_suite,
     hostile,
+    look,
     mask,
     run_with_everything,
     suite,
@@ -175,6 +176,19 @@ def test_what_failed_or_is_not_finished_is_told(tmp_path):
     page = write_report([tmp_path], tmp_path / "page.html").read_text()
     assert "One trial failed. One trial of the suite not finished yet." in page
     assert "fast-at-seed1 failed: &lt;b&gt;no space&lt;/b&gt;" in page
+
+
+def test_a_record_leads_to_its_suites_folder_and_store_alone(tmp_path):
+    """A suite may come from others, who name a folder of yours in it."""
+    table = '[train]\nmethod = "fast-at"\nseed = [0, 1, 2, 3, 4]\ndataset = "digits"\n'
+    named = ["inside", "../runs/stored", "../elsewhere", str(tmp_path / "elsewhere"), ".."]
+    for name in ("suite/inside", "runs/stored", "elsewhere"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        look(tmp_path / name)
+    trials = [{**trial("fast-at", seed), "run": name} for seed, name in enumerate(named)]
+    found = read([suite(tmp_path / "suite", trials, f'store = "../runs"\n{table}')])
+    assert [look.trial.name for look in found.looks] == ["fast-at-seed0", "fast-at-seed1"]
+    assert [each.folder for each in found.trials[2:]] == [None] * 3
 
 
 BAD = {

@@ -46,7 +46,9 @@ def assert_same(run, other):
         a, b = (load_tensors(each.path / file)[0] for each in (run, other))
         assert a.keys() == b.keys()
         assert [name for name in a if not torch.equal(a[name], b[name])] == []
-    assert timeless(read_records(run.metrics)) == timeless(read_records(other.metrics))
+    records = [timeless(read_records(each.metrics)) for each in (run, other)]
+    assert records[0] == records[1]
+    assert [list(record) for record in records[0]] == [list(record) for record in records[1]]
 
 
 def timeless(value):
@@ -245,6 +247,16 @@ def test_a_second_signal_does_what_it_did_before(tmp_path, monkeypatch):
         signal.signal(signal.SIGTERM, before)
 
 
+def test_in_a_suite_a_second_signal_ends_no_step(tmp_path, monkeypatch):
+    """A scheduler signals all processes of a job, and the suite passes its own signal on."""
+    monkeypatch.setenv("FASTBAT_TRIAL", "1")
+    for _ in range(2):
+        stop_after_updates(monkeypatch)
+    with pytest.raises(Stopped, match="stopped in epoch 1 after 1 of 3 updates"):
+        train(METHODS["standard"](), SMALL, tmp_path / "run")
+    assert load_tensors(Run(tmp_path / "run").step)[1]["partial"]["updates"] == 1
+
+
 def test_handlers_are_put_back_and_a_thread_needs_none(tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     made = []
@@ -355,10 +367,12 @@ def test_more_epochs_are_another_schedule_and_the_way_to_them_is_said_and_works(
     *_, line = capsys.readouterr().err.splitlines()
     assert says in line
     assert {file.name: file.read_bytes() for file in Path("a run").iterdir()} == before
-    way = shlex.split(line.partition("to train its weights on, give ")[2])
-    assert way == ["--init-from", "a run", "--out", "NEW"]
-    main(["train", *FLAGS, "--select-steps", "1", "--epochs", epochs, *way])
+    program, *way = shlex.split(line.partition("to train its weights on: ")[2])
+    assert program == "fastbat"
+    main(way)
     assert len(read_records(Path("NEW", "metrics.jsonl"))) == int(epochs)
+    before, now = (Run(name).read_config() for name in ("a run", "NEW"))
+    assert {name for name in now if now[name] != before.get(name)} == {"epochs", "init_from"}
 
 
 # Damaged files

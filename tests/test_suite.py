@@ -1,6 +1,7 @@
 """Suites: a table becomes trials, all are checked before the first, finished ones stay, failures stop nothing."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -229,6 +230,24 @@ def test_a_finished_evaluation_is_not_made_again(in_process, tmp_path):
     assert [record["accuracies"][1]["eps_255"] for record in made] == [30, 8, 16, 4]
 
 
+def test_what_belongs_to_a_damaged_beginning_is_made_again(in_process, tmp_path, capsys):
+    out, text = tmp_path / "out", table(tmp_path, TINY + EVALUATE.replace('["best", "last"]', '"last"'))
+    main(["suite", "run", str(text), "--out", str(out)])
+    (before,) = read_records(out / "results.jsonl")
+    begun = out / "fast-at.begun.jsonl"
+    whole = read_records(begun)[0]
+    begun.write_text(begun.read_text().replace('"eps": 30', '"eps": 31', 1))
+    (out / "results.jsonl").unlink()
+    main(["suite", "run", str(text), "--out", str(out)])
+    assert f"{begun}: line 1 was altered or cut short; it is left out" in capsys.readouterr().err
+    (after,) = read_records(out / "results.jsonl")
+    assert [each["mask"] for each in after["results"][0]["accuracies"]] == [
+        each["mask"] for each in before["results"][0]["accuracies"]
+    ]
+    assert read_records(begun)[0] == whole
+    assert len(read_records(out / "fast-at" / "evaluation.jsonl")) == 2
+
+
 NAMED = """
 [train]
 dataset = "digits"
@@ -351,6 +370,7 @@ def test_a_killed_suite_goes_on_where_it_was_and_ends_with_the_same_report(in_pr
             assert not read_records(out / "results.jsonl")
             with locked_soon(first.path):  # its training has ended with it
                 pass
+            assert "fastbat: stopped in epoch " in (out / "fast-at-seed0.log").read_text()  # with its state on disk
         main(command)
         records = read_records(out / "results.jsonl")
         assert [record["status"] for record in records] == ["finished"] * 2
@@ -374,24 +394,31 @@ def locked_soon(folder):
     pytest.fail("the training still runs")
 
 
-def test_ctrl_c_ends_the_trials_too_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "status", "to_all"),
+    [(signal.SIGINT, 130, False), (signal.SIGTERM, 143, True)],
+    ids=["as a process manager, to the suite alone", "as a scheduler, to the trials, too"],
+)
+def test_a_signal_ends_the_trials_too_and_says_how_to_go_on(number, status, to_all, tmp_path):
     out, text = tmp_path / "out", TINY.replace("epochs = 2", "epochs = 5000")
     command = [sys.executable, "-m", "fastbat.cli", "suite", "run", str(table(tmp_path, text)), "--out", str(out)]
     child = subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True,
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     run = Run(out / "fast-at")
     while not read_records(run.metrics):
         assert child.poll() is None
         time.sleep(0.02)
-    child.send_signal(signal.SIGINT)  # to the suite alone, as a process manager would
+    (os.killpg if to_all else os.kill)(child.pid, number)
     err = child.communicate(timeout=60)[1]
-    assert child.returncode == 130
+    assert child.returncode == status
     assert err.strip().endswith("stopped; the same command resumes where it stopped")
     with locked(run.path, "training"):  # nobody trains in it any more
         pass
     assert len(read_records(run.metrics)) < 5000
+    *_, last = (out / "fast-at.log").read_text().splitlines()
+    assert last.startswith("fastbat: stopped in epoch ")  # after its step, with its state on disk
 
 
 @pytest.mark.parametrize(

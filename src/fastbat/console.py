@@ -14,6 +14,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from fastbat.plain import plain_text
+
 TEXT = 16
 ANY_TABLE = 10_000  # characters
 
@@ -44,12 +46,13 @@ class Rows:
 
     def table(self, heads: Sequence[str], most: int) -> Table:
         """Return the table of these columns alone, wide enough for its title if that is at most `most`."""
-        title, caption = (text and Text(text) for text in (self.title, self.caption))
+        title, caption = (text and Text(plain_text(text)) for text in (self.title, self.caption))
         table = Table(title=title, caption=caption, box=self.box, min_width=min(most, cell_len(self.title)))
         for head in heads:
             table.add_column(Text(head), no_wrap=head not in self.text, overflow="fold")
         for row in self.rows:
-            table.add_row(*(Text(cell) for head, cell in zip(self.heads, row, strict=True) if head in heads))
+            shown = (cell for head, cell in zip(self.heads, row, strict=True) if head in heads)
+            table.add_row(*map(Text, map(plain_text, shown)))
         return table
 
     def widest(self, head: str) -> int:

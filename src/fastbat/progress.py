@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
+from fastbat.plain import plain_text
+
 Show = Callable[[float, str], None]  # show(share done in [0, 1], what is being done)
 
 SECONDS_BETWEEN_LINES = 60
@@ -32,11 +34,12 @@ def bar(text: str, pause: float | None = None) -> Iterator[Show]:
     if not (speaks and console.is_terminal):
         yield _line_now_and_then(SECONDS_BETWEEN_LINES if pause is None else pause)
         return
+    from rich.markup import escape
     from rich.progress import Progress
 
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task(text, total=1.0)
-        yield lambda share, text: progress.update(task, completed=share, description=text)
+        task = progress.add_task(escape(plain_text(text)), total=1.0)
+        yield lambda share, text: progress.update(task, completed=share, description=escape(plain_text(text)))
 
 
 def _line_now_and_then(pause: float) -> Show:
@@ -54,10 +57,10 @@ def _line_now_and_then(pause: float) -> Show:
 def say(line: str) -> None:
     """Print one line for people on stderr, if this process speaks."""
     if speaks:
-        print(line, file=sys.stderr)
+        print(plain_text(line), file=sys.stderr)
 
 
 def complain(line: str) -> None:
     """Print one line on stderr of what is wrong with this process, which of several that have met is named."""
     if speaks or name:
-        print(f"fastbat: {name}{line}", file=sys.stderr)
+        print(f"fastbat: {name}{plain_text(line)}", file=sys.stderr)

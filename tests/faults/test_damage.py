@@ -1,5 +1,6 @@
-"""Forty files of a run, an evaluation and the cache, damaged: each is noticed, and none is used."""
+"""Forty-eight files of a run, an evaluation and the cache, damaged: each is noticed, and none is used."""
 
+import os
 import random
 import shutil
 from dataclasses import replace
@@ -12,7 +13,7 @@ from PIL import Image
 from fastbat.audit import evaluate_target
 from fastbat.errors import InputError
 from fastbat.evaluation.journal import Journal
-from fastbat.files import load_tensors, read_records
+from fastbat.files import load_tensors, read_records, save_tensors
 from fastbat.methods import METHODS
 from fastbat.training import Run, Settings, train
 from fastbat.training import epoch as epochs
@@ -37,12 +38,14 @@ DAMAGES = {
     "empty": lambda data: b"",
     **{f"bit {seed}": flipped(seed) for seed in range(3)},
 }
+FOREIGN = ("of another network", "of another version")  # whole, with a checksum
 damages = pytest.mark.parametrize("how", DAMAGES)
+all_damages = pytest.mark.parametrize("how", [*DAMAGES, *FOREIGN])
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Return a folder with decoded images, a finished run, one killed in its last epoch, and a begun evaluation."""
+    """Return a folder with decoded images, finished runs of two networks, a killed one, and a begun evaluation."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FASTBAT_CACHE", str(folder / "cache"))
@@ -52,6 +55,7 @@ def made(tmp_path_factory):
                 Image.fromarray(np.random.default_rng(i).integers(0, 256, (8, 8, 3), np.uint8)).save(place / f"{i}.png")
         settings = of(folder)
         train(METHOD, settings, folder / "whole")
+        train(METHOD, replace(settings, width=6), folder / "other")
         update = epochs.update
         patch.setattr(epochs, "update", lambda *how: 1 / 0 if how[-1] == 8 else update(*how))
         with pytest.raises(ZeroDivisionError):
@@ -71,14 +75,20 @@ def of(folder):
 @pytest.fixture
 def copy(made, tmp_path, monkeypatch):
     """Return a copy of them, to be damaged."""
-    for name in ("cache", "whole", "killed", "begun", "images"):
+    for name in ("cache", "whole", "other", "killed", "begun", "images"):
         shutil.copytree(made / name, tmp_path / name)
     monkeypatch.setenv("FASTBAT_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
 
 def damage(file, how):
-    file.write_bytes(DAMAGES[how](file.read_bytes()))
+    if how == "of another network":
+        shutil.copy(file.parents[1] / "other" / file.name.replace("step", "last"), file)
+    elif how == "of another version":
+        tensors, about = load_tensors(file)
+        save_tensors(file, tensors, {name: value for name, value in about.items() if name not in ("model", "bests")})
+    else:
+        file.write_bytes(DAMAGES[how](file.read_bytes()))
 
 
 def same(run, other):
@@ -96,15 +106,16 @@ def resumed(copy):
     return train(METHOD, of(copy), copy / "killed", resume=True)
 
 
-@damages
+@all_damages
 @pytest.mark.parametrize("which", ["best", "last"])
 def test_weights(which, how, copy):
     damage(Run(copy / "whole").weights(which), how)
-    with pytest.raises(InputError, match=r"not a whole safetensors file|its checksum|was altered or damaged"):
+    says = r"not a whole safetensors file|its checksum|was altered or damaged|is of another training .* another width;"
+    with pytest.raises(InputError, match=says):
         evaluate_target(copy / "whole", which, **MEASURE)
 
 
-@damages
+@all_damages
 @pytest.mark.parametrize("which", ["last.ckpt", "step.ckpt"])
 def test_checkpoints(which, how, copy, made, capsys):
     if which == "last.ckpt":
@@ -149,3 +160,13 @@ def test_decoded_images(name, how, copy, made, capsys):
     assert same(train(METHOD, of(copy), copy / "again"), Run(made / "whole"))
     said = capsys.readouterr().err
     assert "were cut short or altered; they are decoded again" in said or ("bit" in how and name == "images.json")
+
+
+@pytest.mark.parametrize("name", ["pixels.npy", "labels.npy"])
+def test_what_a_crash_left_in_the_cache_is_removed_when_images_are_decoded_again(name, copy):
+    folder = next((copy / "cache").glob("*/pixels.npy")).parent
+    (folder / f".{name}.0a1b2c3d").write_bytes(b"half of")
+    os.utime(folder / f".{name}.0a1b2c3d", (0, 0))
+    (folder / "images.json").unlink()
+    train(METHOD, replace(of(copy), epochs=1), copy / "again")
+    assert sorted(file.name for file in folder.iterdir()) == ["images.json", "labels.npy", "pixels.npy"]

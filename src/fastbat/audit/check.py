@@ -36,6 +36,8 @@ def find_target(target: str, checkpoint: str, origin: Origin) -> Named:
         raise Damaged(
             f"{str(file)!r} does not say what it is, as weights of a run do: it was altered or damaged; copy it again"
         )
+    if form == "run" and (names := Run(target).unlike(about.get("config", {}))):
+        raise Damaged(f"{str(file)!r} is of another training than its folder, with another {names[0]}; copy it again")
     code = about.get("model", {}).get("name", "")
     if form == "safetensors" and ":" in code and code != origin.model:
         raise InputError(f"{target!r} would run {code}; where that is code you trust, say so: --model {code}")

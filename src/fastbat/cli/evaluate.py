@@ -28,6 +28,7 @@ from fastbat.evaluation.request import (
     whole,
 )
 from fastbat.files import check_page, check_writable
+from fastbat.plain import plain_text
 from fastbat.progress import say
 from fastbat.training import Checkpoint, export_model
 
@@ -182,7 +183,7 @@ def show(result: "Evaluation") -> None:
     if counts := about.get("batches_counted"):
         lines.append(f"{about['target']} was {in_words(counts)}")
     for line in (*lines, f"To quote: {result.sentence()}", f"Command: {about['command']}"):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(plain_text(line), soft_wrap=True, markup=False)
 
 
 @dataclass(frozen=True)

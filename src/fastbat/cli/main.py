@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from fastbat.cli.commands import model_commands, one_line
+from fastbat.cli.ending import Terminated, sigterm_as_ctrl_c
 from fastbat.cli.first import read_first
 from fastbat.cli.listing import list_command
 from fastbat.cli.plot import plot_command
@@ -22,7 +23,8 @@ def main(words: Sequence[str] | None = None) -> None:
     """Run the command line `words` (sys.argv's unless given) and exit with its status."""
     words = sys.argv[1:] if words is None else words
     try:
-        build_app(words)(words, exit_on_error=False, print_error=False)
+        with sigterm_as_ctrl_c():
+            build_app(words)(words, exit_on_error=False, print_error=False)
     except DivergedError as error:  # on all processes
         say(f"fastbat: {one_line(error)}")
         sys.exit(2)
@@ -45,7 +47,7 @@ def main(words: Sequence[str] | None = None) -> None:
         say(f"fastbat: {stop}")
         sys.exit(128 + stop.number)
     except KeyboardInterrupt as stop:
-        fail(stop, f"stopped{how_to_resume(words)}", 130)
+        fail(stop, f"stopped{how_to_resume(words)}", 143 if isinstance(stop, Terminated) else 130)
 
 
 def build_app(words: Sequence[str]) -> App:
@@ -60,7 +62,7 @@ def build_app(words: Sequence[str]) -> App:
 
 
 def how_to_resume(words: Sequence[str]) -> str:
-    """Return what to do after Ctrl-C, behind a semicolon, if there is something to resume."""
+    """Return what to do after Ctrl-C or SIGTERM, behind a semicolon, if there is something to resume."""
     if words[:1] == ["evaluate"]:
         return "; in a run directory, or with --out, the same command resumes where it stopped"
     if words[:1] == ["suite"]:

@@ -1,6 +1,5 @@
 """fastbat suite: tables of trials, estimated, run and looked at; their results are in cli/results.py."""
 
-import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -117,7 +116,6 @@ def run_command(
         where = local(out, extra, jobs)
     trials = trials_of(table, what, inputs_of(trials, data_dir))
     text = Path(what).read_text("utf-8-sig") if scale is None else tomli_w.dumps(table)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end ends the trials, too
     records = run_suite(trials, text, out, where, jobs, partial(measured, what, scale, extra, jobs, engine))
     show(status(out), json)
     if any(record["status"] == "failed" for record in records):

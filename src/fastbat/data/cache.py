@@ -19,9 +19,9 @@ from fastbat.data.crop import centre
 from fastbat.data.encoded import Encoded
 from fastbat.data.images import Images, fingerprint
 from fastbat.data.picture import chw
-from fastbat.data.tables import Shards, copied
+from fastbat.data.tables import IDLE, Shards, copied
 from fastbat.errors import InputError
-from fastbat.files import read_records, replacing, write_records
+from fastbat.files import read_records, remove_beside, replacing, write_records
 from fastbat.progress import bar, say
 
 VERSION = 2  # of what pictures are decoded to
@@ -108,6 +108,7 @@ def _decode(encoded: Encoded, size: int | None) -> NDArray[np.uint8]:
 
 def _write(folder: Path, pixels: NDArray[np.uint8], encoded: Encoded) -> None:
     for part, array in (("pixels", pixels), ("labels", encoded.labels)):
+        remove_beside(folder / f"{part}.npy", IDLE)
         with replacing(folder / f"{part}.npy") as file:
             np.save(file, array)
     about = {

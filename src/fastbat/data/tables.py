@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 from fastbat.data.columns import Columns, class_names, content_key, image_column, label_column, whole_numbers
 from fastbat.data.picture import reading
 from fastbat.errors import InputError
-from fastbat.files import replacing
+from fastbat.files import remove_beside, replacing
 from fastbat.progress import bar
 
 AT_ONCE = 64  # rows in memory
 DAMAGED = "copy it again"
 COPY = "delete it: it is a copy, and is made again"
 VERSION = 2  # of the copies
+IDLE = 3600  # seconds after which nobody writes to a file of the cache any more
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ def copied(shards: Shards, folder: Path) -> Copied:
     about = [(name, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats]
     file = folder / f"{hashlib.sha256(repr((VERSION, shards.column, about)).encode()).hexdigest()}.arrow"
     if not file.exists():
+        remove_beside(file, IDLE)
         batches, count, done = shards.batches(), sum(shards.counts), 0
         first = next(batches)
         schema = first.schema.append(pa.field("check", pa.int64()))

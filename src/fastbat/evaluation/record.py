@@ -18,6 +18,7 @@ from fastbat.evaluation.flags import RedFlag
 from fastbat.evaluation.interval import wilson
 from fastbat.evaluation.sentence import sentence_of
 from fastbat.geometry import tiny
+from fastbat.plain import plain_text
 
 SCHEMA = 3
 INTERVALS = "[low, high]: 95 % interval over the draw of the images"
@@ -134,7 +135,7 @@ class Evaluation(JupyterMixin):
 
     def __rich__(self) -> Group:
         """Return the table and what belongs under it, for a terminal or a notebook."""
-        return Group(self.table(), *map(Text, (INTERVALS, *self.remarks())))
+        return Group(self.table(), *map(Text, map(plain_text, (INTERVALS, *self.remarks()))))
 
     def __str__(self) -> str:
         with (console := Console(file=StringIO(), highlight=False, width=ANY_TABLE)).capture() as shown:

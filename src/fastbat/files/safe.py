@@ -7,8 +7,9 @@ import errno
 import fcntl
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import IO
@@ -71,11 +72,16 @@ def sync(folder: Path) -> None:
         os.close(handle)
 
 
-def remove_beside(path: Path) -> None:
-    """Remove what a crash left beside `path`; nobody else may be writing that file."""
+def remove_beside(path: Path, idle: float = 0.0) -> None:
+    """Remove what a crash left beside `path`, nobody else writing that file; else what was not written to for `idle` s.
+
+    What is being written is written to all the time.
+    """
     for file in path.parent.glob(".*") if path.parent.is_dir() else ():
         if re.fullmatch(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}", file.name):
-            file.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if not idle or time.time() - file.stat().st_mtime > idle:
+                    file.unlink()
 
 
 @contextmanager

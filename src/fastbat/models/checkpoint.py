@@ -8,8 +8,8 @@ from typing import Any
 
 from fastbat.errors import InputError
 from fastbat.files import as_path, load_tensors, save_tensors
-from fastbat.lazy import nn
-from fastbat.models.build import as_of_now, build_model
+from fastbat.lazy import Tensor, nn, torch
+from fastbat.models.build import MODELS, as_of_now, build_model
 
 
 def save_model(path: Path, model: nn.Module, about: Mapping[str, Any]) -> None:
@@ -36,7 +36,9 @@ def load_model(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
             f"{str(path)!r} holds a training state, not a model; name best.safetensors or last.safetensors"
         )
     try:
-        model = build_model(**as_of_now(about["model"]))
+        described = as_of_now(about["model"])
+        check_sizes(described, tensors, path)
+        model = build_model(**described)
     except (KeyError, TypeError) as error:
         raise InputError(
             f"{str(path)!r} does not describe a model of this fastbat ({error}); was it written by another?"
@@ -44,8 +46,25 @@ def load_model(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        wrong = str(error).splitlines()[1].strip()
-        raise InputError(
-            f"{str(path)!r} holds weights of another architecture than {about['model']['name']}: {wrong}"
-        ) from error
+        raise other_architecture(path, described, str(error).splitlines()[1].strip()) from error
     return model.eval(), about
+
+
+def check_sizes(described: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise InputError unless a file holds weights of the sizes of the network it describes; allocate nothing."""
+    if described["name"] not in MODELS:  # code of others may need its numbers
+        return
+    try:
+        with torch.device("meta"):
+            own = build_model(**described).state_dict()
+    except RuntimeError as error:  # more than there are addresses
+        raise other_architecture(path, described, " ".join(str(error).split())) from error
+    for name, tensor in own.items():
+        if name in tensors and tensors[name].shape != tensor.shape:
+            sizes = f"{tuple(tensors[name].shape)} in it and {tuple(tensor.shape)} in the model"
+            raise other_architecture(path, described, f"size mismatch for {name}: {sizes}")
+
+
+def other_architecture(path: Path, described: Mapping[str, Any], wrong: str) -> InputError:
+    """Return the error that the file `path` does not hold weights of the network it describes."""
+    return InputError(f"{str(path)!r} holds weights of another architecture than {described['name']}: {wrong}")

@@ -21,7 +21,7 @@ from fastbat.files import read_json, read_records, read_toml
 from fastbat.lazy import np
 from fastbat.results.records import Measured, Record, Trial, checkpoint_of, latest, measured
 from fastbat.suite.remaining import ESTIMATE
-from fastbat.suite.trials import read_trials
+from fastbat.suite.trials import NAME, read_trials
 from fastbat.training import Run
 from fastbat.training.settings import effective
 
@@ -124,6 +124,7 @@ def read_suite(folder: Path, found: Found) -> None:
     failed = tuple((name, record["error"]) for name, record in last.items() if record["status"] == "failed")
     table = folder / "suite.toml"
     asked = [trial.name for trial in read_trials(table)] if table.is_file() else []
+    parts = read_toml(table) if table.is_file() else {}
     costs = {
         each["trial"]: each["steps"] * each["seconds_per_step"]
         for each in read_json(folder / ESTIMATE).get("trials", [])
@@ -131,27 +132,37 @@ def read_suite(folder: Path, found: Found) -> None:
     source = Source(
         named(folder),
         "suite",
-        str(read_toml(table).get("title", "")) if table.is_file() else "",
+        str(parts.get("title", "")),
         sums(folder, ("suite.toml", "results.jsonl", ESTIMATE)),
         failed,
         tuple(name for name in asked if name not in last),
     )
     found.sources.append(source)
     for record in finished.values():
-        run = Run(folder / record.get("run", record["trial"]))
+        run = run_of(record, folder, str(parts.get("store", "")))
         trial = Trial(
             record["trial"],
             record["train"],
             tuple(latest([measured(each) for each in record["results"]])),
             tuple(record["epochs"]),
             len(found.sources) - 1,
-            run.path if run.path.is_dir() else None,
+            run.path if run else None,
             tuple(record.get("provenance", ())),
-            record.get("resolved") or (effective(run.read_config()) if run.config.is_file() else {}),
+            record.get("resolved") or (effective(run.read_config()) if run and run.config.is_file() else {}),
             tuple(record.get("stands_for", ())),
             costs.get(record["trial"]),
         )
         add(found, trial)
+
+
+def run_of(record: Record, folder: Path, store: str) -> Run | None:
+    """Return the run directory of a trial, in the suite's `folder` or the `store` of its table, where it still is.
+
+    What a record names elsewhere is not read: a suite may come from others.
+    """
+    home, _, name = str(record.get("run", record["trial"])).rpartition("/")
+    place = folder / home / name
+    return Run(place) if home in ("", store) and NAME.fullmatch(name) and place.is_dir() else None
 
 
 def read_run(folder: Path, found: Found) -> None:

@@ -6,13 +6,15 @@ Each line of standard input is a command, as JSON: a list of words, or null wher
 a line of JSON on standard output: its exit status and what it printed. Whatever else is printed goes to stderr.
 
 The other process holds the other end of standard input. A system closes it with the last of its threads, so that a
-killed suite leaves no training behind, which would hold its run directory.
+killed suite leaves no training behind, which would hold its run directory, and loses no update of one.
 """
 
 import gc
 import json
 import os
+import signal
 import sys
+import time
 import traceback
 from contextlib import redirect_stdout, suppress
 from importlib import import_module
@@ -22,18 +24,26 @@ from threading import Thread
 
 import torch
 
-ENDED = 143  # as after SIGTERM
+from fastbat.training.signals import TRIAL
+
+PATIENCE = 120  # seconds that a training has to finish its step
 
 Words = list[str]
 
 
 def listen(commands: SimpleQueue[Words | None]) -> None:
-    """Hand on the commands of standard input; leave at once where it ends before it says so."""
+    """Hand on the commands of standard input; where it ends before it says so, end this process as a scheduler would.
+
+    A training then finishes its step and writes its state; what takes longer than PATIENCE is left as it is.
+    """
     for line in sys.stdin:
         commands.put(words := json.loads(line))
         if words is None:
             return
-    os._exit(ENDED)
+    commands.put(None)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE)
+    os._exit(128 + signal.SIGTERM)
 
 
 def run(words: Words) -> dict[str, object]:
@@ -54,6 +64,7 @@ def run(words: Words) -> dict[str, object]:
 
 def serve(jobs: int) -> None:
     """Run commands with this process's share of the threads, until there are no more."""
+    os.environ[TRIAL] = "1"
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
@@ -64,5 +75,5 @@ def serve(jobs: int) -> None:
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):  # between two commands; the other process says that it was stopped
+    with suppress(KeyboardInterrupt, BrokenPipeError):  # the other process says that it was stopped, or was killed
         serve(int(sys.argv[1]))

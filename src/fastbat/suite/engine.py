@@ -1,7 +1,7 @@
 """Where trials run: in processes of this machine, or as tasks of a Ray cluster. Each engine yields what runs one trial.
 
 What it yields blocks until the trial is finished or failed, so that any number of threads may call it at a time. After
-an error, as after Ctrl-C, an engine ends the trials that it has begun; they resume from their last finished epoch.
+an error, as after Ctrl-C, an engine ends the trials that it has begun; they resume from where they were.
 """
 
 import os

@@ -131,11 +131,14 @@ def written(trial: Trial, evaluation: Record, out: Path = Path()) -> Record:
 
 
 def restore_or_start(trial: Trial, run: Run) -> None:
-    """Keep on disk what a trial is begun with; InputError where it was begun with other settings."""
-    kept = kept_of(run)
-    if not (kept.exists() and run.config.exists()):
-        write_records(kept, [{"train": trial.train, "inputs": trial.inputs}])
-    begun = read_records(kept)[0]
+    """Keep on disk what a trial is begun with; InputError where it was begun with other settings.
+
+    Where that line was damaged, nothing says to what settings the others belong: they are made again.
+    """
+    kept, new = kept_of(run), {"train": trial.train, "inputs": trial.inputs}
+    begun = next((record for record in read_records(kept) if "train" in record), None)
+    if begun is None or not run.config.exists():
+        write_records(kept, [begun := new])
     train, remedy = begun["train"], "remove it, or name another --out"
     if names := different(*(completed({"method": METHOD, **settings}) for settings in (train, trial.train))):
         was = ", ".join(f"{name} = {train.get(name, 'left out')}" for name in names)

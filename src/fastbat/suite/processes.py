@@ -44,7 +44,7 @@ class Children:
         return process
 
     def end(self) -> None:
-        """End them, and what is started from now on; they go on from their last finished epoch."""
+        """End them, and what is started from now on; they go on from where they were."""
         self.ended = True
         for process in list(self.running):
             process.terminate()

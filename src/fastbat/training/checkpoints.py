@@ -14,10 +14,10 @@ import math
 import os
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -30,7 +30,17 @@ from fastbat.training.finite import check_finite
 from fastbat.training.interval import Interval
 from fastbat.training.run import Run
 from fastbat.training.signals import Signals
-from fastbat.training.state import FILES, NONE, Saved, State, load_state, restore_state, save_state, shared_state
+from fastbat.training.state import (
+    FILES,
+    NONE,
+    Saved,
+    State,
+    check_belongs,
+    load_state,
+    restore_state,
+    save_state,
+    shared_state,
+)
 from fastbat.training.task import Task
 
 VOTE = 8  # updates between two votes of several processes on what each has noted
@@ -61,7 +71,7 @@ class Checkpoints:
     def restore_newest(self, files: Sequence[Path]) -> None:
         """Let the state be the newest in `files` that is whole, and metrics.jsonl that of its epochs."""
         with together():
-            saved = newest_whole(files) if rank() == 0 else None
+            saved = newest_whole(files, self.task.about()) if rank() == 0 else None
         saved = shared_state(saved)
         restore_state(saved, self.task, self.state)
         path = saved.path
@@ -172,19 +182,26 @@ class Checkpoints:
         raise Stopped(f"{done}; resume with: {how}", number)
 
 
-def newest_whole(files: Sequence[Path]) -> Saved:
-    """Return the newest state in `files` that is whole, and say which are not; Damaged where none is."""
-    damaged = list[Damaged]()
+def newest_whole(files: Sequence[Path], about: Mapping[str, Any]) -> Saved:
+    """Return the newest state in `files` that is whole and belongs to what `about` says, and say which are not so.
+
+    Raises InputError where none is.
+    """
+    unfit = list[InputError]()
     for file in sorted(files, key=position, reverse=True):
         try:
             saved = load_state(file)
-        except Damaged as error:
-            damaged.append(error)
+            check_belongs(saved, about)
+        except InputError as error:
+            unfit.append(error)
             continue
-        for each in damaged:
+        for each in unfit:
             say(f"{str(each).rpartition(';')[0]}; it is left out, and {str(file)!r} is used")
         return saved
-    raise damaged[0]
+    if not isinstance(unfit[0], Damaged):
+        raise unfit[0]
+    way = f"start from its weights: --init-from {shlex.quote(str(files[0].parent))} --out NEW"
+    raise Damaged(f"{str(unfit[0]).rpartition(';')[0]}, and no other checkpoint is whole; {way}")
 
 
 def position(file: Path) -> tuple[float, ...]:

@@ -31,6 +31,7 @@ Checkpoint = Literal["best", "last", "best-ema", "last-ema"]
 CHECKPOINTS: tuple[str, ...] = get_args(Checkpoint)
 CAUSES = ("method", "eps", "protocol", "dataset", "model")  # settings that others follow from
 MAY_DIFFER_ON_RESUME = {"device", "data_dir", "workers", "checkpoint_every"}
+OF_THIS_MACHINE = ("data_dir", "init_from", "checkpoint_every")  # nothing of it is in the weights, for they travel
 
 
 class Run:
@@ -89,6 +90,13 @@ class Run:
                 f"{str(self.path)!r} has finished epochs but no {self.state.name} to resume from; name another --out"
             )
 
+    def unlike(self, config: dict[str, Any]) -> list[str]:
+        """Return the names of the settings in `config`, which weights state, that are not those of this run."""
+        if not (self.begun and config):
+            return []
+        before, now = completed(self.read_config()), completed(as_of_now(config))
+        return [name for name in different(before, now) if name not in OF_THIS_MACHINE]
+
     @property
     def missing(self) -> InputError:
         """The error that there is nothing to resume."""
@@ -99,8 +107,9 @@ class Run:
         """Return the error that the run goes on with its own settings alone."""
         how = "; resume with its own settings, or name another --out"
         if name == "epochs":  # every schedule ends with the last one
-            start = f"--init-from {shlex.quote(str(self.path))} --out NEW"
-            how = f": each step's learning rate follows from that; to train its weights on, give {start}"
+            start = f"--config {shlex.quote(str(self.config))} --init-from {shlex.quote(str(self.path))}"
+            how = f": each step's learning rate follows from that; to train its weights on: fastbat train {start}"
+            how += f" --epochs {short(now)} --out NEW"
         return InputError(f"{str(self.path)!r} was started with {name} = {short(was)}, not {short(now)}{how}")
 
     def write_config(self, config: dict[str, Any]) -> None:

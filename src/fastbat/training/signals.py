@@ -1,5 +1,6 @@
 """SIGINT (Ctrl-C) and SIGTERM (a scheduler's polite end): noted, so that a training ends after the step it is in."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from types import FrameType
 from torch import distributed
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
+TRIAL = "FASTBAT_TRIAL"  # in the environment of a process that a suite has started
 
 
 class Signals:
@@ -41,8 +43,8 @@ class Signals:
 def noted_signals() -> Iterator[Signals]:
     """Note within the block the first of each of these signals; a second one does what it did before the block.
 
-    Under torchrun a second one does nothing: a scheduler signals all processes, and torchrun passes its own signal on.
-    Signals that are ignored stay so, and outside of the main thread Python lets nobody handle them.
+    Under torchrun and in a suite a second one does nothing: a scheduler signals all processes, and these pass their own
+    signal on. Signals that are ignored stay so, and outside of the main thread Python lets nobody handle them.
     """
     signals = Signals()
     if threading.current_thread() is not threading.main_thread():
@@ -52,7 +54,7 @@ def noted_signals() -> Iterator[Signals]:
     handled = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
 
     def note(number: int, _: FrameType | None) -> None:
-        if not distributed.is_torchelastic_launched():
+        if not (distributed.is_torchelastic_launched() or TRIAL in os.environ):
             signal.signal(number, before[number])
         signals.note(number)
 

@@ -29,6 +29,7 @@ from fastbat.training.run import changed, different
 from fastbat.training.task import Task
 
 KIND = "training state"
+STATED = {"epoch", "bests", "highest_ra", "discarded", "config", "dataset", "model"}  # what a state says of itself
 NONE = (-1.0, -1.0)  # (ra, sa) of a best epoch, where there is none
 FILES = {"model": "", "ema": "-ema"}  # what comes behind best and last in the name of a model's file
 
@@ -130,7 +131,7 @@ def packed(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors["losses/values"] = torch.stack(list(partial.losses.values()))
         tensors["losses/numbers"] = torch.tensor(list(partial.losses))
     known: dict[str, Any] = {"updates": partial.updates, "seconds": partial.seconds}
-    known |= {"images": {name: count for name, (_, count) in partial.sums.items()}}
+    known |= {"images": [(name, count) for name, (_, count) in partial.sums.items()]}  # in their order
     return tensors, known | {"compiled_for": state.compiled.size if state.compiled else 0}
 
 
@@ -139,6 +140,10 @@ def load_state(path: Path) -> Saved:
     tensors, found = load_tensors(path)
     if found.get("kind") != KIND:
         raise Damaged(f"{str(path)!r} holds {found.get('kind', 'weights')}, not a {KIND}; copy it again")
+    if lacks := sorted(STATED - found.keys()):
+        raise Damaged(
+            f"{str(path)!r} has no {lacks[0]}: it was altered, or another version of fastbat wrote it; use that"
+        )
     return Saved(path, tensors, found)
 
 
@@ -184,7 +189,7 @@ def restore_state(saved: Saved, task: Task, state: State) -> None:
 def unpacked(known: Mapping[str, Any], sums: Mapping[str, Tensor], losses: Mapping[str, Tensor]) -> PartialEpoch:
     """Return what was known of the epoch that ran, from what `packed` made of it."""
     partial = PartialEpoch(known["updates"], known["seconds"])
-    partial.sums = {name: (sums[name].clone(), count) for name, count in known["images"].items()}
+    partial.sums = {name: (sums[name].clone(), count) for name, count in dict(known["images"]).items()}
     if losses:
         partial.losses = dict(zip(losses["numbers"].tolist(), losses["values"].clone().unbind(), strict=True))
     return partial

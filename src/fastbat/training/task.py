@@ -15,11 +15,11 @@ from fastbat.provenance import version_of
 from fastbat.runtime.device import pick_device
 from fastbat.runtime.processes import rank, world
 from fastbat.training.horizon import decay_of
+from fastbat.training.run import OF_THIS_MACHINE
 from fastbat.training.schedule import piecewise, triangular
 from fastbat.training.settings import Settings, effective
 
 Labelled = tuple[Tensor, Tensor]  # images (N, C, H, W) in [0, 1] or bytes, labels (N,)
-OF_THIS_MACHINE = ("data_dir", "init_from", "checkpoint_every")  # nothing of it is in the weights, for they travel
 
 
 @dataclass(frozen=True)
