@@ -15,9 +15,7 @@ from torch.func import functional_call
 
 from fastbat.errors import InputError, no_memory
 from fastbat.runtime.layout import ONEDNN_BLOCK, narrow
-from fastbat.tangent import Dual, NoRule, push
-
-Duals = Callable[[Dual], Dual]
+from fastbat.tangent import Dual, push
 
 
 class Compiled(nn.Module):
@@ -39,7 +37,7 @@ class Compiled(nn.Module):
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses a GPU where there is none
         # apart for weights that are held and that take gradients: torch 2.11 does not see the change, and gives none
         self.fast = {takes_gradients: compiled(lambda x: model(x)) for takes_gradients in (False, True)}
-        self.fast_tangent: Duals | None = None
+        self.fast_tangent: Callable[[Dual], Dual] | None = None
         with refused("nothing can be compiled here"):
             torch.compile(torch.sin, dynamic=False)(next(model.parameters()).detach().flatten()[:1])
 
@@ -51,11 +49,8 @@ class Compiled(nn.Module):
         if isinstance(x, Tensor):
             return self.fast[any(weight.requires_grad for weight in self.model.parameters())](x)
         if self.fast_tangent is None:
-            try:
+            with refused("compiled it cannot be differentiated twice, and the network has no tangent"):
                 push(self.model, x.a, x.t)
-            except NoRule as error:
-                why = f"the network has no tangent ({error}), and compiled it cannot be differentiated twice"
-                raise InputError(f"compile is on, but {why}; leave it out") from error
             self.fast_tangent = compiled_tangent(self.model)
         with refused("the tangent does not run compiled"):  # `push` would take it for a network without one
             return self.fast_tangent(x)
@@ -81,7 +76,7 @@ def compiled(run: Callable[..., Any]) -> Callable[..., Any]:
     return torch.compile(run, backend=lambda graph, inputs: inductor(graph, inputs), dynamic=False)
 
 
-def compiled_tangent(model: nn.Module) -> Duals:
+def compiled_tangent(model: nn.Module) -> Callable[[Dual], Dual]:
     """Return `model` for Duals of one shape, compiled in the first call, in whose mode its layers stay."""
 
     @torch.compiler.allow_in_graph  # type: ignore[untyped-decorator]  # traced by running: read, sums in place would not be
