@@ -443,8 +443,11 @@ def test_checkpoints_of_which_none_is_whole_are_refused(whole, tmp_path):
     for name in ("step", "last", "previous"):
         damage(tmp_path / "run" / f"{name}.ckpt", "truncated")
     before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir() if file.suffix == ".ckpt"}
-    with pytest.raises(InputError, match=r"step.ckpt' is not a whole safetensors file"):
+    with pytest.raises(InputError, match=r"step.ckpt' is not a whole safetensors file") as refused:
         go_on_in(tmp_path / "run")
+    *_, way = str(refused.value).partition("and no other checkpoint is whole; start from its weights: fastbat ")
+    main(shlex.split(way.replace("NEW", str(tmp_path / "new"))))
+    assert len(read_records(tmp_path / "new" / "metrics.jsonl")) == 3
     assert all((tmp_path / "run" / name).read_bytes() == content for name, content in before.items())
 
 

@@ -461,7 +461,7 @@ def test_a_state_of_other_settings_is_refused(tmp_path):
     other = train(METHODS["standard"](eps=EPS), Settings(**{**vars(SMALL), "epochs": 1}), tmp_path / "other")
     run.state.write_bytes(other.state.read_bytes())
     with pytest.raises(
-        InputError, match=r"last.ckpt' was written with another config; train again, into another --out"
+        InputError, match=r"last.ckpt' was written with another config \(method\); train again, into another --out"
     ):
         train(METHODS["fast-at"](eps=EPS), Settings(**{**vars(SMALL), "epochs": 1}), run.path, resume=True)
 

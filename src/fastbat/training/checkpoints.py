@@ -200,7 +200,7 @@ def newest_whole(files: Sequence[Path], about: Mapping[str, Any]) -> Saved:
         return saved
     if not isinstance(unfit[0], Damaged):
         raise unfit[0]
-    way = f"start from its weights: --init-from {shlex.quote(str(files[0].parent))} --out NEW"
+    way = f"start from its weights: {Run(files[0].parent).onward} --out NEW"
     raise Damaged(f"{str(unfit[0]).rpartition(';')[0]}, and no other checkpoint is whole; {way}")
 
 

@@ -103,12 +103,16 @@ class Run:
         how = "name the run with --out, or add the settings to start it with"
         return InputError(f"no run to resume: {str(self.config)!r} does not exist; {how}")
 
+    @property
+    def onward(self) -> str:
+        """The command that starts another run from the weights of this one, with its settings."""
+        return f"fastbat train --config {shlex.quote(str(self.config))} --init-from {shlex.quote(str(self.path))}"
+
     def refusal(self, name: str, was: Any, now: Any) -> InputError:
         """Return the error that the run goes on with its own settings alone."""
         how = "; resume with its own settings, or name another --out"
         if name == "epochs":  # every schedule ends with the last one
-            start = f"--config {shlex.quote(str(self.config))} --init-from {shlex.quote(str(self.path))}"
-            how = f": each step's learning rate follows from that; to train its weights on: fastbat train {start}"
+            how = f": each step's learning rate follows from that; to train its weights on: {self.onward}"
             how += f" --epochs {short(now)} --out NEW"
         return InputError(f"{str(self.path)!r} was started with {name} = {short(was)}, not {short(now)}{how}")
 

@@ -200,5 +200,6 @@ def check_belongs(saved: Saved, about: Mapping[str, Any]) -> None:
     wanted = json.loads(json.dumps(about))
     for part, same in (("config", changed), ("dataset", different), ("model", different)):
         was = saved.about[part] if part == "dataset" else as_of_now(saved.about[part])
-        if same(was, wanted[part]):
-            raise InputError(f"{str(saved.path)!r} was written with another {part}; train again, into another --out")
+        if names := same(was, wanted[part]):
+            what = f"{part} ({names[0]})"
+            raise InputError(f"{str(saved.path)!r} was written with another {what}; train again, into another --out")
