@@ -387,7 +387,7 @@ def flip(data):
 DAMAGE = {
     "truncated": lambda data: data[:-100],
     "altered": flip,
-    "without its header": lambda data: b"\0" + data[1:],
+    "without its header": lambda data: bytes([data[0] ^ 1]) + data[1:],  # of its length
     "empty": lambda data: b"",
     "gone": None,
 }
