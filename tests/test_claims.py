@@ -121,6 +121,15 @@ def test_what_is_not_the_papers_is_not_compared(tmp_path):
     assert {each["verdict"] for each in claims(folder)} == {"not run", "not testable"}
 
 
+@pytest.mark.parametrize("guard", ['"on_collapse": "rollback"', '"on_alarm": "escalate"'])
+def test_a_training_that_a_guard_changes_is_not_the_papers(guard, tmp_path):
+    folder = measured(tmp_path, {"fast-at": 200, "fast-at-ga": 400})
+    text = (folder / "results.jsonl").read_text()
+    assert any(each["made"] for each in claims(folder))
+    (folder / "results.jsonl").write_text(text.replace('"shortcut": "raw"', f'"shortcut": "raw", {guard}'))
+    assert not any(each["made"] for each in claims(folder))
+
+
 def by_alignment(folder, *runs):
     """A suite of FAST-AT, a seed a run: each GA by epoch, and whether the epoch had collapsed."""
     trials = [

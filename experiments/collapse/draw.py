@@ -1,4 +1,4 @@
-"""Print the table of README.md, and draw collapse.svg: accuracy under one step and PGD, and gradient alignment.
+"""Print the table of README.md, and draw collapse.svg: accuracy under PGD, and gradient alignment, by epoch and seed.
 
 python experiments/collapse/draw.py
 """
@@ -10,15 +10,11 @@ from typing import Any
 from matplotlib import pyplot
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # experiments/: what the scripts share
-from page import interval, records, save, table
+from page import records, save, table
 
 HERE = Path(__file__).parent
-ARMS = {
-    "fast-at-on_collapsewarn": ("1.25 eps, warn", "tab:red"),
-    "fast-at-on_collapsestop": ("1.25 eps, stop", None),  # up to its end the same as warn
-    "fast-at-on_collapserollback": ("1.25 eps, rollback", "tab:green"),
-    "step-1": ("1.0 eps, warn", "tab:blue"),
-}
+ANSWERS = {"warn": "tab:red", "stop": None, "rollback": "tab:green"}  # stop: up to its end the same as warn
+SEEDS = range(3)
 
 
 def main() -> None:
@@ -27,53 +23,57 @@ def main() -> None:
     draw()
 
 
-def trials() -> dict[str, dict[str, Any]]:
-    """Return the records by trial."""
-    return {record["trial"]: record for record in records(HERE / "he-shortcut" / "results.jsonl")}
+def trials() -> dict[tuple[str, int], dict[str, Any]]:
+    """Return the finished trials by answer and seed."""
+    found = [record for record in records(HERE / "results.jsonl") if record["status"] == "finished"]
+    return {(record["train"]["on_collapse"], record["train"]["seed"]): record for record in found}
 
 
 def tables() -> str:
     """Return the table of the page."""
-    heads = ["step, answer", "epochs kept", "first collapsed epoch", "weights", "SA", "RA-PGD-50-10", "GA, last epoch"]
+    heads = ["answer", "seed", "collapsed epochs", "epochs kept", "best: SA", "RA", "last: SA", "RA", "GA, last epoch"]
     found = trials()
-    return table(heads, (line for name in ARMS for line in rows(ARMS[name][0], found[name])))
+    return table(heads, (row(answer, seed, found[answer, seed]) for answer in ANSWERS for seed in SEEDS))
 
 
-def rows(label: str, record: dict[str, Any]) -> list[list[object]]:
-    """Return the rows of a trial: its best weights, and its last."""
+def row(answer: str, seed: int, record: dict[str, Any]) -> list[object]:
+    """Return the cells of a trial: its best weights and its last."""
     epochs = record["epochs"]
-    kept_and_not = [each for epoch in epochs for each in (*epoch.get("discarded", ()), epoch)]
-    first = next(epoch["epoch"] for epoch in kept_and_not if epoch["collapsed"])
-    found = []
-    for weights, result in zip(("best", "last"), record["results"], strict=True):
-        cells = [interval(each["percent"], each["interval"]) for each in result["accuracies"]]
-        which = f"{weights} (epoch {result['settings']['epoch']})"
-        found.append([label, len(epochs), first, which, *cells, f"{epochs[-1]['ga']:.2f}"])
-    return found
+    shares = [f"{each['percent']:.1f}" for result in record["results"] for each in result["accuracies"]]
+    collapsed = ", ".join(str(each["epoch"]) for each in made(record) if each["collapsed"])
+    return [answer, seed, collapsed or "none", len(epochs), *shares, f"{epochs[-1]['ga']:.2f}"]
+
+
+def made(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return every epoch in its order, those that were rolled back too."""
+    return [each for epoch in record["epochs"] for each in (*epoch.get("discarded", ()), epoch)]
 
 
 def draw() -> None:
-    """Draw a line an arm; an epoch that was rolled back is a cross."""
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    found = trials()
-    for name, (label, color) in ARMS.items():
-        if color is None:
-            continue
-        epochs = found[name]["epochs"]
-        at = [epoch["epoch"] for epoch in epochs]
-        left.plot(at, [epoch["val_ra"] for epoch in epochs], color=color, label=label)
-        left.plot(at, [epoch["val_one_step"] for epoch in epochs], color=color, linestyle=":")
-        right.plot(at, [epoch["ga"] for epoch in epochs], color=color, label=label)
-        for epoch in epochs:
-            for taken in epoch.get("discarded", ()):
-                left.plot(taken["epoch"], taken["val_one_step"], "x", color=color)
-                left.plot(taken["epoch"], taken["val_ra"], "x", color=color)
-    left.set(
-        xlabel="epoch", ylabel="validation accuracy, %", title="PGD-10 (solid), one step (dotted), rolled back (x)"
-    )
-    right.set(xlabel="epoch", ylabel="gradient alignment", title="GA on 500 test images")
-    left.legend(fontsize=8)
+    """Draw a panel a seed; an epoch that was rolled back is a cross."""
+    figure, panels = pyplot.subplots(2, 3, figsize=(9, 5), layout="constrained", sharex=True, sharey="row")
+    for (answer, seed), record in trials().items():
+        if color := ANSWERS[answer]:
+            curves(panels[:, seed], record, color, answer)
+    for seed, panel in enumerate(panels[0]):
+        panel.set(title=f"seed {seed}")
+    for panel in panels[1]:
+        panel.set(xlabel="epoch")
+    panels[0, 0].set(ylabel="PGD-10 (solid),\none step (dotted), %")
+    panels[1, 0].set(ylabel="gradient alignment")
+    panels[0, 0].legend(fontsize=8)
     save(figure, HERE / "collapse.svg")
+
+
+def curves(panels: Any, record: dict[str, Any], color: str, label: str) -> None:
+    """Draw the validation accuracies of a trial over its gradient alignment."""
+    epochs = record["epochs"]
+    at = [epoch["epoch"] for epoch in epochs]
+    panels[0].plot(at, [epoch["val_ra"] for epoch in epochs], color=color, label=label)
+    panels[0].plot(at, [epoch["val_one_step"] for epoch in epochs], color=color, linestyle=":")
+    panels[1].plot(at, [epoch["ga"] for epoch in epochs], color=color)
+    for taken in (each for epoch in epochs for each in epoch.get("discarded", ())):
+        panels[0].plot([taken["epoch"]] * 2, [taken["val_one_step"], taken["val_ra"]], "x", color=color)
 
 
 if __name__ == "__main__":

@@ -28,12 +28,17 @@ class Side(NamedTuple):
 
 
 def sides_of(group: Group, looks: Sequence[Look]) -> Iterator[Side]:
-    """Yield the accuracies of the rows of a group that are arms of the paper."""
+    """Yield the accuracies of the rows of a group that are arms of the paper, whose trainings nothing guards."""
     for row in group.rows:
         known = row.trials[0].known
-        if ours := arm_of(known):
+        if (ours := arm_of(known)) and not guarded(known):
             mine = tuple(each for trial in row.trials for each in looks if each.trial is trial and is_of(each, row))
             yield from (Side(row, attack, cell, known, ours, mine) for attack, cell in row.cells.items())
+
+
+def guarded(known: Mapping[str, Any]) -> bool:
+    """Say whether a training with these settings stops, or changes its method, where it collapses."""
+    return known.get("on_collapse", "warn") != "warn" or known.get("on_alarm", "warn") not in ("ignore", "warn")
 
 
 def is_of(look: Look, row: Row) -> bool:
