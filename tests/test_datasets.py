@@ -480,6 +480,24 @@ def test_a_signal_to_all_processes_of_a_job_stops_its_training_between_two_updat
     assert said[-1].startswith("fastbat: stopped in epoch "), said
 
 
+LEAVES = """
+import sys
+from pathlib import Path
+from fastbat.data import Loader, load
+
+found = load("imagenet", Path(sys.argv[1]), workers=1)
+batches = Loader(found.train, 4, 0, found.card.pad, found.card.flip, 0.0, found.card.phases, 1).epoch(0)
+print(len(next(batches).y) < len(found.train))
+"""
+
+
+def test_a_program_that_leaves_in_the_middle_of_a_stream_ends(photographs):
+    """A worker heeds no signal but its parent's, which ends it."""
+    command = [sys.executable, "-c", LEAVES, str(photographs)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
 def test_another_epoch_and_another_seed_cut_other_crops(photographs):
     splits = load("imagenet", photographs)
     (first, *_), (second, *_), (other, *_) = (

@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from threading import Thread
 from typing import Any
 
 import torch
@@ -127,9 +128,18 @@ class Stream:
 
 
 def _left_to_its_parent(_: int) -> None:
-    """Let a worker end with its parent alone: Ctrl-C and a scheduler's SIGTERM reach every process of a job."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """Let a worker end by its parent alone: Ctrl-C and a scheduler's SIGTERM reach every process of a job."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # else a SIGTERM of anybody ends it
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        Thread(target=_end_by_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_by_parent(parent: int) -> None:
+    """Wait until the process `parent` sends SIGTERM, as it does where it leaves a stream that is not at its end."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 def _stacked(images: list[Any]) -> Tensor | InputError:
