@@ -158,6 +158,12 @@ def test_a_method_of_one_gradient_is_refused(tmp_path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_passes_that_are_replayed_are_not_heard_so_nothing_can_wait_for_the_alarm(tmp_path) -> None:
+    with pytest.raises(InputError, match="on_alarm is stop, and capture is on"):
+        train(FAST_AT, replace(SMALL, on_alarm="stop", capture=True), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_network_behind_anything_is_heard() -> None:
     wrapped = nn.Sequential(model_of("cnn"))
     assert "pert_align" in gradients(METHODS["fast-at"](8 / 255), wrapped, batch_of("cnn"), 2, NOISE)

@@ -167,6 +167,11 @@ class Settings:
                 f"on_alarm is {self.on_alarm}, but {type(method).__name__} has one input gradient an update, and the "
                 "alarm compares two; leave it out"
             )
+        if self.on_alarm != "ignore" and self.capture:
+            raise InputError(
+                f"on_alarm is {self.on_alarm}, and capture is on; the alarm does not hear passes that are replayed "
+                "from a graph: leave one out"
+            )
         if self.final_lr and dataset_card(self.dataset).rates:
             raise InputError(f"final_lr is {self.final_lr:g}, but {self.dataset} has a learning rate of its own")
         check_logger(self.log)
